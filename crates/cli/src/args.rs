@@ -1,0 +1,219 @@
+//! The command line. The doc comments of the structs are the help texts.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing::level_filters::LevelFilter;
+
+/// Give a command or a container its own writable copy of a directory tree
+#[derive(Debug, Parser)]
+#[command(name = "mica", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Mount(MountArgs),
+    Umount(UmountArgs),
+}
+
+/// Mount an overlay: lower directories with a writable upper one over them
+///
+/// Returns when the mount answers; the server goes on in the background until the mount is gone. SIGTERM and SIGINT
+/// unmount it, lazily if it is busy; a second one ends the server at once. SIGUSR1 writes statistics.
+#[derive(Debug, Args)]
+#[command(after_help = OPTIONS_HELP)]
+pub(crate) struct MountArgs {
+    /// Where to mount: a directory
+    #[arg(value_name = "MOUNTPOINT")]
+    pub(crate) mountpoint: PathBuf,
+
+    /// Mount options, separated by commas; may be repeated
+    #[arg(short = 'o', long = "options", value_name = "OPTIONS")]
+    pub(crate) options: Vec<OsString>,
+
+    /// Stay in the foreground
+    #[arg(short = 'f', long)]
+    pub(crate) foreground: bool,
+
+    /// Say on stderr what was chosen for the mount
+    #[arg(short = 'v', long)]
+    pub(crate) verbose: bool,
+
+    /// Append log messages to FILE; without it, they go to stderr with -f and nowhere otherwise
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+
+    /// Log messages of this level and above
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = Level::Warn)]
+    pub(crate) log_level: Level,
+
+    /// Write statistics at the end, too: to FILE, else to the log, else to stderr (with -f)
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[expect(clippy::option_option, reason = "absent, `--stats` and `--stats=FILE` are three things")]
+    pub(crate) stats: Option<Option<PathBuf>>,
+
+    /// Be the server of a mount whose caller waits at the other end of stdout
+    #[arg(long, hide = true, conflicts_with = "foreground")]
+    pub(crate) server: bool,
+}
+
+/// What stands below `mica mount --help`.
+const OPTIONS_HELP: &str = r"Mount options:
+  lowerdir=TOP[:...:BOTTOM]  lower directories, topmost first; up to 500
+  lowerdir+=DIR              one lower directory below those before it; instead of lowerdir=
+  upperdir=DIR               directory that takes the changes; without it the mount is read-only
+  workdir=DIR                empty directory on the same mount as upperdir, where changes are prepared
+  userxattr                  keep the marks of the overlay as user.overlay.*, as an ordinary user must
+  ro, rw                     read-only, or writable (the default with upperdir)
+  noatime, atime             leave access times alone, or update them (the default)
+  nodev, nosuid, noexec      refuse devices, setuid and setgid, or execution
+  dev, suid, exec            allow them (the default)
+  allow_other                let other users see the mount; root's mounts always do, as those of the
+                             kernel's overlayfs, and other users need `user_allow_other` in /etc/fuse.conf
+  fsname=NAME                the source that /proc/mounts shows (default: mica)
+
+A backslash before `:`, `,` or `\` makes it part of a path. Relative paths start at the current directory. Of two
+options that contradict each other the last one counts.
+
+Examples:
+  mica mount -o lowerdir=/usr,upperdir=up,workdir=up.work mnt
+  mica mount -o lowerdir=layer2:layer1 mnt
+  mica umount mnt";
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Level {
+    pub(crate) const fn filter(self) -> LevelFilter {
+        match self {
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => LevelFilter::TRACE,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl MountArgs {
+    /// Returns the command line of the server that does what this one asks for.
+    pub(crate) fn for_server(&self) -> Vec<OsString> {
+        let mut line: Vec<OsString> = vec!["mount".into(), "--server".into()];
+        for options in &self.options {
+            line.push(joined("-o", options));
+        }
+        if self.verbose {
+            line.push("-v".into());
+        }
+        if let Some(file) = &self.log {
+            line.push(joined("--log=", file.as_os_str()));
+        }
+        line.push(joined("--log-level=", self.log_level.name().as_ref()));
+        match &self.stats {
+            Some(Some(file)) => line.push(joined("--stats=", file.as_os_str())),
+            Some(None) => line.push("--stats".into()),
+            None => {}
+        }
+        line.push("--".into());
+        line.push(self.mountpoint.clone().into());
+        line
+    }
+}
+
+/// Writes a flag and its value as one argument, so that a value that begins with `-` stays one.
+fn joined(flag: &str, value: &OsStr) -> OsString {
+    let mut argument = OsString::from(flag);
+    argument.push(value);
+    argument
+}
+
+/// Unmount what `mica mount` mounted
+#[derive(Debug, Args)]
+pub(crate) struct UmountArgs {
+    /// Where it is mounted
+    #[arg(value_name = "MOUNTPOINT")]
+    pub(crate) mountpoint: PathBuf,
+
+    /// Detach it though it is busy; it goes away with its last user
+    #[arg(short = 'l', long)]
+    pub(crate) lazy: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn mount(line: &[&str]) -> MountArgs {
+        let line = ["mica", "mount"].iter().chain(line);
+        match Cli::try_parse_from(line).unwrap().command {
+            Command::Mount(args) => args,
+            Command::Umount(_) => panic!("not a mount"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_before_and_after_the_mountpoint() {
+        for line in [
+            ["-o", "lowerdir=a", "-oro", "mnt"],
+            ["mnt", "-o", "lowerdir=a", "-oro"],
+            ["-olowerdir=a", "mnt", "-o", "ro"],
+        ] {
+            let args = mount(&line);
+            assert_eq!(args.options, ["lowerdir=a", "ro"]);
+            assert_eq!(args.mountpoint.to_str(), Some("mnt"));
+        }
+    }
+
+    #[test]
+    fn the_server_is_told_all_that_its_caller_was() {
+        let line = ["-o-x=1", "-v", "--log=-l", "--log-level", "debug", "--stats=s", "--", "-mnt"];
+        let args = mount(&line);
+        let served = Cli::try_parse_from(
+            std::iter::once(OsString::from("mica")).chain(args.for_server()),
+        );
+        let Command::Mount(served) = served.unwrap().command else {
+            panic!("not a mount");
+        };
+        assert!(served.server && !served.foreground && served.verbose);
+        assert_eq!(served.options, args.options);
+        assert_eq!(served.log, args.log);
+        assert_eq!(served.log_level, args.log_level);
+        assert_eq!(served.stats, args.stats);
+        assert_eq!(served.mountpoint, args.mountpoint);
+    }
+
+    #[test]
+    fn stats_take_a_file_only_after_an_equals_sign() {
+        assert_eq!(mount(&["mnt"]).stats, None);
+        assert_eq!(mount(&["--stats", "mnt"]).stats, Some(None));
+        assert_eq!(mount(&["--stats=f", "mnt"]).stats, Some(Some("f".into())));
+    }
+}

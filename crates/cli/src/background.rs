@@ -1,0 +1,75 @@
+//! A server that outlives the command that started it.
+//!
+//! The server is this same program, run once more in a session of its own. Its stdout is a pipe to the caller, who
+//! waits: one byte says that the mount answers, an end without a byte that it failed. Until then the server talks to
+//! the caller's stderr; afterwards it holds nothing of the caller's, so a shell that reads the output of
+//! `mica mount` sees its end.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Command, ExitStatus, Stdio};
+
+use crate::args::MountArgs;
+use crate::error::CliError;
+
+/// Starts the server and waits until its mount answers.
+pub(crate) fn start(args: &MountArgs) -> Result<(), CliError> {
+    let failed = |source| CliError::Background { source };
+    let mut server = Command::new("/proc/self/exe")
+        .arg0("mica")
+        .args(args.for_server())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let mut byte = [0];
+    let answered = match server.stdout.take() {
+        Some(mut pipe) => pipe.read_exact(&mut byte).is_ok(),
+        None => false,
+    };
+    if answered {
+        return Ok(());
+    }
+    let status = server.wait().map_err(failed)?;
+    Err(ended_early(status))
+}
+
+/// Says how a server ended that never said that its mount answers.
+fn ended_early(status: ExitStatus) -> CliError {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => CliError::Killed { signal },
+        (None, code) => CliError::Reported {
+            // 0 is an end without a mount, too: somebody unmounted it at once.
+            status: code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+        },
+    }
+}
+
+/// Leaves the caller's session: its terminal sends this process no signals from here on.
+pub(crate) fn leave_session() -> Result<(), CliError> {
+    match rustix::process::setsid() {
+        Ok(_) => Ok(()),
+        Err(errno) => Err(CliError::Background {
+            source: errno.into(),
+        }),
+    }
+}
+
+/// Lets go of all that is the caller's, then tells it that the mount answers.
+pub(crate) fn tell_caller() -> Result<(), CliError> {
+    detach().map_err(|source| CliError::Background { source })
+}
+
+fn detach() -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::process::chdir("/")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    // The caller ends when it has read this, so everything else of it is closed before.
+    let mut caller = io::stdout().lock();
+    caller.write_all(b"\n")?;
+    caller.flush()?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Errors as people see them: what failed, why, and what to do.
+//!
+//! ```text
+//! error: cannot mount at `/mnt`
+//! caused by: workdir `/tmp/w` and upperdir `/data/u` are on different filesystems
+//! hint: ...
+//! ```
+
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::iter;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use mica::{Escaped, MountError, OptionError, UnmountError};
+use mica_vfs::Errno;
+use thiserror::Error;
+
+use crate::cause::Cause;
+
+/// Exit status of a failure.
+const FAILED: u8 = 1;
+/// Exit status of a command line that makes no sense.
+const USAGE: u8 = 2;
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+pub(crate) enum CliError {
+    /// The mount options are wrong.
+    #[error(transparent)]
+    Options(#[from] OptionError),
+    /// `--stats` in the background, with no place to write to.
+    #[error("`--stats` has no place to write to in the background")]
+    NowhereForStats,
+    /// The mount could not be made.
+    #[error("cannot mount at {}", Escaped::new(mountpoint))]
+    Mount {
+        mountpoint: PathBuf,
+        source: MountError,
+    },
+    /// The mount could not be removed.
+    #[error("cannot unmount {}", Escaped::new(mountpoint))]
+    Unmount {
+        mountpoint: PathBuf,
+        source: UnmountError,
+    },
+    /// The server failed after the mount was there.
+    #[error("the server of {} failed", Escaped::new(mountpoint))]
+    Serve {
+        mountpoint: PathBuf,
+        source: Errno,
+    },
+    /// A file for messages or statistics cannot be opened.
+    #[error("cannot write to {}", Escaped::new(path))]
+    OpenFile { path: PathBuf, source: io::Error },
+    /// The server cannot be run in the background.
+    #[error("cannot run the server in the background")]
+    Background { source: io::Error },
+    /// The server was killed before the mount answered.
+    #[error("the server was killed by signal {signal} before the mount answered")]
+    Killed { signal: i32 },
+    /// The server has said on stderr why it failed; only its status is left to pass on.
+    #[error("the server failed with status {status}")]
+    Reported { status: u8 },
+}
+
+impl CliError {
+    /// Writes the error to stderr and returns the exit status.
+    pub(crate) fn report(&self) -> ExitCode {
+        if let Self::Reported { status } = self {
+            return ExitCode::from(*status);
+        }
+        // Without stderr there is nobody to tell.
+        let _ = io::stderr().lock().write_all(self.to_text().as_bytes());
+        ExitCode::from(match self {
+            Self::Options(_) | Self::NowhereForStats => USAGE,
+            _ => FAILED,
+        })
+    }
+
+    /// Returns error, causes and hint, one or more lines each.
+    fn to_text(&self) -> String {
+        let mut text = format!("error: {self}\n");
+        let causes: Vec<String> = iter::successors(self.source(), |error| error.source())
+            .map(in_words)
+            .collect();
+        match causes.as_slice() {
+            [] => {}
+            [only] => text.push_str(&format!("caused by: {only}\n")),
+            several => {
+                text.push_str("caused by:\n");
+                for (n, cause) in several.iter().enumerate() {
+                    text.push_str(&format!("  {}: {cause}\n", n + 1));
+                }
+            }
+        }
+        if let Some(hint) = self.hint() {
+            text.push_str(&format!("hint: {hint}\n"));
+        }
+        text
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Options(error) => error.hint(),
+            Self::NowhereForStats => {
+                Some("name a file with `--stats=FILE` or `--log FILE`, or stay in the foreground with `-f`".into())
+            }
+            Self::Mount { mountpoint, source } => source.hint(mountpoint),
+            Self::Unmount { mountpoint, source } => source.hint(mountpoint),
+            Self::Background { .. } => Some("stay in the foreground with `-f`".into()),
+            _ => None,
+        }
+    }
+}
+
+/// Shows one cause; a system error by its words and its name.
+fn in_words(error: &(dyn Error + 'static)) -> String {
+    let errno = match error.downcast_ref::<Errno>() {
+        Some(errno) => Some(*errno),
+        None => error.downcast_ref::<io::Error>().and_then(Errno::from_io_error),
+    };
+    errno.map_or_else(|| error.to_string(), |errno| Cause(errno).to_string())
+}
+
+/// Writes what clap has to say, which may be the help that was asked for, and returns the exit status.
+pub(crate) fn print_usage(refused: &clap::Error) -> ExitCode {
+    // A reader that has seen enough (`mica help | head`) is no failure.
+    let _ = refused.print();
+    if refused.use_stderr() {
+        ExitCode::from(USAGE)
+    } else {
+        ExitCode::SUCCESS
+    }
+}

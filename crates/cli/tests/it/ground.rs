@@ -1,0 +1,243 @@
+//! Directories to work in, the program under test, and what keeps both from outliving a test.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::mount::UnmountFlags;
+use rustix::process::{Pid, PidfdFlags, Signal};
+use tempfile::TempDir;
+
+/// The longest that anything here may take. Nothing waits for it to pass: it bounds what would hang.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The environment variable by which the processes of a test are found again.
+const MARK: &str = "MICA_TEST_GROUND";
+
+/// How a program ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs `command` to its end, within [`LIMIT`].
+#[track_caller]
+pub(crate) fn run(command: &mut Command) -> Outcome {
+    let shown = format!("{command:?}");
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_child(&child);
+    let (done, ended) = mpsc::channel();
+    thread::spawn(move || done.send(child.wait_with_output()));
+    let Ok(output) = ended.recv_timeout(LIMIT) else {
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+        panic!("{shown} does not end");
+    };
+    let output = output.unwrap();
+    Outcome {
+        status: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Returns the program with arguments.
+pub(crate) fn mica(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mica"));
+    command.args(arguments);
+    command
+}
+
+/// Tells whether this test can run as root, and says so if not.
+pub(crate) fn is_root(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        skipped(test, "needs root");
+    }
+    root
+}
+
+/// Tells whether this test can mount, and says so if not.
+pub(crate) fn can_mount(test: &str) -> bool {
+    if !Path::new("/dev/fuse").exists() {
+        skipped(test, "needs /dev/fuse");
+        return false;
+    }
+    is_root(test)
+}
+
+/// Says that a test was not run; where every test has to run, fails.
+fn skipped(test: &str, reason: &str) {
+    eprintln!("SKIPPED {test}: {reason}");
+    assert!(
+        std::env::var_os("MICA_REQUIRE_ALL").is_none_or(|all| all != "1"),
+        "{test} cannot run: {reason}"
+    );
+}
+
+/// A directory of its own for one test, with `l`, `u`, `w` and `m` in it.
+///
+/// When dropped, whatever the test left is undone: mounts are detached, servers are killed.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    dir: TempDir,
+}
+
+impl Ground {
+    pub(crate) fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        for name in ["l", "u", "w", "m"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        Self { dir }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Returns the program, started in this directory.
+    pub(crate) fn mica(&self, arguments: &[&str]) -> Command {
+        let mut command = mica(arguments);
+        command.current_dir(self.root()).env(MARK, self.root());
+        command
+    }
+
+    /// Runs the program and shows this directory as `$` in what it says.
+    #[track_caller]
+    pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
+        self.shown(run(&mut self.mica(arguments)))
+    }
+
+    pub(crate) fn shown(&self, outcome: Outcome) -> Outcome {
+        let root = self.root().to_str().unwrap();
+        Outcome {
+            status: outcome.status,
+            stdout: outcome.stdout.replace(root, "$"),
+            stderr: outcome.stderr.replace(root, "$"),
+        }
+    }
+
+    /// Mounts `l`, `u` and `w` at `m`, in the background.
+    #[track_caller]
+    pub(crate) fn mount(&self, more: &[&str]) {
+        let options = "lowerdir=l,upperdir=u,workdir=w,userxattr";
+        let mount = [&["mount", "-o", options, "m"], more].concat();
+        let silent = Outcome {
+            status: Some(0),
+            stdout: String::new(),
+            stderr: String::new(),
+        };
+        assert_eq!(self.run(&mount), silent);
+    }
+
+    /// Returns the fields of the topmost mount at `name` in /proc/mounts: source, mountpoint, type, options.
+    pub(crate) fn mounted(&self, name: &str) -> Option<Vec<String>> {
+        let at = self.at(name);
+        let table = fs::read_to_string("/proc/mounts").unwrap();
+        let lines = table.lines().map(|line| line.split(' ').map(str::to_owned).collect());
+        lines
+            .filter(|fields: &Vec<String>| Path::new(&fields[1]) == at)
+            .last()
+    }
+
+    /// Returns the processes that were started for this directory and still run.
+    fn processes(&self) -> Vec<Pid> {
+        let mark = [MARK.as_bytes(), b"=", self.root().as_os_str().as_bytes(), b"\0"].concat();
+        let started_here = |pid: &i32| {
+            let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environ.windows(mark.len()).any(|w| w == mark)
+        };
+        let processes = fs::read_dir("/proc").unwrap();
+        let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        numbers.filter(started_here).filter_map(Pid::from_raw).collect()
+    }
+
+    /// Returns those of the processes that serve a mount in the background.
+    pub(crate) fn servers(&self) -> Vec<Pid> {
+        let is_server = |pid: &Pid| {
+            let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+            line.split(|&b| b == 0).any(|argument| argument == b"--server")
+        };
+        self.processes().into_iter().filter(is_server).collect()
+    }
+
+    /// Returns the one server of this directory.
+    #[track_caller]
+    pub(crate) fn server(&self) -> Server {
+        let servers = self.servers();
+        let [pid] = servers.as_slice() else {
+            panic!("{} servers run", servers.len());
+        };
+        Server::watch(*pid)
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        let table = fs::read_to_string("/proc/mounts").unwrap_or_default();
+        for line in table.lines().rev() {
+            let point = line.split(' ').nth(1).unwrap_or_default();
+            if Path::new(point).starts_with(self.root()) {
+                let _ = rustix::mount::unmount(point, UnmountFlags::DETACH);
+            }
+        }
+        for pid in self.processes() {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// A running server, which is not a child of the test.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pid: Pid,
+    fd: std::os::fd::OwnedFd,
+}
+
+impl Server {
+    pub(crate) fn watch(pid: Pid) -> Self {
+        let fd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        Self { pid, fd }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::pidfd_send_signal(&self.fd, signal).unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// Waits until it has ended, within [`LIMIT`].
+    #[track_caller]
+    pub(crate) fn ends(&self) {
+        assert!(self.ends_within(LIMIT), "the server does not end");
+    }
+
+    /// Tells whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ends_within(Duration::ZERO)
+    }
+
+    fn ends_within(&self, limit: Duration) -> bool {
+        let limit = Timespec::try_from(limit).unwrap();
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+        poll(&mut fds, Some(&limit)).unwrap() == 1
+    }
+}

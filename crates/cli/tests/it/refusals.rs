@@ -1,0 +1,253 @@
+//! What cannot be mounted, and the words in which it is said.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use crate::ground::{Ground, Outcome, can_mount, is_root, run};
+
+/// Tries to mount with `options` at `m`, in the background and in the foreground, and checks what is said.
+#[track_caller]
+fn refused(ground: &Ground, options: &str, stderr: &str) {
+    refused_at(ground, options, "m", stderr);
+}
+
+#[track_caller]
+fn refused_at(ground: &Ground, options: &str, mountpoint: &str, stderr: &str) {
+    let expected = Outcome {
+        status: Some(1),
+        stdout: String::new(),
+        stderr: stderr.into(),
+    };
+    assert_eq!(ground.run(&["mount", "-o", options, mountpoint]), expected);
+    assert_eq!(ground.run(&["mount", "-f", "-o", options, mountpoint]), expected);
+    assert_eq!(ground.mounted("m"), None);
+}
+
+#[test]
+fn a_missing_layer() {
+    refused(
+        &Ground::new(),
+        "lowerdir=l:gone,userxattr",
+        "error: cannot mount at `m`\n\
+         caused by: lowerdir `gone` does not exist\n\
+         hint: see how far the path leads with `namei gone`; a `:` or `,` that belongs to a path is written `\\:` or `\\,`\n",
+    );
+}
+
+#[test]
+fn an_unreadable_layer() {
+    if !is_root("an_unreadable_layer") {
+        return;
+    }
+    let ground = Ground::new();
+    fs::set_permissions(ground.root(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(ground.at("l"), fs::Permissions::from_mode(0o700)).unwrap();
+    let mut command = ground.mica(&["mount", "-f", "-o", "lowerdir=l,userxattr", "m"]);
+    command.uid(65534).gid(65534);
+    let expected = Outcome {
+        status: Some(1),
+        stdout: String::new(),
+        stderr: "error: cannot mount at `m`\n\
+                 caused by:\n  \
+                   1: lowerdir `l` cannot be opened\n  \
+                   2: permission denied (EACCES)\n\
+                 hint: see whose permission is missing with `namei -l l`\n"
+            .into(),
+    };
+    assert_eq!(run(&mut command), expected);
+}
+
+#[test]
+fn a_layer_that_is_a_file() {
+    let ground = Ground::new();
+    fs::write(ground.at("f"), "").unwrap();
+    refused(
+        &ground,
+        "lowerdir=l:f,userxattr",
+        "error: cannot mount at `m`\n\
+         caused by: lowerdir `f` is not a directory\n\
+         hint: a layer is a directory; see what this is with `ls -ld f`\n",
+    );
+}
+
+#[test]
+fn a_workdir_on_another_filesystem() {
+    let ground = Ground::new();
+    let other = tempfile::tempdir_in("/dev/shm").unwrap();
+    let work = other.path().to_str().unwrap();
+    refused(
+        &ground,
+        &format!("lowerdir=l,upperdir=u,workdir={work},userxattr"),
+        &format!(
+            "error: cannot mount at `m`\n\
+             caused by: workdir `{work}` and upperdir `u` are on different filesystems\n\
+             hint: changes are published by rename, which cannot cross mounts; try `mkdir u.work`, then `-o workdir=u.work`\n"
+        ),
+    );
+}
+
+#[test]
+fn a_workdir_on_another_mount_of_the_filesystem() {
+    if !can_mount("a_workdir_on_another_mount_of_the_filesystem") {
+        return;
+    }
+    let ground = Ground::new();
+    rustix::mount::mount_bind(ground.at("w"), ground.at("w")).unwrap();
+    refused(
+        &ground,
+        "lowerdir=l,upperdir=u,workdir=w,userxattr",
+        "error: cannot mount at `m`\n\
+         caused by: workdir `w` and upperdir `u` are on different mounts of one filesystem\n\
+         hint: changes are published by rename, which cannot cross mounts; try `mkdir u.work`, then `-o workdir=u.work`\n",
+    );
+}
+
+#[test]
+fn a_workdir_nested_with_upper() {
+    let ground = Ground::new();
+    fs::create_dir(ground.at("u/w")).unwrap();
+    refused(
+        &ground,
+        "lowerdir=l,upperdir=u,workdir=u/w,userxattr",
+        "error: cannot mount at `m`\n\
+         caused by: workdir `u/w` is inside upperdir `u`\n\
+         hint: try `mkdir u.work`, then `-o workdir=u.work`\n",
+    );
+    refused(
+        &ground,
+        "lowerdir=l,upperdir=u/w,workdir=u,userxattr",
+        "error: cannot mount at `m`\n\
+         caused by: upperdir `u/w` is inside workdir `u`\n\
+         hint: try `mkdir u/w.work`, then `-o workdir=u/w.work`\n",
+    );
+}
+
+#[test]
+fn an_upper_on_a_read_only_mount() {
+    if !can_mount("an_upper_on_a_read_only_mount") {
+        return;
+    }
+    let ground = Ground::new();
+    let rw = ground.at("rw");
+    fs::create_dir_all(rw.join("u")).unwrap();
+    fs::create_dir(rw.join("w")).unwrap();
+    rustix::mount::mount_bind(&rw, &rw).unwrap();
+    rustix::mount::mount_remount(
+        &rw,
+        rustix::mount::MountFlags::BIND | rustix::mount::MountFlags::RDONLY,
+        c"",
+    )
+    .unwrap();
+    refused(
+        &ground,
+        "lowerdir=l,upperdir=rw/u,workdir=rw/w,userxattr",
+        "error: cannot mount at `m`\n\
+         caused by: upperdir `rw/u` is on a read-only filesystem\n\
+         hint: choose an upperdir and a workdir on a writable filesystem (`findmnt -O rw` lists them), or leave both out for a read-only mount\n",
+    );
+}
+
+#[test]
+fn an_upper_without_extended_attributes() {
+    if !can_mount("an_upper_without_extended_attributes") {
+        return;
+    }
+    let ground = Ground::new();
+    fs::create_dir(ground.at("r")).unwrap();
+    rustix::mount::mount("r", ground.at("r"), "ramfs", rustix::mount::MountFlags::empty(), None).unwrap();
+    for name in ["r/u", "r/w"] {
+        fs::create_dir(ground.at(name)).unwrap();
+    }
+    refused(
+        &ground,
+        "lowerdir=l,upperdir=r/u,workdir=r/w",
+        "error: cannot mount at `m`\n\
+         caused by: the filesystem of upperdir `r/u` does not keep `trusted.overlay.*` attributes\n\
+         hint: choose an upperdir and a workdir on another filesystem; `findmnt -T r/u` shows this one\n",
+    );
+}
+
+#[test]
+fn trusted_attributes_without_privilege() {
+    let ground = Ground::new();
+    fs::set_permissions(ground.root(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = ground.mica(&["mount", "-o", "lowerdir=l", "m"]);
+    if rustix::process::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    let expected = Outcome {
+        status: Some(1),
+        stdout: String::new(),
+        stderr: "error: cannot mount at `m`\n\
+                 caused by: the `trusted.overlay.*` attributes of the layers need CAP_SYS_ADMIN in the initial user namespace\n\
+                 hint: add `-o userxattr`, which keeps them as `user.overlay.*`, or run as root\n"
+            .into(),
+    };
+    assert_eq!(run(&mut command), expected);
+}
+
+#[test]
+fn a_missing_mountpoint() {
+    refused_at(
+        &Ground::new(),
+        "lowerdir=l,userxattr",
+        "nowhere",
+        "error: cannot mount at `nowhere`\n\
+         caused by: the mountpoint does not exist\n\
+         hint: make it with `mkdir -p nowhere`\n",
+    );
+}
+
+#[test]
+fn a_mountpoint_that_is_a_file() {
+    let ground = Ground::new();
+    fs::write(ground.at("f"), "").unwrap();
+    refused_at(
+        &ground,
+        "lowerdir=l,userxattr",
+        "f",
+        "error: cannot mount at `f`\n\
+         caused by: the mountpoint is not a directory\n\
+         hint: an overlay is mounted on a directory; see what this is with `ls -ld f`\n",
+    );
+}
+
+#[test]
+fn no_dev_fuse() {
+    if !can_mount("no_dev_fuse") {
+        return;
+    }
+    let ground = Ground::new();
+    // A /dev of its own, in a mount namespace of its own, which ends with the command.
+    let script = "mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && exec \"$0\" \"$@\"";
+    for foreground in [&[][..], &["-f"]] {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_mica")]);
+        command.args(["mount", "-o", "lowerdir=l,userxattr", "m"]).args(foreground);
+        let expected = Outcome {
+            status: Some(1),
+            stdout: String::new(),
+            stderr: "error: cannot mount at `m`\n\
+                     caused by: `/dev/fuse` does not exist\n\
+                     hint: load the module with `modprobe fuse`; in a container, pass the device in, as with `--device /dev/fuse`\n"
+                .into(),
+        };
+        assert_eq!(run(command.current_dir(ground.root())), expected);
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written() {
+    let ground = Ground::new();
+    let expected = Outcome {
+        status: Some(1),
+        stdout: String::new(),
+        stderr: "error: cannot write to `no/log`\n\
+                 caused by: no such file or directory (ENOENT)\n"
+            .into(),
+    };
+    let mount = ["mount", "-o", "lowerdir=l,userxattr", "--log", "no/log", "m"];
+    assert_eq!(ground.run(&mount), expected);
+}

@@ -1,0 +1,119 @@
+//! Mounting `/dev/fuse`: options, the mountpoint, the device.
+//!
+//! The ways to mount are in the modules below: by the kernel's mount API, by mount(2) where that is missing, and by
+//! `fusermount3` where this process may not. None of them reads the device.
+
+pub(crate) mod fsmount;
+pub(crate) mod fusermount;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use bitflags::bitflags;
+use mica_vfs::Errno;
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::MountError;
+
+bitflags! {
+    /// Restrictions of a mount, the `MS_*` flags of mount(2).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct MountFlags: u32 {
+        /// Device nodes do not work.
+        const NODEV = 1;
+        /// Setuid, setgid and capabilities do not work.
+        const NOSUID = 2;
+        /// Nothing can be executed.
+        const NOEXEC = 4;
+        /// Access times do not change.
+        const NOATIME = 8;
+        /// Access times of directories do not change.
+        const NODIRATIME = 16;
+    }
+}
+
+/// Whether a mount can be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MountAccess {
+    /// `ro`
+    ReadOnly,
+    /// `rw`
+    ReadWrite,
+}
+
+/// Who may use a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Processes of the user who mounted it; not even root besides.
+    Mounter,
+    /// `allow_other`: everyone whom the permissions allow.
+    Everyone,
+}
+
+/// How a mount looks and what it allows. `default_permissions` is always set: the kernel checks permissions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountOptions {
+    /// Name of the source, shown by mount(8).
+    pub source: String,
+    /// The type shown is `fuse.` and this.
+    pub subtype: String,
+    /// Read-only or not.
+    pub access: MountAccess,
+    /// Restrictions.
+    pub flags: MountFlags,
+    /// Who may use it.
+    pub audience: Audience,
+}
+
+impl Default for MountOptions {
+    /// A writable mount of source and subtype `mica`, without restrictions, for the mounter.
+    fn default() -> Self {
+        Self {
+            source: "mica".to_owned(),
+            subtype: "mica".to_owned(),
+            access: MountAccess::ReadWrite,
+            flags: MountFlags::empty(),
+            audience: Audience::Mounter,
+        }
+    }
+}
+
+/// A directory to mount on, held open: what was checked is what is mounted on.
+#[derive(Debug)]
+pub(crate) struct Mountpoint {
+    pub(super) dir: OwnedFd,
+    /// Absolute and without symbolic links, so that it stays right when the process changes its directory.
+    pub(crate) path: PathBuf,
+}
+
+impl Mountpoint {
+    pub(crate) fn open(path: &Path) -> Result<Self, MountError> {
+        let failed = |source| {
+            let path = path.to_owned();
+            match source {
+                Errno::NOENT => MountError::MountpointMissing { path },
+                Errno::NOTDIR => MountError::MountpointNotDirectory { path },
+                source => MountError::Mountpoint { path, source },
+            }
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
+        let absolute = std::fs::canonicalize(path)
+            .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        Ok(Self {
+            dir,
+            path: absolute,
+        })
+    }
+}
+
+/// Opens an unused `/dev/fuse`.
+///
+/// Within a user namespace it has to be opened there: the kernel refuses a device of another namespace.
+pub(crate) fn open_device() -> Result<OwnedFd, MountError> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    rustix::fs::open("/dev/fuse", flags, Mode::empty()).map_err(|source| match source {
+        Errno::NOENT | Errno::NODEV | Errno::NXIO => MountError::DeviceMissing,
+        source => MountError::Device { source },
+    })
+}

@@ -1,0 +1,120 @@
+//! The data of files. Every request works from the node alone: there are no open files.
+
+use mica_vfs::{Errno, FallocateMode, KillPriv, NodeId, SeekFrom, SyncScope};
+
+use crate::connection::Connection;
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::wire::{
+    CopyFileRangeIn, CopyFileRangeOut, FSYNC_FDATASYNC, FallocateIn, FsyncIn, LseekIn, LseekOut,
+    ReadIn, WRITE_KILL_SUIDGID, WriteIn, WriteOut,
+};
+
+/// `SEEK_DATA` and `SEEK_HOLE` of lseek(2).
+const SEEK_DATA: u32 = 3;
+const SEEK_HOLE: u32 = 4;
+
+/// The most that FUSE_COPY_FILE_RANGE can say it copied: its answer has 32 bits. Whole pages, as the kernel asks.
+const COPY_MAX: u64 = 0xffff_f000;
+
+/// Reads, straight into the reply.
+pub(crate) fn read(
+    cx: &Connection,
+    mut request: Request<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Errno> {
+    let wire: ReadIn = request.take()?;
+    let size = usize::try_from(wire.size).map_err(|_| Errno::INVAL)?;
+    let node = request.node();
+    let read = reply.fill(size, |data| cx.fs.read(node, wire.offset, data))?;
+    cx.stats.read(read);
+    Ok(())
+}
+
+/// Writes, straight from the request.
+pub(crate) fn write(
+    cx: &Connection,
+    mut request: Request<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Errno> {
+    let wire: WriteIn = request.take()?;
+    let data = request.bytes(usize::try_from(wire.size).map_err(|_| Errno::INVAL)?)?;
+    let kill = if wire.write_flags & WRITE_KILL_SUIDGID != 0 {
+        KillPriv::Clear
+    } else {
+        KillPriv::Keep
+    };
+    let written = cx.fs.write(request.node(), wire.offset, data, kill)?;
+    cx.stats.wrote(written);
+    reply.put(&WriteOut {
+        size: u32::try_from(written).unwrap_or(wire.size).min(wire.size),
+        padding: 0,
+    })
+}
+
+/// Puts a file or a directory on stable storage.
+pub(crate) fn fsync(cx: &Connection, mut request: Request<'_>) -> Result<(), Errno> {
+    let wire: FsyncIn = request.take()?;
+    let scope = if wire.fsync_flags & FSYNC_FDATASYNC != 0 {
+        SyncScope::Data
+    } else {
+        SyncScope::All
+    };
+    cx.fs.fsync(request.node(), scope)
+}
+
+/// Allocates, frees or zeroes a range.
+pub(crate) fn fallocate(cx: &Connection, mut request: Request<'_>) -> Result<(), Errno> {
+    let wire: FallocateIn = request.take()?;
+    let mode = FallocateMode::from_bits(wire.mode).ok_or(Errno::OPNOTSUPP)?;
+    cx.fs.fallocate(request.node(), mode, wire.offset, wire.length)
+}
+
+/// Finds data or a hole.
+pub(crate) fn lseek(
+    cx: &Connection,
+    mut request: Request<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Errno> {
+    let wire: LseekIn = request.take()?;
+    let from = match wire.whence {
+        SEEK_DATA => SeekFrom::Data(wire.offset),
+        SEEK_HOLE => SeekFrom::Hole(wire.offset),
+        _ => return Err(Errno::INVAL),
+    };
+    let offset = cx.fs.seek(request.node(), from)?;
+    reply.put(&LseekOut { offset })
+}
+
+/// Copies within the filesystem, with an answer of 32 bits.
+pub(crate) fn copy_file_range(
+    cx: &Connection,
+    mut request: Request<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Errno> {
+    let copied = copy(cx, &mut request, COPY_MAX)?;
+    reply.put(&WriteOut {
+        size: u32::try_from(copied).map_err(|_| Errno::OVERFLOW)?,
+        padding: 0,
+    })
+}
+
+/// Copies within the filesystem.
+pub(crate) fn copy_file_range_64(
+    cx: &Connection,
+    mut request: Request<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Errno> {
+    let bytes_copied = copy(cx, &mut request, u64::MAX)?;
+    reply.put(&CopyFileRangeOut { bytes_copied })
+}
+
+fn copy(cx: &Connection, request: &mut Request<'_>, max: u64) -> Result<u64, Errno> {
+    let wire: CopyFileRangeIn = request.take()?;
+    if wire.flags != 0 {
+        return Err(Errno::INVAL);
+    }
+    let (from, to) = (request.node(), NodeId(wire.nodeid_out));
+    let len = wire.len.min(max);
+    cx.fs.copy_range(from, wire.off_in, to, wire.off_out, len)
+}

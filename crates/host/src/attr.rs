@@ -1,0 +1,146 @@
+//! Attributes: reading them, and changing them in an order that keeps what was asked for.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use mica_sys::chmod::chmod_fd;
+use mica_vfs::{
+    Access, Attr, DevId, Errno, FileType, Ino, KillPriv, Mode, NodeId, Rdev, SetAttr, SetTime,
+    Time, invent,
+};
+use rustix::fs::{
+    AtFlags, Gid, Mode as HostMode, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps,
+    UTIME_NOW, UTIME_OMIT, Uid, chownat, fchmod, ftruncate, makedev, statx, utimensat,
+};
+
+use crate::HostFs;
+use crate::open::Site;
+use crate::table::ObjectId;
+
+/// Reads the attributes of what a descriptor, which may be `O_PATH`, has open.
+pub(crate) fn stat_fd(fd: BorrowedFd<'_>) -> Result<Attr, Errno> {
+    stat(fd, c"", AtFlags::EMPTY_PATH)
+}
+
+/// Reads the attributes of an entry of a directory; a symbolic link is meant itself.
+pub(crate) fn stat_entry(dir: BorrowedFd<'_>, name: &CStr) -> Result<Attr, Errno> {
+    stat(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
+}
+
+fn stat(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> Result<Attr, Errno> {
+    let found = statx(
+        dir,
+        name,
+        flags,
+        StatxFlags::BASIC_STATS | StatxFlags::BTIME,
+    )?;
+    let mode = u32::from(found.stx_mode);
+    let Some(kind) = FileType::from_mode(mode) else {
+        return Err(invent!(Errno::IO, "an object of no type", mode = mode));
+    };
+    Ok(attr_of(&found, kind, Mode::new(mode)))
+}
+
+fn attr_of(found: &Statx, kind: FileType, mode: Mode) -> Attr {
+    let born = StatxFlags::BTIME.bits() & found.stx_mask != 0;
+    Attr {
+        ino: Ino(found.stx_ino),
+        dev: DevId(makedev(found.stx_dev_major, found.stx_dev_minor)),
+        kind,
+        mode,
+        nlink: found.stx_nlink,
+        uid: found.stx_uid,
+        gid: found.stx_gid,
+        rdev: Rdev {
+            major: found.stx_rdev_major,
+            minor: found.stx_rdev_minor,
+        },
+        size: found.stx_size,
+        blocks: found.stx_blocks,
+        blksize: found.stx_blksize,
+        atime: time_of(&found.stx_atime),
+        mtime: time_of(&found.stx_mtime),
+        ctime: time_of(&found.stx_ctime),
+        btime: born.then(|| time_of(&found.stx_btime)),
+    }
+}
+
+fn time_of(time: &StatxTimestamp) -> Time {
+    Time {
+        secs: time.tv_sec,
+        nanos: time.tv_nsec,
+    }
+}
+
+impl HostFs {
+    pub(crate) fn attr(&self, id: NodeId) -> Result<Attr, Errno> {
+        let named = match self.site(id)? {
+            Site::Fd(fd, _) => return stat_fd(fd.as_fd()),
+            Site::Name(named) => named,
+        };
+        // The inode number in the answer says whether the name still leads to the node.
+        let object = self.table.read()?.node(id)?.object;
+        match stat_entry(named.dir.as_fd(), named.name.as_c_str()) {
+            Ok(attr) if ObjectId::of(&attr) == object => Ok(attr),
+            Ok(_) | Err(Errno::NOENT) => stat_fd(self.object_fd(id)?.0.as_fd()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Applies size, owner, mode and times in this order: each may drop what a later one sets.
+    pub(crate) fn change_attr(&self, id: NodeId, change: &SetAttr) -> Result<Attr, Errno> {
+        if let Some(size) = change.size {
+            let fd = self.data_fd(id, Access::Write)?;
+            drop_privileges(&fd, change.kill)?;
+            ftruncate(&fd, size)?;
+        }
+        let kind = self.table.read()?.node(id)?.kind;
+        let (fd, _) = self.object_fd(id)?;
+        // -1 means "unchanged" to the kernel, and rustix refuses it as an id.
+        let (uid, gid) = (
+            change.uid.filter(|&uid| uid != u32::MAX),
+            change.gid.filter(|&gid| gid != u32::MAX),
+        );
+        if uid.is_some() || gid.is_some() {
+            let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+            chownat(&fd, c"", uid, gid, AtFlags::EMPTY_PATH)?;
+        }
+        if let Some(mode) = change.mode {
+            if kind == FileType::Symlink {
+                return Err(Errno::OPNOTSUPP);
+            }
+            chmod_fd(fd.as_fd(), HostMode::from_raw_mode(mode.bits()))?;
+        }
+        if change.atime.is_some() || change.mtime.is_some() {
+            let times = Timestamps {
+                last_access: timespec(change.atime),
+                last_modification: timespec(change.mtime),
+            };
+            utimensat(&fd, c"", &times, AtFlags::EMPTY_PATH)?;
+        }
+        stat_fd(fd.as_fd())
+    }
+}
+
+/// Drops the bits that a change of data by an unprivileged caller drops. The host does not do it for us, as this
+/// process may have `CAP_FSETID`; it does drop `security.capability`.
+pub(crate) fn drop_privileges(fd: &OwnedFd, kill: KillPriv) -> Result<(), Errno> {
+    if kill == KillPriv::Keep {
+        return Ok(());
+    }
+    let mode = stat_fd(fd.as_fd())?.mode;
+    let kept = mode.without_privileges();
+    if kept == mode {
+        return Ok(());
+    }
+    fchmod(fd, HostMode::from_raw_mode(kept.bits()))
+}
+
+fn timespec(time: Option<SetTime>) -> Timespec {
+    let (tv_sec, tv_nsec) = match time {
+        None => (0, UTIME_OMIT),
+        Some(SetTime::Now) => (0, UTIME_NOW),
+        Some(SetTime::At(time)) => (time.secs, time.nanos.into()),
+    };
+    Timespec { tv_sec, tv_nsec }
+}

@@ -1,0 +1,100 @@
+//! What belongs to the host filesystem under the layer: its space, its UUID, its handles, its file flags.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use mica_sys::fsattr::fs_uuid;
+use mica_sys::handle::Handle;
+use mica_vfs::{Access, Attr, Errno, FileFlags, FileHandle, FileType, NodeId, StatFs, Uuid};
+use rustix::fs::{IFlags, Mode, OFlags, fstatfs, fstatvfs, ioctl_getflags, ioctl_setflags, openat};
+
+use crate::HostFs;
+use crate::attr::stat_fd;
+use crate::open::Site;
+
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
+
+/// Asks for the UUID of the filesystem that `root` lies on; zero where there is none.
+pub(crate) fn uuid_of(root: BorrowedFd<'_>) -> Uuid {
+    let uuid = openat(root, c".", DIRECTORY, Mode::empty()).and_then(|dir| fs_uuid(dir.as_fd()));
+    uuid.map(Uuid).unwrap_or_default()
+}
+
+impl HostFs {
+    pub(crate) fn space(&self) -> Result<StatFs, Errno> {
+        let (kind, found) = (fstatfs(&self.root)?.f_type, fstatvfs(&self.root)?);
+        let narrow = |size: u64| u32::try_from(size).unwrap_or(u32::MAX);
+        Ok(StatFs {
+            kind: u64::from_ne_bytes(i64::from(kind).to_ne_bytes()),
+            block_size: narrow(found.f_bsize),
+            fragment_size: narrow(found.f_frsize),
+            blocks: found.f_blocks,
+            blocks_free: found.f_bfree,
+            blocks_available: found.f_bavail,
+            files: found.f_files,
+            files_free: found.f_ffree,
+            name_max: narrow(found.f_namemax),
+        })
+    }
+
+    pub(crate) fn handle(&self, id: NodeId) -> Result<FileHandle, Errno> {
+        let handle = self.reading(id, |site| match site {
+            Site::Fd(fd, _) => Handle::of(fd.as_fd(), c""),
+            Site::Name(named) => Handle::of(named.dir.as_fd(), named.name.as_c_str()),
+        })?;
+        Ok(FileHandle {
+            kind: handle.kind(),
+            bytes: handle.bytes().into(),
+        })
+    }
+
+    pub(crate) fn attr_of_handle(&self, handle: &FileHandle) -> Result<Attr, Errno> {
+        let kept = Handle::new(handle.kind, &handle.bytes)?;
+        let mount = self.mount()?;
+        let fd = self.fds.with_room(|| kept.open(mount, OFlags::PATH))?;
+        stat_fd(fd.as_fd())
+    }
+
+    /// Returns the root open for reading: handles are not opened through an `O_PATH` descriptor.
+    fn mount(&self) -> Result<BorrowedFd<'_>, Errno> {
+        if let Some(mount) = self.mount.get() {
+            return Ok(mount.as_fd());
+        }
+        let opened = self
+            .fds
+            .with_room(|| openat(&self.root, c".", DIRECTORY, Mode::empty()))?;
+        Ok(self.mount.get_or_init(|| opened).as_fd())
+    }
+
+    pub(crate) fn flags(&self, id: NodeId) -> Result<FileFlags, Errno> {
+        let found = self.on_flags(id, |fd| ioctl_getflags(fd))?;
+        Ok(FileFlags::from_bits_retain(found.bits()))
+    }
+
+    pub(crate) fn change_flags(&self, id: NodeId, flags: FileFlags) -> Result<(), Errno> {
+        let flags = IFlags::from_bits_retain(flags.bits());
+        self.on_flags(id, |fd| ioctl_setflags(fd, flags))
+    }
+
+    /// Runs a call on an object that may have file flags, opened for reading.
+    fn on_flags<T>(
+        &self,
+        id: NodeId,
+        call: impl FnOnce(&OwnedFd) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let kind = self.table.read()?.node(id)?.kind;
+        match kind {
+            FileType::Regular => call(&*self.data_fd(id, Access::Read)?),
+            FileType::Directory => {
+                let open = self.dir(id)?;
+                call(
+                    &self
+                        .fds
+                        .with_room(|| openat(&open.fd, c".", DIRECTORY, Mode::empty()))?,
+                )
+            }
+            _ => Err(Errno::NOTTY),
+        }
+    }
+}

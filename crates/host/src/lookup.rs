@@ -1,0 +1,86 @@
+//! Finding a name: one statx(2), and the node that it leads to.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use mica_vfs::{Access, Attr, Entry, Errno, FileName, NodeId, invent};
+use rustix::fs::{Mode, OFlags, openat};
+
+use crate::HostFs;
+use crate::attr::{stat_entry, stat_fd};
+use crate::entry_name::EntryName;
+use crate::fd_cache::Held;
+use crate::open::OpenDir;
+use crate::table::{FdSort, Interned, ObjectId, Pin};
+
+/// How often a name is looked up again because others in its directory were removed meanwhile.
+const ATTEMPTS: usize = 8;
+
+impl HostFs {
+    pub(crate) fn find(&self, dir: NodeId, name: FileName<'_>) -> Result<Entry, Errno> {
+        let entry_name = EntryName::new(name.as_bytes());
+        let mut open = self.dir(dir)?;
+        for _ in 0..ATTEMPTS {
+            let attr = stat_entry(open.fd.as_fd(), entry_name.as_c_str())?;
+            if let Some(node) = self.intern(&attr, &open, name, None)? {
+                return Ok(Entry { node, attr });
+            }
+            open = self.dir(dir)?;
+        }
+        // The directory is busy: with a descriptor it does not matter what becomes of the name.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = self
+            .fds
+            .with_room(|| openat(&open.fd, entry_name.as_c_str(), flags, Mode::empty()))?;
+        self.adopt(Arc::new(fd), FdSort::Path, &open, name)
+    }
+
+    /// Gives a reference on the node of what was seen as `name`; `None` if it has to be looked up again.
+    pub(crate) fn intern(
+        &self,
+        attr: &Attr,
+        dir: &OpenDir,
+        name: FileName<'_>,
+        pin: Option<Box<Pin>>,
+    ) -> Result<Option<NodeId>, Errno> {
+        let place = Some((dir.id, name, dir.stamp));
+        let interned = self
+            .table
+            .write()?
+            .intern((ObjectId::of(attr), attr.kind), place, pin)?;
+        match interned {
+            Interned::LookAgain => Ok(None),
+            Interned::Node(node, None) => Ok(Some(node)),
+            Interned::Node(node, Some(pin)) => {
+                // A file that was born without a name: its descriptor is as good as a cached one.
+                if pin.sort == FdSort::File {
+                    self.keep(node, pin.held.fd(), Access::Write)?;
+                }
+                Ok(Some(node))
+            }
+        }
+    }
+
+    /// Gives a reference on the node of what `fd` has open, which was seen as `name` but may have lost it.
+    pub(crate) fn adopt(
+        &self,
+        fd: Arc<OwnedFd>,
+        sort: FdSort,
+        dir: &OpenDir,
+        name: FileName<'_>,
+    ) -> Result<Entry, Errno> {
+        let attr = stat_fd(fd.as_fd())?;
+        let pin = Pin {
+            held: Held::new(Arc::clone(&fd), &self.fds),
+            sort,
+        };
+        match self.intern(&attr, dir, name, Some(Box::new(pin)))? {
+            Some(node) => Ok(Entry { node, attr }),
+            None => Err(invent!(
+                Errno::STALE,
+                "a name that kept changing",
+                name = name
+            )),
+        }
+    }
+}

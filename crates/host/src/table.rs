@@ -1,0 +1,548 @@
+//! The nodes of a layer: which objects are known, and by which name each is reached.
+//!
+//! A node is one inode, told by device and inode number, so two names of one object are one node. It keeps one
+//! place (a parent node and a name) by which the object is opened when it has to be; the place is followed when a
+//! rename moves it, and lost when the name goes away. A node without a place is *pinned*: it holds a descriptor.
+//!
+//! The table does no I/O; what has to be closed is handed back in a [`Discard`].
+//!
+//! # Invariants
+//!
+//! - A node lives while it is referenced, has children, or is permanent (a root).
+//! - A [`NodeId`] is an index and the generation of its slot: an id that was forgotten finds nothing.
+//! - `begun != done` in a directory while a name in it is being removed or renamed: what a place in it says and
+//!   what lies there may differ until then.
+
+use hashbrown::HashTable;
+use mica_vfs::{Access, Attr, Errno, FileName, FileType, NodeId};
+
+use crate::fd_cache::{FdCache, Held, Token};
+
+/// Tells one inode from all others of this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ObjectId {
+    dev: u64,
+    ino: u64,
+}
+
+impl ObjectId {
+    pub(crate) fn of(attr: &Attr) -> Self {
+        Self {
+            dev: attr.dev.0,
+            ino: attr.ino.0,
+        }
+    }
+
+    /// Spreads inode numbers, which are mostly consecutive, over all bits.
+    fn hash(self) -> u64 {
+        let mixed = (self.ino ^ self.dev.rotate_left(40)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^ (mixed >> 32)
+    }
+}
+
+/// What a descriptor can be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FdSort {
+    /// `O_PATH`.
+    Path,
+    /// Open for reading, perhaps for writing.
+    File,
+}
+
+/// The descriptor of a node that is not reached by a name.
+#[derive(Debug)]
+pub(crate) struct Pin {
+    pub(crate) held: Held,
+    pub(crate) sort: FdSort,
+}
+
+/// Where a node is found: a name in a parent node.
+#[derive(Debug)]
+struct Place {
+    parent: u32,
+    name: Box<[u8]>,
+}
+
+impl Place {
+    fn is(&self, parent: u32, name: &[u8]) -> bool {
+        self.parent == parent && *self.name == *name
+    }
+}
+
+/// Whether a node outlives its references.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Referenced,
+    Permanent,
+}
+
+/// How far the changes of names in a directory have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    begun: u32,
+    done: u32,
+}
+
+impl Stamp {
+    /// Tells whether a place in the directory meant what it said all the time from `self` to `later`.
+    pub(crate) fn settled(self, later: Self) -> bool {
+        self.begun == self.done && self.begun == later.begun
+    }
+}
+
+/// One known object. All fields are guarded by the lock of the table.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) object: ObjectId,
+    place: Option<Place>,
+    pub(crate) pin: Option<Box<Pin>>,
+    refs: u64,
+    /// The cached descriptor: `O_PATH` of a directory, open with `access` of a regular file.
+    pub(crate) fd: Token,
+    children: u32,
+    generation: u32,
+    pub(crate) stamp: Stamp,
+    pub(crate) kind: FileType,
+    pub(crate) access: Access,
+    life: Life,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Free { next: u32, generation: u32 },
+    Used(Node),
+}
+
+/// What to close once the table is unlocked.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Discard {
+    pins: Vec<Box<Pin>>,
+    tokens: Vec<Token>,
+}
+
+impl Discard {
+    /// Closes everything. The table must not be locked.
+    pub(crate) fn close(self, fds: &FdCache) {
+        drop(self.pins);
+        for token in self.tokens {
+            fds.remove(token);
+        }
+    }
+}
+
+/// What [`Table::intern`] made of an object that was seen.
+#[derive(Debug)]
+pub(crate) enum Interned {
+    /// The node, with one more reference; and the pin it no longer needs, as it got a name again.
+    Node(NodeId, Option<Box<Pin>>),
+    /// Names of the directory changed since it was seen: look again.
+    LookAgain,
+}
+
+/// The nodes of one layer.
+#[derive(Debug)]
+pub(crate) struct Table {
+    slots: Vec<Slot>,
+    free: u32,
+    live: usize,
+    by_object: HashTable<u32>,
+}
+
+const NONE: u32 = u32::MAX;
+
+fn split(id: NodeId) -> (u32, u32) {
+    let [a, b, c, d, e, f, g, h] = id.0.to_be_bytes();
+    (
+        u32::from_be_bytes([e, f, g, h]),
+        u32::from_be_bytes([a, b, c, d]),
+    )
+}
+
+fn join(index: u32, generation: u32) -> NodeId {
+    NodeId((u64::from(generation) << 32) | u64::from(index))
+}
+
+impl Table {
+    /// Makes a table that holds a permanent root with [`NodeId::ROOT`].
+    pub(crate) fn new(root: ObjectId, pin: Pin) -> Result<Self, Errno> {
+        // Slot 0 stays empty: a node id is never 0, and the root is 1.
+        let unused = Slot::Free {
+            next: NONE,
+            generation: 0,
+        };
+        let mut table = Self {
+            slots: vec![unused],
+            free: NONE,
+            live: 0,
+            by_object: HashTable::new(),
+        };
+        table.add_root(root, pin)?;
+        Ok(table)
+    }
+
+    /// Returns how many nodes are known, roots included.
+    pub(crate) fn live(&self) -> usize {
+        self.live
+    }
+
+    fn at(&self, index: u32) -> Option<&Node> {
+        match self.slots.get(usize::try_from(index).ok()?)? {
+            Slot::Used(node) => Some(node),
+            Slot::Free { .. } => None,
+        }
+    }
+
+    fn at_mut(&mut self, index: u32) -> Option<&mut Node> {
+        match self.slots.get_mut(usize::try_from(index).ok()?)? {
+            Slot::Used(node) => Some(node),
+            Slot::Free { .. } => None,
+        }
+    }
+
+    /// Finds a node that is in the table, referenced or not.
+    pub(crate) fn known(&self, id: NodeId) -> Result<&Node, Errno> {
+        let (index, generation) = split(id);
+        let node = self.at(index).filter(|node| node.generation == generation);
+        node.ok_or(Errno::STALE)
+    }
+
+    pub(crate) fn known_mut(&mut self, id: NodeId) -> Result<&mut Node, Errno> {
+        let (index, generation) = split(id);
+        let node = self
+            .at_mut(index)
+            .filter(|node| node.generation == generation);
+        node.ok_or(Errno::STALE)
+    }
+
+    /// Finds a node that somebody holds a reference on.
+    pub(crate) fn node(&self, id: NodeId) -> Result<&Node, Errno> {
+        let node = self.known(id)?;
+        if node.refs > 0 || node.life == Life::Permanent {
+            Ok(node)
+        } else {
+            Err(Errno::STALE)
+        }
+    }
+
+    /// Returns the place of `node`: its parent and its name in it. `ESTALE` if it has none.
+    pub(crate) fn place<'a>(
+        &'a self,
+        node: &'a Node,
+    ) -> Result<(NodeId, &'a Node, &'a [u8]), Errno> {
+        let place = node.place.as_ref().ok_or(Errno::STALE)?;
+        let parent = self.at(place.parent).ok_or(Errno::STALE)?;
+        Ok((join(place.parent, parent.generation), parent, &place.name))
+    }
+
+    /// Adds a directory that is reached by its own descriptor and never forgotten, or makes a known one such.
+    pub(crate) fn add_root(&mut self, object: ObjectId, pin: Pin) -> Result<NodeId, Errno> {
+        let index = match self.find(object) {
+            Some(index) => index,
+            None => self.insert(object, FileType::Directory, None)?,
+        };
+        let node = self.at_mut(index).ok_or(Errno::STALE)?;
+        node.life = Life::Permanent;
+        node.pin = Some(Box::new(pin));
+        Ok(join(index, node.generation))
+    }
+
+    /// Gives one reference on the node of an object that was seen as `name` in `dir` when that had `seen`.
+    ///
+    /// With a `pin` the node is usable whatever became of the name meanwhile.
+    pub(crate) fn intern(
+        &mut self,
+        (object, kind): (ObjectId, FileType),
+        place: Option<(NodeId, FileName<'_>, Stamp)>,
+        pin: Option<Box<Pin>>,
+    ) -> Result<Interned, Errno> {
+        let unchanged = match place {
+            Some((dir, _, seen)) => self.known(dir)?.stamp.done == seen.done,
+            None => true,
+        };
+        let place = place.map(|(dir, name, _)| Place {
+            parent: split(dir).0,
+            name: name.as_bytes().into(),
+        });
+        let known = self.find(object);
+        // Another type under the same number: the object that was known is gone, and its inode used again.
+        let known = known.filter(|&index| match self.at(index) {
+            Some(node) if node.kind == kind => true,
+            _ => {
+                self.unhash(index);
+                false
+            }
+        });
+        let Some(index) = known else {
+            if !unchanged && pin.is_none() {
+                return Ok(Interned::LookAgain);
+            }
+            let index = self.insert(object, kind, place)?;
+            let node = self.at_mut(index).ok_or(Errno::NOMEM)?;
+            node.pin = pin;
+            return Ok(Interned::Node(join(index, node.generation), None));
+        };
+        let node = self.at(index).ok_or(Errno::STALE)?;
+        let id = join(index, node.generation);
+        let lost = node.place.is_none() && node.life == Life::Referenced;
+        if lost && !unchanged {
+            return Ok(Interned::LookAgain);
+        }
+        let rebound = if lost { place } else { None };
+        let released = if rebound.is_some() {
+            self.set_place(index, rebound)
+        } else {
+            None
+        };
+        let node = self.at_mut(index).ok_or(Errno::STALE)?;
+        node.refs += 1;
+        Ok(Interned::Node(id, released))
+    }
+
+    /// Ends `count` references.
+    pub(crate) fn forget(&mut self, id: NodeId, count: u64) -> Discard {
+        let mut discard = Discard::default();
+        if let Ok(node) = self.known_mut(id) {
+            node.refs = node.refs.saturating_sub(count);
+            self.release(split(id).0, &mut discard);
+        }
+        discard
+    }
+
+    /// Notes that a name in `dir` is about to be removed or renamed.
+    pub(crate) fn begin(&mut self, dir: NodeId) -> Result<(), Errno> {
+        let node = self.known_mut(dir)?;
+        node.stamp.begun = node.stamp.begun.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Notes that the table says what became of the name.
+    pub(crate) fn end(&mut self, dir: NodeId) {
+        if let Ok(node) = self.known_mut(dir) {
+            node.stamp.done = node.stamp.done.wrapping_add(1);
+        }
+    }
+
+    /// Gives the node of `object` a descriptor if `name` in `dir` is what it is reached by. Tells whether it did.
+    pub(crate) fn pin(
+        &mut self,
+        object: ObjectId,
+        (dir, name): (NodeId, FileName<'_>),
+        pin: impl FnOnce() -> Pin,
+    ) -> bool {
+        let parent = split(dir).0;
+        let node = self.find(object).and_then(|index| self.at_mut(index));
+        let Some(node) = node.filter(|node| {
+            let here = node
+                .place
+                .as_ref()
+                .is_some_and(|place| place.is(parent, name.as_bytes()));
+            here && node.refs > 0 && node.pin.is_none()
+        }) else {
+            return false;
+        };
+        node.pin = Some(Box::new(pin()));
+        true
+    }
+
+    /// Takes the descriptor back that [`pin`](Self::pin) gave, as the name stayed.
+    pub(crate) fn unpin(&mut self, object: ObjectId) -> Option<Box<Pin>> {
+        let index = self.find(object)?;
+        let node = self.at_mut(index)?;
+        if node.place.is_some() {
+            node.pin.take()
+        } else {
+            None
+        }
+    }
+
+    /// Notes that `name` in `dir` does not lead to `object` any more.
+    pub(crate) fn detach(
+        &mut self,
+        object: ObjectId,
+        (dir, name): (NodeId, FileName<'_>),
+        pin: impl FnOnce() -> Pin,
+    ) -> Discard {
+        let mut discard = Discard::default();
+        // Looked up between the removal's first step and the removal itself.
+        self.pin(object, (dir, name), pin);
+        let parent = split(dir).0;
+        let Some(index) = self.find(object) else {
+            return discard;
+        };
+        let Some(node) = self.at_mut(index) else {
+            return discard;
+        };
+        let here = node
+            .place
+            .as_ref()
+            .is_some_and(|place| place.is(parent, name.as_bytes()));
+        if !here {
+            return discard;
+        }
+        node.place = None;
+        // Without a pin its number can come back as another object's.
+        if node.pin.is_none() {
+            self.unhash(index);
+        }
+        self.drop_child(parent, &mut discard);
+        discard
+    }
+
+    /// Notes that what was `from` is `to`; a node that is reached by another of its names stays with that.
+    pub(crate) fn moved(
+        &mut self,
+        object: ObjectId,
+        from: (NodeId, FileName<'_>),
+        to: (NodeId, FileName<'_>),
+    ) -> Discard {
+        let mut discard = Discard::default();
+        let (old_parent, new_parent) = (split(from.0).0, split(to.0).0);
+        let Some(index) = self.find(object) else {
+            return discard;
+        };
+        let Some(node) = self.at(index) else {
+            return discard;
+        };
+        let here = |place: &Place| place.is(old_parent, from.1.as_bytes());
+        if !node.place.as_ref().is_some_and(here) {
+            return discard;
+        }
+        let place = Place {
+            parent: new_parent,
+            name: to.1.as_bytes().into(),
+        };
+        discard.pins.extend(self.set_place(index, Some(place)));
+        self.drop_child(old_parent, &mut discard);
+        discard
+    }
+
+    /// Gives a node a place, which ends its pin.
+    fn set_place(&mut self, index: u32, place: Option<Place>) -> Option<Box<Pin>> {
+        if let Some(parent) = place.as_ref().and_then(|place| self.at_mut(place.parent)) {
+            parent.children += 1;
+        }
+        let node = self.at_mut(index)?;
+        node.place = place;
+        node.pin.take()
+    }
+
+    fn drop_child(&mut self, parent: u32, discard: &mut Discard) {
+        if let Some(node) = self.at_mut(parent) {
+            node.children = node.children.saturating_sub(1);
+            self.release(parent, discard);
+        }
+    }
+
+    /// Frees a node that nothing holds, and then its parents that only it held.
+    fn release(&mut self, index: u32, discard: &mut Discard) {
+        let mut next = Some(index);
+        while let Some(index) = next.take() {
+            let Some(node) = self.at(index) else { return };
+            if node.refs > 0 || node.children > 0 || node.life == Life::Permanent {
+                return;
+            }
+            self.unhash(index);
+            let Some(node) = self.remove(index) else {
+                return;
+            };
+            discard.pins.extend(node.pin);
+            if node.fd != Token::NONE {
+                discard.tokens.push(node.fd);
+            }
+            if let Some(place) = node.place
+                && let Some(parent) = self.at_mut(place.parent)
+            {
+                parent.children = parent.children.saturating_sub(1);
+                next = Some(place.parent);
+            }
+        }
+    }
+
+    /// Adds a node with one reference.
+    fn insert(
+        &mut self,
+        object: ObjectId,
+        kind: FileType,
+        place: Option<Place>,
+    ) -> Result<u32, Errno> {
+        let index = match self.free {
+            NONE => u32::try_from(self.slots.len())
+                .ok()
+                .filter(|&i| i < NONE)
+                .ok_or(Errno::NOMEM)?,
+            free => free,
+        };
+        let at = usize::try_from(index).map_err(|_| Errno::NOMEM)?;
+        let (next, generation) = match self.slots.get(at) {
+            Some(&Slot::Free { next, generation }) => (next, generation),
+            _ => (NONE, 0),
+        };
+        if let Some(parent) = place.as_ref().and_then(|place| self.at_mut(place.parent)) {
+            parent.children += 1;
+        }
+        let node = Slot::Used(Node {
+            object,
+            place,
+            pin: None,
+            refs: 1,
+            fd: Token::NONE,
+            children: 0,
+            generation,
+            stamp: Stamp { begun: 0, done: 0 },
+            kind,
+            access: Access::Read,
+            life: Life::Referenced,
+        });
+        match self.slots.get_mut(at) {
+            Some(slot) => *slot = node,
+            None => self.slots.push(node),
+        }
+        self.free = next;
+        self.live += 1;
+        self.hash(index);
+        Ok(index)
+    }
+
+    /// Frees a slot. Its generation is a new one from then on.
+    fn remove(&mut self, index: u32) -> Option<Node> {
+        let slot = self.slots.get_mut(usize::try_from(index).ok()?)?;
+        let Slot::Used(node) = slot else { return None };
+        let generation = node.generation.wrapping_add(1);
+        let next = self.free;
+        let Slot::Used(node) = std::mem::replace(slot, Slot::Free { next, generation }) else {
+            return None;
+        };
+        self.free = index;
+        self.live -= 1;
+        Some(node)
+    }
+
+    fn find(&self, object: ObjectId) -> Option<u32> {
+        let same = |&index: &u32| self.at(index).is_some_and(|node| node.object == object);
+        self.by_object.find(object.hash(), same).copied()
+    }
+
+    fn hash(&mut self, index: u32) {
+        let Self {
+            slots, by_object, ..
+        } = self;
+        let object = |index: u32| match usize::try_from(index).ok().and_then(|i| slots.get(i)) {
+            Some(Slot::Used(node)) => node.object.hash(),
+            _ => 0,
+        };
+        by_object.insert_unique(object(index), index, |&index| object(index));
+    }
+
+    fn unhash(&mut self, index: u32) {
+        let Some(object) = self.at(index).map(|node| node.object) else {
+            return;
+        };
+        let entry = self
+            .by_object
+            .find_entry(object.hash(), |&other| other == index);
+        if let Ok(entry) = entry {
+            entry.remove();
+        }
+    }
+}

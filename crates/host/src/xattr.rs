@@ -1,0 +1,85 @@
+//! Extended attributes.
+
+use std::os::fd::AsFd;
+
+use mica_sys::chmod::chmod_fd;
+use mica_sys::xattr::{self, Object};
+use mica_vfs::{Errno, FileType, KillPriv, Mode, NodeId, XattrMode, XattrName};
+use rustix::fs::{Mode as HostMode, XattrFlags};
+
+use crate::HostFs;
+use crate::attr::stat_fd;
+use crate::entry_name::EntryName;
+use crate::open::Site;
+use crate::table::FdSort;
+
+impl HostFs {
+    pub(crate) fn xattr(
+        &self,
+        id: NodeId,
+        name: XattrName<'_>,
+        value: &mut [u8],
+    ) -> Result<usize, Errno> {
+        let name = EntryName::new(name.as_bytes());
+        let kind = self.table.read()?.node(id)?.kind;
+        self.reading(id, |site| {
+            xattr::get(object(site, kind), name.as_c_str(), value)
+        })
+    }
+
+    pub(crate) fn xattr_names(&self, id: NodeId, names: &mut [u8]) -> Result<usize, Errno> {
+        let kind = self.table.read()?.node(id)?.kind;
+        self.reading(id, |site| xattr::list(object(site, kind), names))
+    }
+
+    pub(crate) fn change_xattr(
+        &self,
+        id: NodeId,
+        name: XattrName<'_>,
+        value: &[u8],
+        mode: XattrMode,
+        kill: KillPriv,
+    ) -> Result<(), Errno> {
+        let flags = match mode {
+            XattrMode::Set => XattrFlags::empty(),
+            XattrMode::Create => XattrFlags::CREATE,
+            XattrMode::Replace => XattrFlags::REPLACE,
+        };
+        let entry_name = EntryName::new(name.as_bytes());
+        let kind = self.table.read()?.node(id)?.kind;
+        let (fd, sort) = self.object_fd(id)?;
+        let site = Site::Fd(fd, sort);
+        xattr::set(object(&site, kind), entry_name.as_c_str(), value, flags)?;
+        if let Site::Fd(fd, _) = &site
+            && kill == KillPriv::Clear
+            && name.as_bytes() == b"system.posix_acl_access"
+        {
+            let mode = stat_fd(fd.as_fd())?.mode;
+            let kept = mode.difference(Mode::SETGID);
+            if kept != mode {
+                chmod_fd(fd.as_fd(), HostMode::from_raw_mode(kept.bits()))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn drop_xattr(&self, id: NodeId, name: XattrName<'_>) -> Result<(), Errno> {
+        let name = EntryName::new(name.as_bytes());
+        let kind = self.table.read()?.node(id)?.kind;
+        let (fd, sort) = self.object_fd(id)?;
+        xattr::remove(object(&Site::Fd(fd, sort), kind), name.as_c_str())
+    }
+}
+
+/// Says to the system call which object is meant.
+fn object(site: &Site, kind: FileType) -> Object<'_> {
+    match site {
+        Site::Name(named) => Object::Entry(named.dir.as_fd(), named.name.as_c_str()),
+        // A directory can be named from within, so it needs no procfs.
+        Site::Fd(fd, FdSort::Path) if kind == FileType::Directory => {
+            Object::Entry(fd.as_fd(), c".")
+        }
+        Site::Fd(fd, FdSort::Path) => Object::Path(fd.as_fd()),
+        Site::Fd(fd, FdSort::File) => Object::Open(fd.as_fd()),
+    }
+}

@@ -1,0 +1,59 @@
+//! An overlay on any two trees, as a library: the public API of Mica.
+//!
+//! [`MountSpec::parse`] reads mount options, [`mount`] mounts what they say and serves it, [`unmount`] ends it. A
+//! program that wants the overlay without a mount opens a [`Stack`] and calls the
+//! [`Filesystem`](vfs::Filesystem) in it, which takes no privileges:
+//!
+//! ```
+//! use mica::vfs::{Caller, FileName, Filesystem, KillPriv, NodeId};
+//! use mica::{Stack, StackSpec, UpperSpec, XattrNamespace};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let dir = tempfile::tempdir()?;
+//! for name in ["lower", "upper", "work"] {
+//!     std::fs::create_dir(dir.path().join(name))?;
+//! }
+//! std::fs::write(dir.path().join("lower/hello"), "hello")?;
+//!
+//! let stack = Stack::open(&StackSpec {
+//!     lower: vec![dir.path().join("lower")],
+//!     upper: Some(UpperSpec {
+//!         dir: dir.path().join("upper"),
+//!         work: dir.path().join("work"),
+//!     }),
+//!     xattrs: XattrNamespace::User,
+//! })?;
+//! let merged = stack.overlay();
+//! let hello = merged.lookup(NodeId::ROOT, FileName::new(b"hello")?)?;
+//! merged.write(hello.node, 5, b", world", KillPriv::Clear)?;
+//! merged.forget(hello.node, 1);
+//!
+//! assert_eq!(std::fs::read(dir.path().join("lower/hello"))?, b"hello");
+//! assert_eq!(std::fs::read(dir.path().join("upper/hello"))?, b"hello, world");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Invariants
+//!
+//! - Nothing here prints, reads an environment variable or installs a signal handler: that is for the program.
+//! - Parsing is pure, then the directories are checked, then something is mounted. An error says what the user named,
+//!   and `hint` what they can do.
+
+#![forbid(unsafe_code)]
+
+mod escaped;
+mod housekeeping;
+mod mount;
+mod options;
+mod stack;
+mod unmount;
+
+pub use mica_overlay::{LAYERS_MAX, OverlayStats, XattrNamespace};
+pub use mica_vfs as vfs;
+
+pub use escaped::Escaped;
+pub use mount::{Mount, MountError, Mountpoint, Observer, Stats, Unmounter, mount};
+pub use options::{MountFlags, MountSpec, OptionError, StackSpec, UpperSpec};
+pub use stack::{Boundary, LayerDir, Role, Stack, StackError};
+pub use unmount::{Busy, UnmountError, unmount};

@@ -1,0 +1,205 @@
+//! What can be wrong with mount options.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use mica_overlay::LAYERS_MAX;
+use thiserror::Error;
+
+use super::{UNSUPPORTED, names, text};
+use crate::Escaped;
+
+/// Why `-o` strings are no mount.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum OptionError {
+    /// No option has this name.
+    #[error("unknown mount option {}", Escaped::new(option))]
+    Unknown {
+        /// What was written.
+        option: OsString,
+        /// The option whose name is close to it.
+        nearest: Option<&'static str>,
+    },
+    /// An option of overlayfs that this version does not implement.
+    #[error("mount option {} is not supported by this version", Escaped::new(option))]
+    Unsupported {
+        /// The option.
+        option: &'static str,
+    },
+    /// An option that needs a value has none.
+    #[error("mount option {} needs a value", Escaped::new(option))]
+    MissingValue {
+        /// The option.
+        option: OsString,
+    },
+    /// An option that takes no value has one.
+    #[error("mount option {} takes no value, but {} was given", Escaped::new(option), Escaped::new(value))]
+    UnexpectedValue {
+        /// The option.
+        option: OsString,
+        /// The value.
+        value: OsString,
+    },
+    /// There is no lower layer.
+    #[error("mount option `lowerdir` is missing")]
+    NoLower,
+    /// `lowerdir=` begins with a colon.
+    #[error("the value of `lowerdir` begins with a colon")]
+    LeadingColon,
+    /// `lowerdir=` ends with a colon.
+    #[error("the value of `lowerdir` ends with a colon")]
+    TrailingColon,
+    /// Three colons or more in a row.
+    #[error("an element of `lowerdir` is empty")]
+    EmptyLower,
+    /// `::`, which begins data-only layers.
+    #[error("data-only lower layers (after `::` in `lowerdir`) are not supported by this version")]
+    DataOnlyLowers,
+    /// Both `lowerdir=` and `lowerdir+=`.
+    #[error("`lowerdir=` and `lowerdir+=` cannot be mixed")]
+    MixedLower,
+    /// More than [`LAYERS_MAX`] layers.
+    #[error("{count} lower layers are too many: the limit is {LAYERS_MAX}")]
+    TooManyLowers {
+        /// How many there are.
+        count: usize,
+    },
+    /// `upperdir=` without `workdir=`.
+    #[error("`upperdir` is given, but `workdir` is missing")]
+    UpperWithoutWork {
+        /// The value of `upperdir`.
+        upper: PathBuf,
+    },
+    /// `workdir=` without `upperdir=`.
+    #[error("`workdir` is given, but `upperdir` is missing")]
+    WorkWithoutUpper {
+        /// The value of `workdir`.
+        work: PathBuf,
+    },
+    /// A backslash with nothing after it.
+    #[error("mount option {} ends in a lone backslash", Escaped::new(option))]
+    LoneBackslash {
+        /// The option.
+        option: OsString,
+    },
+    /// A NUL byte, which no path can hold.
+    #[error("mount option {} contains a NUL byte", Escaped::new(option))]
+    Nul {
+        /// The option.
+        option: OsString,
+    },
+}
+
+impl OptionError {
+    /// Says of a name that is not ours whether overlayfs has it, and otherwise which of ours is close.
+    pub(super) fn not_ours(name: &[u8]) -> Self {
+        if let Some(option) = UNSUPPORTED.iter().find(|known| known.as_bytes() == name) {
+            return Self::Unsupported { option };
+        }
+        let nearest = names()
+            .map(|known| (distance(name, known.as_bytes()), known))
+            .min()
+            .filter(|&(distance, known)| distance <= 2 && distance < known.len().min(name.len()))
+            .map(|(_, known)| known);
+        Self::Unknown {
+            option: text(name.to_vec()),
+            nearest,
+        }
+    }
+
+    /// Returns what to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Unknown { nearest, .. } => match nearest {
+                Some(known) => {
+                    format!("did you mean `{known}`? `mica mount --help` lists all options")
+                }
+                None => "`mica mount --help` lists all options".into(),
+            },
+            Self::Unsupported { .. } => {
+                "leave it out; `mica mount --help` lists what this version has".into()
+            }
+            Self::MissingValue { option } => {
+                let option = option.display();
+                format!("write `-o {option}=VALUE`; `mica mount --help` lists all options")
+            }
+            Self::UnexpectedValue { option, .. } => {
+                format!("write `-o {}`", option.display())
+            }
+            Self::NoLower => {
+                "give at least one directory: `mica mount -o lowerdir=DIR MOUNTPOINT`".into()
+            }
+            Self::LeadingColon | Self::TrailingColon | Self::EmptyLower => {
+                r"write one colon between two layers, as in `-o lowerdir=TOP:BOTTOM`; a colon that belongs to a path is written `\:`".into()
+            }
+            Self::DataOnlyLowers => {
+                "write one colon between two layers, as in `-o lowerdir=TOP:BOTTOM`".into()
+            }
+            Self::MixedLower => {
+                "use one form for all layers, as in `-o lowerdir+=TOP -o lowerdir+=BOTTOM`".into()
+            }
+            Self::TooManyLowers { .. } => {
+                "merge some of the layers into one directory, as with `cp -a LOWER/. UPPER/`".into()
+            }
+            Self::UpperWithoutWork { upper } => {
+                let work = work_beside(upper);
+                let work = Escaped::new(&work);
+                format!("add an empty directory next to the upper one: `mkdir {work:#}`, then `-o workdir={work:#}`")
+            }
+            Self::WorkWithoutUpper { .. } => {
+                "add `-o upperdir=DIR`, or leave `workdir` out for a read-only mount".into()
+            }
+            Self::LoneBackslash { .. } => r"a backslash in a path is written `\\`".into(),
+            Self::Nul { .. } => return None,
+        })
+    }
+}
+
+/// Returns the name of a work directory that fits `upper`: next to it, so on the same mount and not inside.
+pub(crate) fn work_beside(upper: &Path) -> OsString {
+    // Components: a slash at the end would put it inside.
+    let mut work = OsString::from(upper.components().as_path());
+    work.push(".work");
+    work
+}
+
+/// Returns how many insertions, deletions and replacements make `b` of `a` (Levenshtein).
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, y) in row.iter_mut().skip(1).zip(b) {
+            let above = *cell;
+            left = (left.min(above) + 1).min(diagonal + usize::from(x != y));
+            diagonal = above;
+            *cell = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(a.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distance_counts_single_letters() {
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("upperdir", "upperdir", 0),
+            ("uperdir", "upperdir", 1),
+            ("lowerdri", "lowerdir", 2),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(distance(a.as_bytes(), b.as_bytes()), expected, "{a} {b}");
+        }
+    }
+}

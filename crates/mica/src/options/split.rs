@@ -1,0 +1,97 @@
+//! Commas, colons and backslashes.
+//!
+//! Both separators are cut at before any backslash is removed, so `\,` survives the comma level and `\:` the colon level;
+//! the kernel cuts in the same order (`ovl_next_opt`, then `ovl_parse_param_split_lowerdirs`).
+
+use super::{OptionError, RawOption};
+
+/// Yields the options of one `-o` string. Empty ones, as in `ro,,nodev`, are skipped as mount(8) skips them.
+pub(super) fn options(string: &[u8]) -> impl Iterator<Item = Result<RawOption<'_>, OptionError>> {
+    cut(string, b',')
+        .filter(|text| !text.is_empty())
+        .map(option)
+}
+
+/// Splits `name=value` and checks that both can be used.
+fn option(text: &[u8]) -> Result<RawOption<'_>, OptionError> {
+    let (name, value) = match text.iter().position(|&b| b == b'=') {
+        Some(at) => {
+            let (name, rest) = text.split_at(at);
+            (name, rest.get(1..))
+        }
+        None => (text, None),
+    };
+    if text.contains(&0) {
+        return Err(OptionError::Nul {
+            option: super::text(name.to_vec()),
+        });
+    }
+    if ends_in_lone_backslash(text) {
+        return Err(OptionError::LoneBackslash {
+            option: super::text(name.to_vec()),
+        });
+    }
+    Ok(RawOption { name, value })
+}
+
+/// Splits the value of `lowerdir=` into unescaped paths; none of them is empty.
+pub(super) fn split_lower(value: &[u8]) -> Result<Vec<Vec<u8>>, OptionError> {
+    let paths: Vec<&[u8]> = cut(value, b':').collect();
+    if let [first, .., last] = paths.as_slice() {
+        // `a::b` is how the kernel separates data-only layers; `::` at an end separates nothing.
+        if first.is_empty() {
+            return Err(OptionError::LeadingColon);
+        }
+        if last.is_empty() {
+            return Err(OptionError::TrailingColon);
+        }
+        if paths.windows(3).any(|w| matches!(w, [_, [], []])) {
+            return Err(OptionError::EmptyLower);
+        }
+        if paths.iter().any(|path| path.is_empty()) {
+            return Err(OptionError::DataOnlyLowers);
+        }
+    }
+    Ok(paths.into_iter().map(unescape).collect())
+}
+
+/// Cuts at each `separator` that no backslash protects.
+fn cut(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let mut protected = false;
+    text.split(move |&byte| {
+        let cuts = byte == separator && !protected;
+        protected = byte == b'\\' && !protected;
+        cuts
+    })
+}
+
+/// Tells whether the text ends in a backslash that protects nothing.
+fn ends_in_lone_backslash(text: &[u8]) -> bool {
+    let run = text.iter().rev().take_while(|&&b| b == b'\\').count();
+    run % 2 == 1
+}
+
+/// Removes the backslash before any character.
+pub(super) fn unescape(text: &[u8]) -> Vec<u8> {
+    unescape_if(text, |_| true)
+}
+
+/// Removes the backslashes of the comma level alone: before a comma and before another backslash.
+pub(super) fn unescape_comma(text: &[u8]) -> Vec<u8> {
+    unescape_if(text, |next| matches!(next, b',' | b'\\'))
+}
+
+fn unescape_if(text: &[u8], protects: impl Fn(u8) -> bool) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut bytes = text.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match bytes.peek() {
+            Some(&next) if byte == b'\\' && protects(next) => {
+                plain.push(next);
+                bytes.next();
+            }
+            _ => plain.push(byte),
+        }
+    }
+    plain
+}

@@ -1,0 +1,274 @@
+//! Why directories are no stack.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use mica_overlay::SetupError;
+use mica_vfs::Errno;
+use thiserror::Error;
+
+use crate::Escaped;
+use crate::options::work_beside;
+
+/// What a directory is in a stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// One of `lowerdir`.
+    Lower,
+    /// `upperdir`
+    Upper,
+    /// `workdir`
+    Work,
+}
+
+/// A directory of a stack, as the user named it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerDir {
+    /// What it is.
+    pub role: Role,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+impl fmt::Display for LayerDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let option = match self.role {
+            Role::Lower => "lowerdir",
+            Role::Upper => "upperdir",
+            Role::Work => "workdir",
+        };
+        write!(f, "{option} {}", Escaped::new(&self.path))
+    }
+}
+
+/// Why a [`StackSpec`](crate::StackSpec) cannot be opened. Nothing was changed, but for a `work` directory made in the
+/// workdir.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StackError {
+    /// The directory does not exist.
+    #[error("{dir} does not exist")]
+    Missing {
+        /// The directory.
+        dir: LayerDir,
+    },
+    /// The path leads to something else.
+    #[error("{dir} is not a directory")]
+    NotDirectory {
+        /// The directory.
+        dir: LayerDir,
+    },
+    /// The directory cannot be opened.
+    #[error("{dir} cannot be opened")]
+    Open {
+        /// The directory.
+        dir: LayerDir,
+        /// Why.
+        source: Errno,
+    },
+    /// The directory has to be written to, and its filesystem or mount is read-only.
+    #[error("{dir} is on a read-only filesystem")]
+    ReadOnly {
+        /// The directory.
+        dir: LayerDir,
+    },
+    /// Two directories of the stack are the same one.
+    #[error("{second} is the same directory as {first}")]
+    Same {
+        /// The one named first.
+        first: LayerDir,
+        /// The other.
+        second: LayerDir,
+    },
+    /// One directory of the stack lies inside another.
+    #[error("{inner} is inside {outer}")]
+    Inside {
+        /// The inner one.
+        inner: LayerDir,
+        /// The outer one.
+        outer: LayerDir,
+    },
+    /// The upper and the work directory are on different mounts.
+    #[error("{work} and {upper} are on different {}", boundary.plural())]
+    Apart {
+        /// The upper directory.
+        upper: LayerDir,
+        /// The work directory.
+        work: LayerDir,
+        /// What lies between them.
+        boundary: Boundary,
+    },
+    /// Another server has the directory.
+    #[error("{dir} is in use by another mount")]
+    InUse {
+        /// The directory.
+        dir: LayerDir,
+    },
+    /// The directory cannot be marked as in use.
+    #[error("{dir} cannot be locked")]
+    Lock {
+        /// The directory.
+        dir: LayerDir,
+        /// Why.
+        source: Errno,
+    },
+    /// `trusted.overlay.*` was asked for without the privilege that it needs.
+    #[error("the `trusted.overlay.*` attributes of the layers need CAP_SYS_ADMIN in the initial user namespace")]
+    Trusted,
+    /// The upper filesystem keeps no extended attributes of the chosen namespace.
+    #[error("the filesystem of {upper} does not keep `{namespace}*` attributes")]
+    NoXattr {
+        /// The upper directory.
+        upper: LayerDir,
+        /// The namespace.
+        namespace: &'static str,
+    },
+    /// The upper filesystem lists names without types, which would make whiteouts visible.
+    #[error("the filesystem of {upper} lists names without their types (no `d_type`)")]
+    NoDirentType {
+        /// The upper directory.
+        upper: LayerDir,
+    },
+    /// It cannot be found out what the upper filesystem can do.
+    #[error("the filesystem of {work} cannot be probed")]
+    Probe {
+        /// The work directory, where the probe is made.
+        work: LayerDir,
+        /// Why.
+        source: Errno,
+    },
+    /// The overlay refuses the layers.
+    #[error(transparent)]
+    Overlay(#[from] SetupError),
+}
+
+/// What separates two directories between which nothing can be renamed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    /// They are on two filesystems.
+    Filesystem,
+    /// They are on two mounts of one filesystem.
+    Mount,
+}
+
+impl Boundary {
+    const fn plural(self) -> &'static str {
+        match self {
+            Self::Filesystem => "filesystems",
+            Self::Mount => "mounts of one filesystem",
+        }
+    }
+}
+
+impl StackError {
+    /// Returns what to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Missing { dir } => hint_missing(dir),
+            Self::NotDirectory { dir } => {
+                format!("a layer is a directory; see what this is with `ls -ld {}`", word(&dir.path))
+            }
+            Self::Open { dir, source } => hint_open(dir, *source)?,
+            Self::ReadOnly { .. } => {
+                "choose an upperdir and a workdir on a writable filesystem (`findmnt -O rw` lists them), or leave both out for a read-only mount".into()
+            }
+            Self::Same { first, second } => hint_same(first, second),
+            Self::Inside { inner, outer } => hint_inside(inner, outer),
+            Self::Apart { upper, .. } => {
+                format!("changes are published by rename, which cannot cross mounts; {}", try_work_beside(&upper.path))
+            }
+            Self::InUse { .. } => {
+                "`findmnt -t fuse.mica` lists the mounts: end the other one with `mica umount MOUNTPOINT`, or give this one an upperdir and a workdir of its own".into()
+            }
+            Self::Lock { .. } => {
+                "choose an upperdir and a workdir on a local filesystem (`findmnt --real` lists them)".into()
+            }
+            Self::Trusted => {
+                "add `-o userxattr`, which keeps them as `user.overlay.*`, or run as root".into()
+            }
+            Self::NoXattr { upper, .. } => {
+                format!("choose an upperdir and a workdir on another filesystem; `findmnt -T {}` shows this one", word(&upper.path))
+            }
+            Self::NoDirentType { upper } => {
+                format!("choose an upperdir and a workdir on another filesystem (xfs needs `mkfs.xfs -n ftype=1`); `findmnt -T {}` shows this one", word(&upper.path))
+            }
+            Self::Probe { work, .. } => {
+                format!("see who may write there with `namei -l {}`", word(&work.path))
+            }
+            Self::Overlay(error) => hint_overlay(error)?,
+        })
+    }
+}
+
+fn hint_missing(dir: &LayerDir) -> String {
+    let path = word(&dir.path);
+    match dir.role {
+        Role::Lower => format!(
+            r"see how far the path leads with `namei {path}`; a `:` or `,` that belongs to a path is written `\:` or `\,`"
+        ),
+        Role::Upper | Role::Work => format!("make it with `mkdir -p {path}`"),
+    }
+}
+
+fn hint_open(dir: &LayerDir, errno: Errno) -> Option<String> {
+    let path = word(&dir.path);
+    match errno {
+        Errno::ACCESS | Errno::PERM => {
+            Some(format!("see whose permission is missing with `namei -l {path}`"))
+        }
+        Errno::NOTCONN => Some(format!(
+            "a FUSE server that is gone left its mount here; remove it with `mica umount {path}`"
+        )),
+        Errno::MFILE | Errno::NFILE => Some("raise the limit of open files with `ulimit -n`".into()),
+        _ => None,
+    }
+}
+
+fn hint_same(first: &LayerDir, second: &LayerDir) -> String {
+    match (first.role, second.role) {
+        (Role::Lower, Role::Lower) => "name each layer once".into(),
+        (Role::Upper, Role::Work) => {
+            format!("the two hold different things; {}", try_work_beside(&first.path))
+        }
+        _ => "changes would be made in a layer that must not change; choose another directory".into(),
+    }
+}
+
+fn hint_inside(inner: &LayerDir, outer: &LayerDir) -> String {
+    match (inner.role, outer.role) {
+        (Role::Work, Role::Upper) => try_work_beside(&outer.path),
+        (Role::Upper, Role::Work) => try_work_beside(&inner.path),
+        (Role::Lower, Role::Lower) => {
+            "its files would be there twice; leave one of the two layers out".into()
+        }
+        _ => format!(
+            "changes would be seen twice, and a lower layer must not change; move one of them with `mv {} NEWPLACE`",
+            word(&inner.path)
+        ),
+    }
+}
+
+fn hint_overlay(error: &SetupError) -> Option<String> {
+    match error {
+        SetupError::Work { .. } => {
+            Some("a workdir is an empty directory that this user may write to; name a new one".into())
+        }
+        SetupError::Incompatible { .. } => {
+            Some("an overlay that can read it left this behind; mount once with `mount -t overlay`, or start with a new upperdir and workdir".into())
+        }
+        _ => None,
+    }
+}
+
+/// Says how to get a work directory that fits `upper`.
+fn try_work_beside(upper: &Path) -> String {
+    let work = work_beside(upper);
+    let work = Escaped::new(&work);
+    format!("try `mkdir {work:#}`, then `-o workdir={work:#}`")
+}
+
+/// Writes a path as a word of a command.
+fn word(path: &Path) -> String {
+    format!("{:#}", Escaped::new(path))
+}

@@ -1,0 +1,242 @@
+//! Removing a mount by its mountpoint, from any process.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use mica_vfs::Errno;
+use rustix::mount::UnmountFlags;
+use thiserror::Error;
+
+use crate::Escaped;
+
+/// The type of a mount of ours, as /proc/mounts shows it.
+const TYPE: &str = "fuse.mica";
+
+/// What to do with a mount that somebody uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Busy {
+    /// Leave it.
+    Fail,
+    /// Detach it; it goes away with its last user (`MNT_DETACH`).
+    Detach,
+}
+
+/// Why a mount was not removed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum UnmountError {
+    /// The path does not lead anywhere.
+    #[error("{} cannot be reached", Escaped::new(path))]
+    Unreachable {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: Errno,
+    },
+    /// Nothing is mounted there.
+    #[error("nothing is mounted there")]
+    NotMounted,
+    /// Something else is mounted there.
+    #[error("the mount there is not of Mica, but of type {}", Escaped::new(kind))]
+    Foreign {
+        /// The type of the mount.
+        kind: OsString,
+    },
+    /// Somebody uses the mount.
+    #[error("it is in use")]
+    Busy,
+    /// The list of mounts cannot be read.
+    #[error("cannot read `/proc/self/mountinfo`")]
+    MountInfo {
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel refuses.
+    #[error("the kernel refuses to unmount it")]
+    Kernel {
+        /// Why.
+        source: Errno,
+    },
+    /// `fusermount3`, which unmounts for ordinary users, refuses.
+    #[error("`fusermount3` refuses: {message}")]
+    Fusermount {
+        /// What it said.
+        message: String,
+    },
+    /// `fusermount3` cannot be run.
+    #[error("`fusermount3`, which unmounts for ordinary users, cannot be run")]
+    NoFusermount {
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl UnmountError {
+    /// Returns what to do about it, for the mount at `mountpoint`.
+    #[must_use]
+    pub fn hint(&self, mountpoint: &Path) -> Option<String> {
+        let at = Escaped::new(mountpoint);
+        Some(match self {
+            Self::NotMounted | Self::Unreachable { .. } => {
+                "`findmnt -t fuse.mica` lists the mounts of Mica".into()
+            }
+            Self::Foreign { .. } => format!("unmount it with `umount {at:#}`"),
+            Self::Busy => format!(
+                "`fuser -vm {at:#}` lists who uses it; `mica umount --lazy {at:#}` detaches it all the same"
+            ),
+            Self::Kernel { .. } | Self::Fusermount { .. } => {
+                format!("see who mounted it with `findmnt {at:#}`")
+            }
+            Self::NoFusermount { .. } => {
+                "install it (`apt-get install fuse3`), or unmount as root".into()
+            }
+            Self::MountInfo { .. } => "mount it with `mount -t proc proc /proc`".into(),
+        })
+    }
+}
+
+/// Removes the topmost mount at `mountpoint`, which must be one of Mica. Its server ends with it.
+///
+/// # Errors
+///
+/// An [`UnmountError`]; the mount is as it was.
+pub fn unmount(mountpoint: &Path, busy: Busy) -> Result<(), UnmountError> {
+    let target = resolve(mountpoint)?;
+    let table = std::fs::read("/proc/self/mountinfo");
+    let table = table.map_err(|source| UnmountError::MountInfo { source })?;
+    match topmost_type(&table, &target) {
+        None => return Err(UnmountError::NotMounted),
+        Some(kind) if kind == TYPE.as_bytes() => {}
+        Some(kind) => {
+            return Err(UnmountError::Foreign {
+                kind: OsStr::from_bytes(kind).to_owned(),
+            });
+        }
+    }
+    // NOFOLLOW: the path is resolved; a link that took its place meanwhile is not followed.
+    let flags = match busy {
+        Busy::Fail => UnmountFlags::NOFOLLOW,
+        Busy::Detach => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH,
+    };
+    match rustix::mount::unmount(&target, flags) {
+        Ok(()) => Ok(()),
+        Err(Errno::BUSY) => Err(UnmountError::Busy),
+        Err(Errno::PERM) => by_fusermount(&target, busy),
+        Err(Errno::INVAL) => Err(UnmountError::NotMounted),
+        Err(source) => Err(UnmountError::Kernel { source }),
+    }
+}
+
+/// Returns the absolute path of `mountpoint` without looking at what is mounted there: its server may be gone
+/// (`ENOTCONN`).
+fn resolve(mountpoint: &Path) -> Result<PathBuf, UnmountError> {
+    let unreachable = |path: &Path, error: &io::Error| UnmountError::Unreachable {
+        path: path.to_owned(),
+        source: Errno::from_io_error(error).unwrap_or(Errno::IO),
+    };
+    // `.`, `..` and links have no parent that is told by their spelling.
+    match mountpoint.canonicalize() {
+        Ok(path) => Ok(path),
+        Err(error) if error.raw_os_error() == Some(Errno::NOTCONN.raw_os_error()) => {
+            let parent = match mountpoint.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            };
+            let parent = parent.canonicalize().map_err(|error| unreachable(parent, &error))?;
+            Ok(match mountpoint.file_name() {
+                Some(name) => parent.join(name),
+                None => parent,
+            })
+        }
+        Err(error) => Err(unreachable(mountpoint, &error)),
+    }
+}
+
+/// Finds the type of the last mount at `target` in the text of mountinfo(5).
+fn topmost_type<'a>(table: &'a [u8], target: &Path) -> Option<&'a [u8]> {
+    let mut found = None;
+    for line in table.split(|&b| b == b'\n') {
+        let mut fields = line.split(|&b| b == b' ');
+        let Some(point) = fields.nth(4) else { continue };
+        if unescape_octal(point).as_slice() == target.as_os_str().as_bytes() {
+            found = fields.skip_while(|field| *field != b"-").nth(1);
+        }
+    }
+    found
+}
+
+/// Undoes the escapes of mountinfo(5): `\040` is a space.
+fn unescape_octal(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = after.first_chunk::<3>().filter(|_| byte == b'\\');
+        let code = digits.and_then(|digits| {
+            let text = std::str::from_utf8(digits).ok()?;
+            u8::from_str_radix(text, 8).ok()
+        });
+        match code {
+            Some(code) => {
+                plain.push(code);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            None => {
+                plain.push(byte);
+                rest = after;
+            }
+        }
+    }
+    plain
+}
+
+/// Unmounts with the help of the setuid program, as a user who may not.
+fn by_fusermount(target: &Path, busy: Busy) -> Result<(), UnmountError> {
+    let mut command = Command::new("fusermount3");
+    command.arg("-u");
+    if busy == Busy::Detach {
+        command.arg("-z");
+    }
+    let output = command.arg("--").arg(target).stdin(Stdio::null()).output();
+    let output = output.map_err(|source| UnmountError::NoFusermount { source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = OsString::from_vec(output.stderr);
+    let said = said.to_string_lossy();
+    if said.contains("busy") {
+        return Err(UnmountError::Busy);
+    }
+    let line = said.lines().next().unwrap_or("no reason given");
+    Err(UnmountError::Fusermount {
+        message: line.trim_start_matches("fusermount3: ").escape_debug().to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &[u8] = b"21 1 254:0 / / rw shared:1 - ext4 /dev/vda rw\n\
+        40 21 0:30 / /m\\040x rw - tmpfs tmpfs rw\n\
+        41 40 0:31 / /m\\040x rw,nosuid shared:5 master:1 - fuse.mica a\\040b rw\n\
+        42 21 0:32 / /b\\134 rw - fuse.mica m rw\n";
+
+    #[test]
+    fn the_last_mount_at_a_path_is_the_topmost() {
+        let kind = |path| topmost_type(TABLE, Path::new(path));
+        assert_eq!(kind("/m x"), Some(&b"fuse.mica"[..]));
+        assert_eq!(kind("/"), Some(&b"ext4"[..]));
+        assert_eq!(kind("/b\\"), Some(&b"fuse.mica"[..]));
+        assert_eq!(kind("/m"), None);
+    }
+
+    #[test]
+    fn escapes_that_are_none_stay() {
+        assert_eq!(unescape_octal(b"a\\0b\\"), b"a\\0b\\");
+        assert_eq!(unescape_octal(b"\\011\\134040"), b"\t\\040");
+        assert_eq!(unescape_octal(b"\\777"), b"\\777");
+    }
+}

@@ -1,0 +1,57 @@
+//! Attributes: what a node shows, and changing it.
+
+use mica_vfs::{Attr, DevId, Errno, FileType, NodeId, SetAttr};
+
+use crate::copy_up::DataLimit;
+use crate::node::Node;
+use crate::overlay::Overlay;
+
+impl Overlay {
+    /// Turns the attributes of the real object into those that `node` shows.
+    pub(crate) fn shown(&self, node: &Node, real: Attr) -> Attr {
+        let nlink = if node.is_merged() {
+            // Subdirectories are not counted across layers; 1 tells programs so (OVL-33).
+            1
+        } else if node.kind != FileType::Directory
+            && node.upper().is_none()
+            && matches!(node.place(), Ok(None))
+        {
+            // Removed from the overlay, but the lower still has it.
+            0
+        } else {
+            real.nlink
+        };
+        Attr {
+            ino: node.ino(),
+            dev: self.dev,
+            nlink,
+            ..real
+        }
+    }
+
+    pub(crate) fn attr_of(&self, node: &Node) -> Result<Attr, Errno> {
+        let real = node.real()?.attr()?;
+        Ok(self.shown(node, real))
+    }
+
+    pub(crate) fn attr_set(&self, id: NodeId, change: &SetAttr) -> Result<Attr, Errno> {
+        let node = self.table.get(id)?;
+        if change.size.is_some() && node.kind != FileType::Regular {
+            let is_dir = node.kind == FileType::Directory;
+            return Err(if is_dir { Errno::ISDIR } else { Errno::INVAL });
+        }
+        // What a truncation throws away is not copied first (OVL-21).
+        let limit = change.size.map_or(DataLimit::Whole, DataLimit::First);
+        let upper = self.copy_up_data(&node, limit)?;
+        let real = upper.fs().set_attr(upper.id, change)?;
+        Ok(self.shown(&node, real))
+    }
+}
+
+/// Returns a device number for an overlay: it must differ from those of all filesystems that it could be stacked with.
+pub(crate) fn next_dev() -> DevId {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    // Above the 32 bits of the kernel's device numbers.
+    DevId((0x6f76_u64 << 40) + NEXT.fetch_add(1, Relaxed))
+}

@@ -1,0 +1,54 @@
+//! What a mount may choose.
+
+use std::hash::{BuildHasher, RandomState};
+
+use mica_vfs::Caller;
+
+/// Where the overlay keeps its own extended attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum XattrNamespace {
+    /// `trusted.overlay.*`, which needs `CAP_SYS_ADMIN` in the initial user namespace.
+    #[default]
+    Trusted,
+    /// `user.overlay.*`, the mount option `userxattr`.
+    User,
+}
+
+impl XattrNamespace {
+    /// Returns the prefix of the overlay's attribute names.
+    #[must_use]
+    pub const fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::Trusted => b"trusted.overlay.",
+            Self::User => b"user.overlay.",
+        }
+    }
+
+    /// Returns the full name of an attribute.
+    pub(crate) fn name(self, suffix: &str) -> Vec<u8> {
+        [self.prefix(), suffix.as_bytes()].concat()
+    }
+}
+
+/// The choices of one mount.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Where the overlay keeps its own extended attributes.
+    pub xattrs: XattrNamespace,
+    /// Who makes whiteouts and temporary files: the mounter.
+    pub mounter: Caller,
+    /// Key of the hash that orders directory listings. A server that takes a mount over must use the same key, or the
+    /// cookies that readers hold mean nothing to it.
+    pub cookie_key: (u64, u64),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self {
+            xattrs: XattrNamespace::default(),
+            mounter: Caller::ROOT,
+            cookie_key: (random.hash_one(0), random.hash_one(1)),
+        }
+    }
+}

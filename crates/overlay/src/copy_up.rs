@@ -1,0 +1,368 @@
+//! Copy-up: an object of a lower becomes one of the upper, before its first change.
+//!
+//! The copy is built under a temporary name in the work directory, in the order of [`CopyUpStep`], and shown by one
+//! rename. Whoever looks sees the lower object or the whole copy; a crash leaves one of the two (OVL-22).
+
+use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
+
+use mica_vfs::{
+    Attr, Caller, Errno, FileName, FileType, KillPriv, Mode, RenameFlags, SetAttr, SetTime,
+    SyncScope, XattrMode, XattrName,
+};
+
+use crate::marks::for_each_xattr;
+use crate::node::{Node, Place};
+use crate::overlay::Overlay;
+use crate::stack::LayerNode;
+use crate::table::Key;
+use crate::work::Temp;
+use crate::xattr::is_private;
+
+/// The steps of a copy-up, in order. The name of the one that failed is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CopyUpStep {
+    /// Reading the lower object's attributes.
+    Read,
+    /// Marking the parent as impure.
+    Impure,
+    /// Making the temporary.
+    Create,
+    /// Copying the data.
+    Data,
+    /// Setting owner and group. After the data: a write drops setuid.
+    Owner,
+    /// Copying extended attributes and ACLs. After the owner: a chown drops `security.capability`.
+    Xattrs,
+    /// Noting where it came from.
+    Origin,
+    /// Setting the permissions. After the ACL, whose mask they are.
+    Mode,
+    /// Setting the times. Last, for everything before changes them.
+    Times,
+    /// Putting the copy on disk.
+    Sync,
+    /// Renaming it into place.
+    Publish,
+}
+
+impl fmt::Display for CopyUpStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// How much of a file's data is worth copying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DataLimit {
+    /// All of it.
+    Whole,
+    /// The first bytes: the caller truncates to this length next.
+    First(u64),
+}
+
+/// One copy-up under way.
+struct Copying<'a> {
+    overlay: &'a Overlay,
+    node: &'a Node,
+    lower: &'a LayerNode,
+    attr: Attr,
+    limit: DataLimit,
+}
+
+/// Names the step in the log when it fails.
+fn step<T>(node: &Node, step: CopyUpStep, result: Result<T, Errno>) -> Result<T, Errno> {
+    if let Err(errno) = &result {
+        tracing::debug!(%step, %errno, path = node.path(), "copy-up failed");
+    }
+    result
+}
+
+impl Overlay {
+    /// Copies `node` to the upper, or does nothing if it is there. Ancestors are copied first.
+    ///
+    /// # Errors
+    ///
+    /// - `EROFS`: the stack has no upper.
+    /// - What a layer answers (`ENOSPC`, `EDQUOT`, `EIO`): the temporary is removed, the lower object is still shown.
+    ///
+    /// # Locks
+    ///
+    /// Takes the copying gate of the node, and within it the names gate of its parent. The caller is in no gate.
+    pub(crate) fn copy_up<'n>(&self, node: &'n Node) -> Result<&'n LayerNode, Errno> {
+        self.copy_up_data(node, DataLimit::Whole)
+    }
+
+    /// Copies `node` up with no more data than `limit` asks for.
+    pub(crate) fn copy_up_data<'n>(
+        &self,
+        node: &'n Node,
+        limit: DataLimit,
+    ) -> Result<&'n LayerNode, Errno> {
+        if let Some(upper) = node.upper() {
+            return Ok(upper);
+        }
+        self.work()?;
+        // The chain of ancestors without an upper, the node's parent first. It is short, and each link is copied whole
+        // before the next, so a failure half-way leaves complete directories.
+        let mut missing = Vec::new();
+        let mut at = node.place()?;
+        while let Some(place) = at {
+            if place.parent.upper().is_some() {
+                break;
+            }
+            at = place.parent.place()?;
+            missing.push(place.parent);
+        }
+        for dir in missing.iter().rev() {
+            self.copy_up_one(dir, DataLimit::Whole)?;
+        }
+        self.copy_up_one(node, limit)
+    }
+
+    fn copy_up_one<'n>(&self, node: &'n Node, limit: DataLimit) -> Result<&'n LayerNode, Errno> {
+        let _copying = self.copying.enter(node.id);
+        if let Some(upper) = node.upper() {
+            return Ok(upper);
+        }
+        let lower = node.real()?;
+        let attr = step(node, CopyUpStep::Read, lower.attr())?;
+        let copying = Copying {
+            overlay: self,
+            node,
+            lower,
+            attr,
+            limit,
+        };
+        let (temp, upper) = copying.build()?;
+        step(node, CopyUpStep::Publish, copying.publish(temp, upper))?;
+        node.upper().ok_or(Errno::IO)
+    }
+}
+
+impl<'a> Copying<'a> {
+    /// Builds the copy in the work directory.
+    fn build(&self) -> Result<(Temp<'a>, LayerNode), Errno> {
+        if let Some(place) = self.node.place()? {
+            step(self.node, CopyUpStep::Impure, self.mark_impure(&place))?;
+        }
+        let (temp, upper) = step(self.node, CopyUpStep::Create, self.create())?;
+        let copied = step(self.node, CopyUpStep::Data, self.data(&upper))?;
+        step(self.node, CopyUpStep::Owner, self.owner(&upper))?;
+        step(self.node, CopyUpStep::Xattrs, self.xattrs(&upper))?;
+        step(self.node, CopyUpStep::Origin, self.origin(&upper))?;
+        step(self.node, CopyUpStep::Mode, self.mode(&upper))?;
+        step(self.node, CopyUpStep::Times, set_times(&upper, &self.attr))?;
+        if copied > 0 {
+            // What a crash leaves at the published name must have its data: a rename is durable before the data is.
+            step(
+                self.node,
+                CopyUpStep::Sync,
+                upper.fs().fsync(upper.id, SyncScope::All),
+            )?;
+        }
+        self.overlay
+            .counters
+            .copied_bytes
+            .fetch_add(copied, Relaxed);
+        Ok((temp, upper))
+    }
+
+    /// Marks the upper parent before the copy appears in it: from then on its listing must look at entries (OVL-34).
+    fn mark_impure(&self, place: &Place) -> Result<(), Errno> {
+        let parent = &place.parent;
+        let Some(upper) = parent.upper() else {
+            return Err(Errno::STALE);
+        };
+        if !parent.impure.load(Relaxed) {
+            self.overlay.set_mark(upper, "impure", b"y")?;
+            parent.impure.store(true, Relaxed);
+        }
+        Ok(())
+    }
+
+    fn create(&self) -> Result<(Temp<'a>, LayerNode), Errno> {
+        let work = self.overlay.work()?;
+        let (dir, caller) = (&work.dir, &self.overlay.config.mounter);
+        let (fs, name) = (dir.fs(), work.temp_name());
+        let as_name = name.as_name();
+        let private = Mode::new(0o600);
+        let entry = match self.node.kind {
+            FileType::Regular => fs.create(caller, dir.id, as_name, private),
+            FileType::Directory => fs.mkdir(caller, dir.id, as_name, Mode::new(0o700)),
+            FileType::Symlink => {
+                let target = self.lower.fs().read_link(self.lower.id)?;
+                fs.symlink(caller, dir.id, as_name, &target)
+            }
+            kind => fs.mknod(caller, dir.id, as_name, kind, private, self.attr.rdev),
+        }?;
+        let upper = LayerNode::adopt(&dir.layer, &entry);
+        Ok((work.temp(name, self.node.kind), upper))
+    }
+
+    /// Copies the data and returns how many bytes it covers.
+    fn data(&self, upper: &LayerNode) -> Result<u64, Errno> {
+        if self.node.kind != FileType::Regular {
+            return Ok(0);
+        }
+        let len = match self.limit {
+            DataLimit::Whole => self.attr.size,
+            DataLimit::First(len) => self.attr.size.min(len),
+        };
+        if len > 0 {
+            upper
+                .fs()
+                .copy_from(upper.id, self.lower.fs(), self.lower.id, len)?;
+        }
+        Ok(len)
+    }
+
+    fn owner(&self, upper: &LayerNode) -> Result<(), Errno> {
+        let Caller { uid, gid, .. } = self.overlay.config.mounter;
+        let uid = Some(self.attr.uid).filter(|&owner| owner != uid);
+        let gid = Some(self.attr.gid).filter(|&group| group != gid);
+        if uid.is_none() && gid.is_none() {
+            return Ok(());
+        }
+        upper
+            .fs()
+            .set_attr(
+                upper.id,
+                &SetAttr {
+                    uid,
+                    gid,
+                    ..SetAttr::default()
+                },
+            )
+            .map(drop)
+    }
+
+    fn xattrs(&self, upper: &LayerNode) -> Result<(), Errno> {
+        let prefix = self.overlay.config.xattrs.prefix();
+        let mut names: Vec<Box<[u8]>> = Vec::new();
+        for_each_xattr(self.lower, &mut |name| {
+            if !is_private(prefix, name) {
+                names.push(name.into());
+            }
+        })?;
+        for name in &names {
+            let name = XattrName::new(name)?;
+            let value = match Overlay::xattr_value(self.lower, name) {
+                Ok(value) => value,
+                // A broken file capability is listed and cannot be read (ovl_copy_xattr).
+                Err(Errno::NODATA | Errno::INVAL) if name.as_bytes() == b"security.capability" => {
+                    continue;
+                }
+                Err(errno) => return Err(errno),
+            };
+            let set = upper
+                .fs()
+                .set_xattr(upper.id, name, &value, XattrMode::Set, KillPriv::Keep);
+            match set {
+                // An upper without attributes loses what nobody's safety depends on.
+                Err(Errno::OPNOTSUPP) if !is_protective(name.as_bytes()) => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the lower object, so that the number stays what it is. Not for one of several hard links: the copy is
+    /// another file from then on (OVL-32).
+    fn origin(&self, upper: &LayerNode) -> Result<(), Errno> {
+        if self.node.kind != FileType::Directory && self.attr.nlink > 1 {
+            return Ok(());
+        }
+        match self
+            .overlay
+            .set_mark(upper, "origin", &Overlay::origin_of(self.lower))
+        {
+            // `user.*` is for files and directories only.
+            Err(Errno::PERM | Errno::OPNOTSUPP) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn mode(&self, upper: &LayerNode) -> Result<(), Errno> {
+        if self.node.kind == FileType::Symlink {
+            return Ok(());
+        }
+        let change = SetAttr {
+            mode: Some(self.attr.mode),
+            ..SetAttr::default()
+        };
+        upper.fs().set_attr(upper.id, &change).map(drop)
+    }
+
+    /// Shows the copy, and makes it the node's.
+    ///
+    /// The key comes before the name: a lookup that finds the name finds the node.
+    fn publish(self, temp: Temp<'_>, upper: LayerNode) -> Result<(), Errno> {
+        let (overlay, node) = (self.overlay, self.node);
+        let attr = upper.attr()?;
+        let key = Key::inode(upper.layer.idx, &attr);
+        overlay.counters.copy_ups.fetch_add(1, Relaxed);
+        loop {
+            let Some(place) = node.place()? else {
+                // The file lost its name while it was open: the copy lives on without one.
+                drop(temp);
+                node.set_upper(upper);
+                return Ok(());
+            };
+            let parent = &place.parent;
+            let _names = overlay.names.enter(parent.id);
+            if !node.is_at(parent, place.name.as_name())? {
+                continue;
+            }
+            overlay.table.add_key(node, key)?;
+            if let Err(errno) = self.rename(temp, parent, place.name.as_name()) {
+                overlay.table.drop_key(node, key)?;
+                return Err(errno);
+            }
+            if self.attr.nlink > 1 && node.kind != FileType::Directory {
+                node.set_ino(overlay.number(&upper.layer, attr.dev, attr.ino));
+            }
+            node.set_upper(upper);
+            overlay.listing_add(parent, place.name.as_name(), node)?;
+            overlay.table.rekey(node, Some(key), Some(parent))?;
+            if node.kind != FileType::Directory {
+                // A file in the upper needs its place no more, nor its parent.
+                overlay.table.move_to(node, None)?;
+            }
+            return Ok(());
+        }
+    }
+
+    /// Renames the copy into the upper parent, whose own times stay: nothing was changed in it.
+    fn rename(&self, temp: Temp<'_>, parent: &Node, name: FileName<'_>) -> Result<(), Errno> {
+        let dir = parent.upper().ok_or(Errno::STALE)?;
+        let before = dir.attr()?;
+        temp.publish(dir, name, RenameFlags::empty())?;
+        // The object is in place: a parent with another time is not worth an error.
+        if let Err(errno) = set_times(dir, &before) {
+            tracing::debug!(%errno, "the parent's times were not restored");
+        }
+        Ok(())
+    }
+}
+
+/// Whether losing the attribute would take protection away.
+fn is_protective(name: &[u8]) -> bool {
+    name.starts_with(b"security.") || name.starts_with(b"system.posix_acl_")
+}
+
+/// Gives `node` the access and modification times of `attr`.
+fn set_times(node: &LayerNode, attr: &Attr) -> Result<(), Errno> {
+    let (atime, mtime) = (Some(SetTime::At(attr.atime)), Some(SetTime::At(attr.mtime)));
+    node.fs()
+        .set_attr(
+            node.id,
+            &SetAttr {
+                atime,
+                mtime,
+                ..SetAttr::default()
+            },
+        )
+        .map(drop)
+}

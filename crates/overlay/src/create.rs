@@ -1,0 +1,288 @@
+//! Making new objects.
+//!
+//! Where nothing is in the way, an object is made in the upper directory by one call, with the caller's identity, so
+//! umask, default ACL and setgid are the upper filesystem's work. Where a whiteout is in the way, the object is built in
+//! the work directory and put in its place by one rename (OVL-24).
+
+use std::sync::Arc;
+
+use mica_vfs::{
+    Attr, Caller, Entry, Errno, FileName, FileType, KillPriv, Mode, NodeId, Rdev, RenameFlags,
+    SetAttr, XattrMode, XattrName,
+};
+
+use crate::node::{NewNode, Node, Place};
+use crate::overlay::Overlay;
+use crate::stack::LayerNode;
+use crate::table::{Inserted, Key};
+use crate::work::Temp;
+
+/// What is to be made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Make<'a> {
+    File(Mode),
+    Directory(Mode),
+    Symlink(&'a [u8]),
+    Node(FileType, Mode, Rdev),
+}
+
+/// What stands in the upper directory at a name that is about to be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spot {
+    /// Nothing, and no lower shows anything.
+    Free,
+    /// A whiteout.
+    Whiteout,
+    /// Something that shows.
+    Taken,
+}
+
+impl Make<'_> {
+    fn kind(self) -> FileType {
+        match self {
+            Self::File(_) => FileType::Regular,
+            Self::Directory(_) => FileType::Directory,
+            Self::Symlink(_) => FileType::Symlink,
+            Self::Node(kind, ..) => kind,
+        }
+    }
+
+    /// Makes it as `name` of `dir`.
+    fn run(self, dir: &LayerNode, name: FileName<'_>, caller: &Caller) -> Result<Entry, Errno> {
+        let (fs, id) = (dir.fs(), dir.id);
+        match self {
+            Self::File(mode) => fs.create(caller, id, name, mode),
+            Self::Directory(mode) => fs.mkdir(caller, id, name, mode),
+            Self::Symlink(target) => fs.symlink(caller, id, name, target),
+            Self::Node(kind, mode, rdev) => fs.mknod(caller, id, name, kind, mode, rdev),
+        }
+    }
+}
+
+impl Overlay {
+    pub(crate) fn make(
+        &self,
+        caller: &Caller,
+        dir: NodeId,
+        name: FileName<'_>,
+        make: Make<'_>,
+    ) -> Result<Entry, Errno> {
+        if let Make::Node(FileType::CharDevice, _, Rdev::WHITEOUT) = make {
+            // A user cannot make whiteouts: it would hide what is below (OVL-3, ovl_mknod).
+            return Err(Errno::PERM);
+        }
+        let dir = self.dir(dir)?;
+        let upper_dir = self.copy_up(&dir)?;
+        let _names = self.names.enter(dir.id);
+        let (upper, attr) = match self.make_here(&dir, upper_dir, name, caller, make) {
+            Err(Errno::EXIST) if self.spot(&dir, upper_dir, name)? == Spot::Whiteout => {
+                self.make_over_whiteout(upper_dir, name, caller, make)?
+            }
+            made => made?,
+        };
+        let node = self.born(&dir, name, upper, &attr)?;
+        Ok(Entry {
+            node: node.id,
+            attr: self.shown(&node, attr),
+        })
+    }
+
+    /// Makes an object where nothing is in the way: `EEXIST` if something is, a whiteout included.
+    fn make_here(
+        &self,
+        dir: &Node,
+        upper_dir: &LayerNode,
+        name: FileName<'_>,
+        caller: &Caller,
+        make: Make<'_>,
+    ) -> Result<(LayerNode, Attr), Errno> {
+        if self.lower_has(dir, name)? {
+            return Err(Errno::EXIST);
+        }
+        let entry = make.run(upper_dir, name, caller)?;
+        Ok((LayerNode::adopt(&upper_dir.layer, &entry), entry.attr))
+    }
+
+    /// Says what stands at `name`. The caller is in the gate of `dir`.
+    pub(crate) fn spot(
+        &self,
+        dir: &Node,
+        upper_dir: &LayerNode,
+        name: FileName<'_>,
+    ) -> Result<Spot, Errno> {
+        if let Some((node, attr)) = upper_dir.child(name)? {
+            return Ok(if self.is_whiteout(&node, &attr)? {
+                Spot::Whiteout
+            } else {
+                Spot::Taken
+            });
+        }
+        Ok(if self.lower_has(dir, name)? {
+            Spot::Taken
+        } else {
+            Spot::Free
+        })
+    }
+
+    /// Makes the node of a new upper object, and lets directory and listing know of the name.
+    pub(crate) fn born(
+        &self,
+        dir: &Arc<Node>,
+        name: FileName<'_>,
+        upper: LayerNode,
+        attr: &Attr,
+    ) -> Result<Arc<Node>, Errno> {
+        let key = Key::inode(upper.layer.idx, attr);
+        let ino = self.number(&upper.layer, attr.dev, attr.ino);
+        let is_dir = attr.kind == FileType::Directory;
+        let place = is_dir.then(|| Place {
+            parent: Arc::clone(dir),
+            name: name.to_owned(),
+        });
+        let new = NewNode {
+            kind: attr.kind,
+            ino,
+            upper: Some(upper),
+            lowers: Vec::new(),
+            place,
+        };
+        let Inserted::Node(node) = self.table.get_or_insert(key, None, new)? else {
+            return Err(Errno::IO);
+        };
+        self.listing_add(dir, name, &node)?;
+        self.table.bump(dir)?;
+        Ok(node)
+    }
+
+    fn make_over_whiteout(
+        &self,
+        dir: &LayerNode,
+        name: FileName<'_>,
+        caller: &Caller,
+        make: Make<'_>,
+    ) -> Result<(LayerNode, Attr), Errno> {
+        let (temp, upper, attr) = self.make_in_work(dir, caller, make)?;
+        if make.kind() == FileType::Directory {
+            // What the whiteout hid must stay hidden below the directory.
+            self.set_mark(&upper, "opaque", b"y")?;
+            self.publish_over(temp, dir, name)?;
+        } else {
+            temp.publish(dir, name, RenameFlags::empty())?;
+        }
+        Ok((upper, attr))
+    }
+
+    /// Publishes a directory where something that is none stands; that goes away.
+    ///
+    /// A rename replaces a file by a directory only in exchange. A filesystem that cannot exchange takes two steps, and
+    /// between them the lower name shows.
+    pub(crate) fn publish_over(
+        &self,
+        temp: Temp<'_>,
+        dir: &LayerNode,
+        name: FileName<'_>,
+    ) -> Result<(), Errno> {
+        let other = temp.name()?.to_owned();
+        let work = self.work()?;
+        let (from, fs) = (work.dir.id, dir.fs());
+        match fs.rename(from, other.as_name(), dir.id, name, RenameFlags::EXCHANGE) {
+            Ok(()) => {
+                // The temporary name is the old object's, which goes with it.
+                drop(temp.exchanged_for(FileType::CharDevice));
+                Ok(())
+            }
+            Err(Errno::INVAL) => {
+                fs.unlink(dir.id, name)?;
+                temp.publish(dir, name, RenameFlags::empty())
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Makes an object in the work directory that is as if it had been made in `dir`.
+    ///
+    /// What an object inherits from its directory (group, setgid, ACL) comes from the upper filesystem itself: where `dir`
+    /// hands something down, the object is made in a directory of the work directory that hands down the same.
+    fn make_in_work(
+        &self,
+        dir: &LayerNode,
+        caller: &Caller,
+        make: Make<'_>,
+    ) -> Result<(Temp<'_>, LayerNode, Attr), Errno> {
+        let work = self.work()?;
+        let name = work.temp_name();
+        let heir = self.heir_of(dir)?;
+        let made_in = heir.as_ref().map_or(&work.dir, |(_, node)| node);
+        let entry = make.run(made_in, name.as_name(), caller)?;
+        let upper = LayerNode::adopt(&work.dir.layer, &entry);
+        if let Some((_, node)) = &heir {
+            let (fs, flags) = (node.fs(), RenameFlags::empty());
+            fs.rename(node.id, name.as_name(), work.dir.id, name.as_name(), flags)?;
+        }
+        Ok((work.temp(name, make.kind()), upper, entry.attr))
+    }
+
+    /// Makes a directory in the work directory that hands down what `dir` does; `None` if that is nothing.
+    fn heir_of(&self, dir: &LayerNode) -> Result<Option<(Temp<'_>, LayerNode)>, Errno> {
+        let default_acl = XattrName::new(b"system.posix_acl_default")?;
+        let acl = match Self::xattr_value(dir, default_acl) {
+            Ok(acl) => Some(acl),
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => None,
+            Err(errno) => return Err(errno),
+        };
+        let attr = dir.attr()?;
+        if acl.is_none() && !attr.mode.contains(Mode::SETGID) {
+            return Ok(None);
+        }
+        let work = self.work()?;
+        let name = work.temp_name();
+        let fs = work.dir.fs();
+        let mode = Mode::new(0o700);
+        let entry = fs.mkdir(&self.config.mounter, work.dir.id, name.as_name(), mode)?;
+        let heir = LayerNode::adopt(&work.dir.layer, &entry);
+        let temp = work.temp(name, FileType::Directory);
+        let mode = Some(mode | (attr.mode & Mode::SETGID));
+        fs.set_attr(
+            heir.id,
+            &SetAttr {
+                gid: Some(attr.gid),
+                mode,
+                ..SetAttr::default()
+            },
+        )?;
+        if let Some(acl) = acl {
+            fs.set_xattr(heir.id, default_acl, &acl, XattrMode::Set, KillPriv::Keep)?;
+        }
+        Ok(Some((temp, heir)))
+    }
+
+    /// Makes a file without a name. It belongs to the upper directory, so `dir` is copied up.
+    pub(crate) fn make_tmpfile(
+        &self,
+        caller: &Caller,
+        dir: NodeId,
+        mode: Mode,
+    ) -> Result<Entry, Errno> {
+        let dir = self.dir(dir)?;
+        let upper_dir = self.copy_up(&dir)?;
+        let entry = upper_dir.fs().tmpfile(caller, upper_dir.id, mode)?;
+        let upper = LayerNode::adopt(&upper_dir.layer, &entry);
+        let key = Key::inode(upper.layer.idx, &entry.attr);
+        let ino = self.number(&upper.layer, entry.attr.dev, entry.attr.ino);
+        let kind = FileType::Regular;
+        let new = NewNode {
+            kind,
+            ino,
+            upper: Some(upper),
+            lowers: Vec::new(),
+            place: None,
+        };
+        let Inserted::Node(node) = self.table.get_or_insert(key, None, new)? else {
+            return Err(Errno::IO);
+        };
+        Ok(Entry {
+            node: node.id,
+            attr: self.shown(&node, entry.attr),
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! The data of files: read from where it lies, changed in the upper.
+//!
+//! A file is copied up by the first change of it, not by opening it: there is no open (OVL-20).
+
+use mica_vfs::{
+    Access, Errno, FallocateMode, FileFlags, FileType, Filesystem, HostFile, KillPriv, NodeId,
+    SeekFrom, SyncScope,
+};
+
+use crate::node::Node;
+use crate::overlay::Overlay;
+
+/// How much a copy between two layers moves at a time.
+const COPY_BLOCK: usize = 1 << 20;
+
+fn expect_regular(node: &Node) -> Result<(), Errno> {
+    match node.kind {
+        FileType::Regular => Ok(()),
+        FileType::Directory => Err(Errno::ISDIR),
+        _ => Err(Errno::INVAL),
+    }
+}
+
+impl Overlay {
+    pub(crate) fn data_read(
+        &self,
+        id: NodeId,
+        offset: u64,
+        data: &mut [u8],
+    ) -> Result<usize, Errno> {
+        let node = self.table.get(id)?;
+        expect_regular(&node)?;
+        let real = node.real()?;
+        real.fs().read(real.id, offset, data)
+    }
+
+    pub(crate) fn data_write(
+        &self,
+        id: NodeId,
+        offset: u64,
+        data: &[u8],
+        kill: KillPriv,
+    ) -> Result<usize, Errno> {
+        let node = self.table.get(id)?;
+        expect_regular(&node)?;
+        let upper = self.copy_up(&node)?;
+        upper.fs().write(upper.id, offset, data, kill)
+    }
+
+    pub(crate) fn data_allocate(
+        &self,
+        id: NodeId,
+        mode: FallocateMode,
+        offset: u64,
+        len: u64,
+    ) -> Result<(), Errno> {
+        let node = self.table.get(id)?;
+        expect_regular(&node)?;
+        let upper = self.copy_up(&node)?;
+        upper.fs().fallocate(upper.id, mode, offset, len)
+    }
+
+    pub(crate) fn data_seek(&self, id: NodeId, from: SeekFrom) -> Result<u64, Errno> {
+        let node = self.table.get(id)?;
+        expect_regular(&node)?;
+        let real = node.real()?;
+        real.fs().seek(real.id, from)
+    }
+
+    pub(crate) fn data_copy_range(
+        &self,
+        from: (NodeId, u64),
+        to: (NodeId, u64),
+        len: u64,
+    ) -> Result<u64, Errno> {
+        let (source, target) = (self.table.get(from.0)?, self.table.get(to.0)?);
+        expect_regular(&source)?;
+        expect_regular(&target)?;
+        let upper = self.copy_up(&target)?;
+        match source.upper() {
+            Some(real) => upper.fs().copy_range(real.id, from.1, upper.id, to.1, len),
+            // Two layers are two filesystems to each other; the caller asks again for what is left.
+            None => {
+                let real = source.real()?;
+                let len = usize::try_from(len).unwrap_or(COPY_BLOCK).min(COPY_BLOCK);
+                let mut block = vec![0; len];
+                let got = real.fs().read(real.id, from.1, &mut block)?;
+                let block = block.get(..got).ok_or(Errno::IO)?;
+                let put = upper.fs().write(upper.id, to.1, block, KillPriv::Clear)?;
+                u64::try_from(put).map_err(|_| Errno::IO)
+            }
+        }
+    }
+
+    /// Syncs the upper object; what lies in a lower is on disk as far as this mount can tell (ovl_fsync).
+    pub(crate) fn data_sync(&self, id: NodeId, scope: SyncScope) -> Result<(), Errno> {
+        let node = self.table.get(id)?;
+        node.upper()
+            .map_or(Ok(()), |upper| upper.fs().fsync(upper.id, scope))
+    }
+
+    pub(crate) fn data_host_file(
+        &self,
+        id: NodeId,
+        access: Access,
+    ) -> Result<Option<HostFile>, Errno> {
+        let node = self.table.get(id)?;
+        expect_regular(&node)?;
+        let real = match access {
+            Access::Read => node.real()?,
+            Access::Write => self.copy_up(&node)?,
+        };
+        real.fs().host_file(real.id, access)
+    }
+
+    /// Fills the new file `to` from another filesystem: an overlay as the upper of an overlay.
+    pub(crate) fn data_copy_from(
+        &self,
+        to: NodeId,
+        source: &dyn Filesystem,
+        from: NodeId,
+        len: u64,
+    ) -> Result<mica_vfs::CopyMethod, Errno> {
+        let node = self.table.get(to)?;
+        expect_regular(&node)?;
+        let upper = self.copy_up(&node)?;
+        upper.fs().copy_from(upper.id, source, from, len)
+    }
+
+    pub(crate) fn flags_get(&self, id: NodeId) -> Result<FileFlags, Errno> {
+        let node = self.table.get(id)?;
+        let real = node.real()?;
+        real.fs().file_flags(real.id)
+    }
+
+    pub(crate) fn flags_set(&self, id: NodeId, flags: FileFlags) -> Result<(), Errno> {
+        let node = self.table.get(id)?;
+        let upper = self.copy_up(&node)?;
+        upper.fs().set_file_flags(upper.id, flags)
+    }
+}

@@ -1,0 +1,68 @@
+//! The overlay: a union of filesystems with the semantics of the kernel's overlayfs.
+//!
+//! A stack is an optional *upper* over any number of *lowers*, topmost first. The result is a [`Filesystem`]
+//! again. This crate knows no file descriptor, no path of the host and no FUSE: a layer is anything that
+//! implements [`Filesystem`], so every rule is tested on trees in memory. The rules are numbered `OVL-n` in
+//! docs/semantics.md, the bytes on disk are in docs/format.md.
+//!
+//! # Invariants
+//!
+//! - A lower is never changed: no changing method of a lower's [`Filesystem`] is ever called.
+//! - A name appears, changes and goes away in the upper by one rename, link or unlink. What comes before happens
+//!   in the work directory, where a crash leaves nothing that a mount shows.
+//! - The server keeps inodes, the kernel keeps names: a node is found by what it is, not by its path.
+//!
+//! # Locks
+//!
+//! *Locks* guard memory and are never held across a call of a layer. *Gates* serialise operations and are held
+//! across such calls by design, as the kernel's inode lock is. Gates come first:
+//!
+//! ```text
+//! copying gate of one node             (copy_up: one copy of a node at a time)
+//!   names gates of directories         (all that an operation needs at once, in rising NodeId)
+//!     100 listings                     (which directory listings are cached)
+//!       110 one listing
+//!     120 place of a node
+//!     130 node table
+//!     140 shared whiteout
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod attr;
+mod config;
+mod copy_up;
+mod create;
+mod data;
+mod error;
+mod gate;
+mod ino;
+mod link;
+mod listing;
+mod lookup;
+mod marks;
+mod node;
+mod origin;
+mod overlay;
+mod readdir;
+mod remove;
+mod rename;
+mod stack;
+mod stats;
+mod table;
+mod whiteout;
+mod work;
+mod xattr;
+
+pub use config::{Config, XattrNamespace};
+pub use copy_up::CopyUpStep;
+pub use error::SetupError;
+pub use marks::parse_opaque;
+pub use origin::{Origin, OriginError};
+pub use overlay::Overlay;
+pub use stack::{LAYERS_MAX, Layer, Upper};
+pub use stats::OverlayStats;
+pub use xattr::{escape, unescape};
+
+#[cfg(doc)]
+use mica_vfs::Filesystem;

@@ -1,0 +1,317 @@
+//! Looking a name up: the walk through the layers, and the node that comes of it.
+//!
+//! The walk goes from the top and stops at the first object that is not a directory, at a whiteout, or below an
+//! opaque directory (OVL-1, OVL-2, OVL-3, OVL-5). Directories of the same name merge; a file below a directory is hidden.
+
+use std::sync::Arc;
+
+use mica_vfs::{Attr, Errno, FileName, FileType, Ino, NodeId, invent};
+
+use crate::marks::{Marks, Opaque};
+use crate::node::{Lower, NewNode, Node, Place, XattrWhiteouts};
+use crate::overlay::Overlay;
+use crate::stack::{LayerIdx, LayerInfo, LayerNode, Position};
+use crate::table::{Held, Inserted, Key};
+use crate::whiteout::{is_device_whiteout, may_be_xattr_whiteout};
+
+/// How often a lookup starts again because the directory changed meanwhile, before it gives up.
+const RETRIES: usize = 1000;
+
+/// The topmost object of a name.
+#[derive(Debug)]
+pub(crate) struct Top {
+    pub(crate) node: LayerNode,
+    pub(crate) attr: Attr,
+    /// Read on the way if the object could have been a whiteout.
+    marks: Option<Marks>,
+    /// Which of the directory's lowers come after it.
+    below: usize,
+}
+
+/// What a listing knows of a name: the first `first` lower directories and, if there are any, the upper do not have it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hint {
+    pub(crate) first: usize,
+    /// The version of the directory when the listing was read: later it means nothing.
+    pub(crate) version: u32,
+}
+
+impl Overlay {
+    /// Finds `name` in `dir` and takes a reference on its node.
+    ///
+    /// `hint` tells which layers need not be asked, if a listing knows.
+    pub(crate) fn lookup_at(
+        &self,
+        dir: &Arc<Node>,
+        name: FileName<'_>,
+        hint: Option<Hint>,
+    ) -> Result<(Arc<Node>, Attr), Errno> {
+        dir.expect_dir()?;
+        for _ in 0..RETRIES {
+            let version = dir.version();
+            let first = hint
+                .filter(|hint| hint.version == version)
+                .map_or(0, |hint| hint.first);
+            let top = self.topmost(dir, name, first)?.ok_or(Errno::NOENT)?;
+            let key = self.key_of(dir, name, &top);
+            let attr = top.attr;
+            let node = match self.table.reference(key)? {
+                Some(node) => node,
+                None => {
+                    let new = self.assemble(dir, name, top)?;
+                    match self.table.get_or_insert(key, Some((dir, version)), new)? {
+                        Inserted::Node(node) => node,
+                        Inserted::Raced => continue,
+                    }
+                }
+            };
+            let attr = self.shown(&node, attr);
+            return Ok((node, attr));
+        }
+        Err(invent!(
+            Errno::AGAIN,
+            "directory changes faster than it is read",
+            path = dir.path()
+        ))
+    }
+
+    /// Finds `name` for the time of an operation.
+    pub(crate) fn hold(&self, dir: &Arc<Node>, name: FileName<'_>) -> Result<Held<'_>, Errno> {
+        let (node, _) = self.lookup_at(dir, name, None)?;
+        Ok(Held::adopt(&self.table, node))
+    }
+
+    /// Finds the topmost object that is called `name`; `None` if there is none or a whiteout hides it.
+    fn topmost(&self, dir: &Node, name: FileName<'_>, first: usize) -> Result<Option<Top>, Errno> {
+        let upper = dir.upper().filter(|_| first == 0);
+        let lowers = dir.lowers().iter().map(|lower| &lower.node);
+        for (at, layer_dir) in upper.into_iter().chain(lowers.skip(first)).enumerate() {
+            let Some((node, attr)) = layer_dir.child(name)? else {
+                continue;
+            };
+            if is_device_whiteout(&attr) {
+                return Ok(None);
+            }
+            let mut marks = None;
+            if may_be_xattr_whiteout(&attr) {
+                let found = self.marks(&node)?;
+                if found.contains(Marks::WHITEOUT) {
+                    return Ok(None);
+                }
+                marks = Some(found);
+            }
+            let below = first + at + 1 - usize::from(upper.is_some());
+            return Ok(Some(Top {
+                node,
+                attr,
+                marks,
+                below,
+            }));
+        }
+        Ok(None)
+    }
+
+    /// Says what makes two lookups meet in one node.
+    fn key_of(&self, dir: &Node, name: FileName<'_>, top: &Top) -> Key {
+        let layer = top.node.layer.idx;
+        let shared = top.attr.kind != FileType::Directory && top.attr.nlink > 1;
+        if shared && layer != LayerIdx::UPPER {
+            Key::Alias {
+                parent: dir.id,
+                name_hash: self.hash(name),
+            }
+        } else {
+            Key::inode(layer, &top.attr)
+        }
+    }
+
+    /// Collects what a new node is made of.
+    fn assemble(&self, dir: &Arc<Node>, name: FileName<'_>, top: Top) -> Result<NewNode, Errno> {
+        let place = Place {
+            parent: Arc::clone(dir),
+            name: name.to_owned(),
+        };
+        if top.attr.kind == FileType::Directory {
+            return self.assemble_dir(dir, name, top, place);
+        }
+        let Top {
+            node,
+            attr,
+            marks,
+            below,
+        } = top;
+        let kind = attr.kind;
+        let own = self.number(&node.layer, attr.dev, attr.ino);
+        if node.layer.position == Position::Bottom {
+            let lowers = vec![Lower {
+                node,
+                xattr_whiteouts: XattrWhiteouts::None,
+            }];
+            return Ok(NewNode {
+                kind,
+                ino: own,
+                upper: None,
+                lowers,
+                place: Some(place),
+            });
+        }
+        let marks = match marks {
+            Some(marks) => marks,
+            None => self.marks(&node)?,
+        };
+        if kind == FileType::Regular {
+            self.refuse_unfollowed(&node, marks, &|| path_of(dir, name))?;
+        }
+        if node.layer.idx != LayerIdx::UPPER {
+            let lowers = vec![Lower {
+                node,
+                xattr_whiteouts: XattrWhiteouts::None,
+            }];
+            return Ok(NewNode {
+                kind,
+                ino: own,
+                upper: None,
+                lowers,
+                place: Some(place),
+            });
+        }
+        let candidate = || {
+            let lowers = dir.lowers().iter().skip(below);
+            lowers
+                .filter_map(|lower| lower.node.child(name).ok().flatten())
+                .next()
+        };
+        let origin = self.origin_ino(&node, kind, marks, &candidate)?;
+        let ino = origin.unwrap_or(own);
+        Ok(NewNode {
+            kind,
+            ino,
+            upper: Some(node),
+            lowers: Vec::new(),
+            place: None,
+        })
+    }
+
+    /// Collects the directories that merge under `name`.
+    fn assemble_dir(
+        &self,
+        dir: &Arc<Node>,
+        name: FileName<'_>,
+        top: Top,
+        place: Place,
+    ) -> Result<NewNode, Errno> {
+        let Top {
+            node, attr, below, ..
+        } = top;
+        let path = || path_of(dir, name);
+        let own = self.number(&node.layer, attr.dev, attr.ino);
+        let rest = dir.lowers().get(below..).unwrap_or_default();
+        let mut merge = self.merge_below(&node, !rest.is_empty(), &path)?;
+        let (mut lowers, mut lower_ino) = (Vec::new(), None);
+        let upper = if node.layer.idx == LayerIdx::UPPER {
+            Some(node)
+        } else {
+            lowers.push(Lower {
+                node,
+                xattr_whiteouts: merge.whiteouts(),
+            });
+            lower_ino = Some(own);
+            None
+        };
+        for (at, lower_dir) in rest.iter().enumerate() {
+            if merge == Merge::Stop {
+                break;
+            }
+            let Some((node, attr)) = lower_dir.node.child(name)? else {
+                continue;
+            };
+            if attr.kind != FileType::Directory {
+                break;
+            }
+            merge = self.merge_below(&node, at + 1 < rest.len(), &path)?;
+            lower_ino = lower_ino.or_else(|| Some(self.number(&node.layer, attr.dev, attr.ino)));
+            lowers.push(Lower {
+                node,
+                xattr_whiteouts: merge.whiteouts(),
+            });
+        }
+        // A merged directory is known by its topmost lower one, before and after copy-up (OVL-30).
+        let ino = lower_ino.unwrap_or(own);
+        Ok(NewNode {
+            kind: FileType::Directory,
+            ino,
+            upper,
+            lowers,
+            place: Some(place),
+        })
+    }
+
+    /// Says whether what lies below directory `node` shows through. Where nothing lies below, it is not asked.
+    fn merge_below(
+        &self,
+        node: &LayerNode,
+        more: bool,
+        path: &dyn Fn() -> String,
+    ) -> Result<Merge, Errno> {
+        if !more {
+            return Ok(Merge::Stop);
+        }
+        let marks = self.marks(node)?;
+        self.refuse_unfollowed(node, marks, path)?;
+        Ok(match self.opaque(node, marks)? {
+            Opaque::Stop => Merge::Stop,
+            Opaque::XattrWhiteouts => Merge::GoOn(XattrWhiteouts::Possible),
+            Opaque::No => Merge::GoOn(XattrWhiteouts::None),
+        })
+    }
+
+    /// Whether a lower of `dir` has something called `name`, so that taking it away from the upper would show it.
+    pub(crate) fn lower_has(&self, dir: &Node, name: FileName<'_>) -> Result<bool, Errno> {
+        for lower in dir.lowers() {
+            if let Some((node, attr)) = lower.node.child(name)? {
+                return Ok(!self.is_whiteout(&node, &attr)?);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns the overlay's number for inode `ino` of device `dev` in `layer`.
+    pub(crate) fn number(&self, layer: &LayerInfo, dev: mica_vfs::DevId, ino: Ino) -> Ino {
+        let own = (dev == layer.dev)
+            .then(|| self.numbering.number(layer.fs_idx, ino))
+            .flatten();
+        own.unwrap_or_else(|| self.numbering.foreign(dev, ino))
+    }
+
+    /// Returns the node of `id`, which must be a directory.
+    pub(crate) fn dir(&self, id: NodeId) -> Result<Arc<Node>, Errno> {
+        let node = self.table.get(id)?;
+        node.expect_dir()?;
+        Ok(node)
+    }
+}
+
+/// Whether the walk goes on below a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Merge {
+    Stop,
+    GoOn(XattrWhiteouts),
+}
+
+impl Merge {
+    fn whiteouts(self) -> XattrWhiteouts {
+        match self {
+            // The mark means nothing on the lowest directory: its files are files (OVL-6).
+            Self::Stop => XattrWhiteouts::None,
+            Self::GoOn(whiteouts) => whiteouts,
+        }
+    }
+}
+
+/// The path of a name, for messages.
+fn path_of(dir: &Node, name: FileName<'_>) -> String {
+    match dir.path().as_str() {
+        "/" => format!("/{name}"),
+        dir => format!("{dir}/{name}"),
+    }
+}

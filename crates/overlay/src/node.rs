@@ -1,0 +1,180 @@
+//! Nodes: what the overlay remembers of an object that somebody refers to.
+
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use std::sync::{Arc, OnceLock};
+
+use mica_vfs::lock::{Mutex, Rank};
+use mica_vfs::{Errno, FileName, FileNameBuf, FileType, Ino, NodeId};
+
+use crate::stack::LayerNode;
+
+const PLACE: Rank = Rank(120);
+
+/// A lower object under a node.
+#[derive(Debug)]
+pub(crate) struct Lower {
+    pub(crate) node: LayerNode,
+    /// Whether names in this directory may be whiteouts in the xattr form (opaque `x`, OVL-6).
+    pub(crate) xattr_whiteouts: XattrWhiteouts,
+}
+
+/// Whether a directory of a lower holds whiteouts in the xattr form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum XattrWhiteouts {
+    None,
+    Possible,
+}
+
+/// Where a node is found: what copy-up needs to publish it.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// The directory, on which the node holds a reference.
+    pub(crate) parent: Arc<Node>,
+    pub(crate) name: FileNameBuf,
+}
+
+/// An object of the overlay.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Immutable.
+    pub(crate) id: NodeId,
+    /// Immutable.
+    pub(crate) kind: FileType,
+    /// `st_ino`. Atomic; changes only when copy-up breaks a lower hard link (OVL-32).
+    ino: AtomicU64,
+    /// References of the front and of children. Changed by [`crate::table`] alone.
+    pub(crate) refs: AtomicU64,
+    /// For a directory: grows whenever a name in it comes to mean another object. Changed under the names gate.
+    version: AtomicU32,
+    /// For a directory: no lower shows through any more, though `lowers` keeps the handles (OVL-25).
+    opaque: AtomicBool,
+    /// For a directory: the upper one is known to be marked impure.
+    pub(crate) impure: AtomicBool,
+    /// The upper object. Set once, by copy-up.
+    upper: OnceLock<LayerNode>,
+    /// The lower objects, topmost first: one for a file, those that merge for a directory. Immutable.
+    lowers: Box<[Lower]>,
+    /// Where it is found: a directory, or a file that may have to be copied up. `None`: it has no name, or it never
+    /// needs one again.
+    place: Mutex<Option<Place>>,
+}
+
+/// What a new node is made of.
+#[derive(Debug)]
+pub(crate) struct NewNode {
+    pub(crate) kind: FileType,
+    pub(crate) ino: Ino,
+    pub(crate) upper: Option<LayerNode>,
+    pub(crate) lowers: Vec<Lower>,
+    pub(crate) place: Option<Place>,
+}
+
+impl Node {
+    /// Makes the node with one reference.
+    pub(crate) fn new(id: NodeId, new: NewNode) -> Self {
+        Self {
+            id,
+            kind: new.kind,
+            ino: AtomicU64::new(new.ino.0),
+            refs: AtomicU64::new(1),
+            version: AtomicU32::new(0),
+            opaque: AtomicBool::new(false),
+            impure: AtomicBool::new(false),
+            upper: new.upper.map_or_else(OnceLock::new, OnceLock::from),
+            lowers: new.lowers.into_boxed_slice(),
+            place: Mutex::new(PLACE, new.place),
+        }
+    }
+
+    pub(crate) fn ino(&self) -> Ino {
+        Ino(self.ino.load(Relaxed))
+    }
+
+    pub(crate) fn set_ino(&self, ino: Ino) {
+        self.ino.store(ino.0, Relaxed);
+    }
+
+    pub(crate) fn upper(&self) -> Option<&LayerNode> {
+        self.upper.get()
+    }
+
+    /// Sets the upper object; the first one stays.
+    pub(crate) fn set_upper(&self, upper: LayerNode) -> &LayerNode {
+        self.upper.get_or_init(|| upper)
+    }
+
+    /// The lower objects that show through.
+    pub(crate) fn lowers(&self) -> &[Lower] {
+        if self.opaque.load(Acquire) {
+            &[]
+        } else {
+            &self.lowers
+        }
+    }
+
+    /// Hides the lower objects, as the upper directory's opaque mark does on disk.
+    pub(crate) fn set_opaque(&self) {
+        self.opaque.store(true, Release);
+    }
+
+    /// The object that data and attributes come from: the upper one, else the topmost lower one.
+    pub(crate) fn real(&self) -> Result<&LayerNode, Errno> {
+        self.upper()
+            .or_else(|| self.lowers.first().map(|l| &l.node))
+            .ok_or(Errno::STALE)
+    }
+
+    /// Whether several directories show as one.
+    pub(crate) fn is_merged(&self) -> bool {
+        self.kind == FileType::Directory
+            && self.lowers().len() + usize::from(self.upper().is_some()) > 1
+    }
+
+    pub(crate) fn expect_dir(&self) -> Result<(), Errno> {
+        if self.kind == FileType::Directory {
+            Ok(())
+        } else {
+            Err(Errno::NOTDIR)
+        }
+    }
+
+    pub(crate) fn version(&self) -> u32 {
+        self.version.load(Acquire)
+    }
+
+    pub(crate) fn bump_version(&self) {
+        self.version.fetch_add(1, Release);
+    }
+
+    pub(crate) fn place(&self) -> Result<Option<Place>, Errno> {
+        Ok(self.place.lock()?.clone())
+    }
+
+    /// Sets where the node is found and returns where it was.
+    pub(crate) fn set_place(&self, place: Option<Place>) -> Result<Option<Place>, Errno> {
+        Ok(std::mem::replace(&mut *self.place.lock()?, place))
+    }
+
+    /// Whether the node is found as `name` in `dir`.
+    pub(crate) fn is_at(&self, dir: &Self, name: FileName<'_>) -> Result<bool, Errno> {
+        let place = self.place.lock()?;
+        Ok(place
+            .as_ref()
+            .is_some_and(|p| p.parent.id == dir.id && p.name.as_name() == name))
+    }
+
+    /// The path from the root, for messages.
+    pub(crate) fn path(&self) -> String {
+        let mut names = Vec::new();
+        let mut at = self.place().ok().flatten();
+        while let Some(place) = at {
+            names.push(place.name.as_name().to_string());
+            at = place.parent.place().ok().flatten();
+        }
+        names.reverse();
+        format!("/{}", names.join("/"))
+    }
+}

@@ -1,0 +1,326 @@
+//! Reading directories: one pass over each layer makes a listing, and readers take from it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use mica_vfs::{
+    Cookie, DirEntry, Entry, Errno, FileName, FileNameBuf, FileType, Flow, Ino, ListedNode,
+};
+
+use crate::listing::{Listed, Listing};
+use crate::lookup::Hint;
+use crate::marks::Marks;
+use crate::node::{Node, XattrWhiteouts};
+use crate::overlay::Overlay;
+use crate::stack::LayerNode;
+
+/// How many names are taken out of a listing at a time: their lookups are made outside its lock.
+const BATCH: usize = 64;
+
+/// A name as one layer lists it.
+struct Raw {
+    name: FileNameBuf,
+    kind: Option<FileType>,
+    ino: Ino,
+}
+
+/// What the upper directory says of its entries' numbers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purity {
+    /// No entry was copied up: the numbers in the directory are those of the entries.
+    Pure,
+    /// Some were: each must be looked at (`impure`, OVL-34).
+    Impure,
+}
+
+impl Overlay {
+    /// Returns the listing of `dir`: the one in memory, or a new one.
+    pub(crate) fn listing(&self, dir: &Arc<Node>) -> Result<Arc<Listing>, Errno> {
+        if let Some(listing) = self.listings.get(dir.id)? {
+            return Ok(listing);
+        }
+        // In the gate nothing changes the directory, so the listing misses nothing that is not put into it later.
+        let _names = self.names.enter(dir.id);
+        if let Some(listing) = self.listings.get(dir.id)? {
+            return Ok(listing);
+        }
+        let listing = Arc::new(self.read_layers(dir)?);
+        self.listings.keep(dir.id, &listing)?;
+        Ok(listing)
+    }
+
+    /// Reads every layer's directory once, topmost first (OVL-10).
+    pub(crate) fn read_layers(&self, dir: &Node) -> Result<Listing, Errno> {
+        self.counters.listings.fetch_add(1, Relaxed);
+        let listing = Listing::new();
+        let mut hidden = Hidden::default();
+        if let Some(upper) = dir.upper() {
+            let purity = self.purity(dir, upper)?;
+            for raw in self.read_layer(upper, XattrWhiteouts::None, &mut hidden)? {
+                let ino = match (purity, raw.kind) {
+                    (Purity::Pure, Some(kind)) if kind != FileType::Directory => Some(raw.ino),
+                    // A directory that merges has the number of the lower one.
+                    (Purity::Pure, Some(_)) if dir.lowers().is_empty() => Some(raw.ino),
+                    _ => None,
+                };
+                let ino = ino.map(|ino| self.number(&upper.layer, upper.layer.dev, ino));
+                self.add(
+                    &listing,
+                    Listed {
+                        name: raw.name,
+                        kind: raw.kind,
+                        ino,
+                        first: 0,
+                    },
+                )?;
+            }
+        }
+        for (at, lower) in dir.lowers().iter().enumerate() {
+            let layer = &lower.node.layer;
+            let first = u16::try_from(at).unwrap_or(u16::MAX);
+            for raw in self.read_layer(&lower.node, lower.xattr_whiteouts, &mut hidden)? {
+                let ino = Some(self.number(layer, layer.dev, raw.ino));
+                self.add(
+                    &listing,
+                    Listed {
+                        name: raw.name,
+                        kind: raw.kind,
+                        ino,
+                        first,
+                    },
+                )?;
+            }
+        }
+        Ok(listing)
+    }
+
+    fn add(&self, listing: &Listing, listed: Listed) -> Result<(), Errno> {
+        listing.insert(self.hash(listed.name.as_name()), listed)
+    }
+
+    /// Lists one layer's directory: the names that it adds to those in `hidden`, which then hides them below.
+    fn read_layer(
+        &self,
+        dir: &LayerNode,
+        whiteouts: XattrWhiteouts,
+        hidden: &mut Hidden,
+    ) -> Result<Vec<Raw>, Errno> {
+        let mut raws = Vec::new();
+        dir.fs().read_dir(dir.id, Cookie::START, &mut |entry| {
+            if hidden.hide(entry.name) {
+                let name = entry.name.to_owned();
+                raws.push(Raw {
+                    name,
+                    kind: entry.kind,
+                    ino: entry.ino,
+                });
+            }
+            Flow::Continue
+        })?;
+        let mut failed = None;
+        raws.retain_mut(|raw| {
+            if !Self::listing_must_look(dir.layer.idx, whiteouts, raw.kind) {
+                return true;
+            }
+            match self.look_at(dir, raw) {
+                Ok(keep) => keep,
+                Err(errno) => {
+                    failed = Some(errno);
+                    false
+                }
+            }
+        });
+        failed.map_or(Ok(raws), Err)
+    }
+
+    /// Looks at a listed name that may be a whiteout; returns whether it is to be shown.
+    fn look_at(&self, dir: &LayerNode, raw: &mut Raw) -> Result<bool, Errno> {
+        let Some((node, attr)) = dir.child(raw.name.as_name())? else {
+            return Ok(false);
+        };
+        raw.kind = Some(attr.kind);
+        Ok(!self.is_whiteout(&node, &attr)?)
+    }
+
+    fn purity(&self, dir: &Node, upper: &LayerNode) -> Result<Purity, Errno> {
+        if dir.impure.load(Relaxed) {
+            return Ok(Purity::Impure);
+        }
+        if !self.marks(upper)?.contains(Marks::IMPURE) {
+            return Ok(Purity::Pure);
+        }
+        dir.impure.store(true, Relaxed);
+        Ok(Purity::Impure)
+    }
+
+    pub(crate) fn dir_read(
+        &self,
+        dir: &Arc<Node>,
+        from: Cookie,
+        sink: &mut dyn FnMut(DirEntry<'_>) -> Flow,
+    ) -> Result<(), Errno> {
+        let listing = self.listing(dir)?;
+        let mut from = from;
+        loop {
+            let mut unresolved: Option<Listed> = None;
+            let mut stopped = false;
+            listing.for_each_after(from, &mut |cookie, listed| {
+                let Some(ino) = listed.ino else {
+                    unresolved = Some(listed.clone());
+                    return false;
+                };
+                let entry = DirEntry {
+                    name: listed.name.as_name(),
+                    ino,
+                    kind: listed.kind,
+                    cookie,
+                };
+                stopped = sink(entry) == Flow::Stop;
+                if !stopped {
+                    from = cookie;
+                }
+                !stopped
+            })?;
+            match unresolved {
+                Some(listed) if !stopped => self.resolve(dir, &listing, listed)?,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Finds the number of a listed name and notes it in the listing.
+    fn resolve(&self, dir: &Arc<Node>, listing: &Listing, listed: Listed) -> Result<(), Errno> {
+        let name = listed.name.as_name();
+        let hash = self.hash(name);
+        match self.lookup_at(dir, name, None) {
+            Ok((node, attr)) => {
+                self.table.put(&node, 1);
+                let (kind, ino) = (Some(attr.kind), Some(attr.ino));
+                listing.insert(
+                    hash,
+                    Listed {
+                        kind,
+                        ino,
+                        ..listed
+                    },
+                )
+            }
+            // It went away after the listing was read.
+            Err(Errno::NOENT) => listing.remove(hash, name),
+            // A name is listed even if its object cannot be read; any number but 0 will do.
+            Err(_) => listing.insert(
+                hash,
+                Listed {
+                    ino: Some(Ino(u64::MAX >> 1)),
+                    ..listed
+                },
+            ),
+        }
+    }
+
+    pub(crate) fn dir_read_plus(
+        &self,
+        dir: &Arc<Node>,
+        from: Cookie,
+        sink: &mut dyn FnMut(DirEntry<'_>, &ListedNode) -> Flow,
+    ) -> Result<(), Errno> {
+        let listing = self.listing(dir)?;
+        let mut from = from;
+        let mut batch: Vec<(Cookie, Listed)> = Vec::with_capacity(BATCH);
+        loop {
+            let version = dir.version();
+            listing.for_each_after(from, &mut |cookie, listed| {
+                batch.push((cookie, listed.clone()));
+                batch.len() < BATCH
+            })?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            for (cookie, listed) in batch.drain(..) {
+                let name = listed.name.as_name();
+                let hint = Hint {
+                    first: usize::from(listed.first),
+                    version,
+                };
+                let found = match self.lookup_at(dir, name, Some(hint)) {
+                    Ok((node, attr)) => Some(Entry {
+                        node: node.id,
+                        attr,
+                    }),
+                    Err(Errno::NOENT) => continue,
+                    Err(_) => None,
+                };
+                let ino = found.as_ref().map(|e| e.attr.ino).or(listed.ino);
+                let kind = found.as_ref().map(|e| e.attr.kind).or(listed.kind);
+                let ino = ino.unwrap_or(Ino(u64::MAX >> 1));
+                if sink(
+                    DirEntry {
+                        name,
+                        ino,
+                        kind,
+                        cookie,
+                    },
+                    &found,
+                ) == Flow::Stop
+                {
+                    if let Some(entry) = found {
+                        self.table.forget(entry.node, 1);
+                    }
+                    return Ok(());
+                }
+                from = cookie;
+            }
+        }
+    }
+
+    /// Whether a directory shows no name, by its layers (ovl_check_empty_dir). The caller is in its gate.
+    pub(crate) fn is_empty_dir(&self, dir: &Node) -> Result<bool, Errno> {
+        if let Some(listing) = self.listings.get(dir.id)? {
+            return listing.is_empty();
+        }
+        self.read_layers(dir)?.is_empty()
+    }
+
+    /// Notes a new name in the listing of `dir`, if there is one.
+    pub(crate) fn listing_add(
+        &self,
+        dir: &Node,
+        name: FileName<'_>,
+        node: &Node,
+    ) -> Result<(), Errno> {
+        let Some(listing) = self.listings.get(dir.id)? else {
+            return Ok(());
+        };
+        let (kind, ino) = (Some(node.kind), Some(node.ino()));
+        self.add(
+            &listing,
+            Listed {
+                name: name.to_owned(),
+                kind,
+                ino,
+                first: 0,
+            },
+        )
+    }
+
+    /// Notes in the listing of `dir`, if there is one, that a name is gone.
+    pub(crate) fn listing_remove(&self, dir: &Node, name: FileName<'_>) -> Result<(), Errno> {
+        let Some(listing) = self.listings.get(dir.id)? else {
+            return Ok(());
+        };
+        listing.remove(self.hash(name), name)
+    }
+}
+
+/// The names that a layer need not show: a layer above has them, or a whiteout for them.
+#[derive(Default)]
+struct Hidden {
+    names: std::collections::HashSet<FileNameBuf>,
+}
+
+impl Hidden {
+    /// Hides `name` below; returns whether it was not hidden before.
+    fn hide(&mut self, name: FileName<'_>) -> bool {
+        !self.names.contains(name.as_bytes()) && self.names.insert(name.to_owned())
+    }
+}

@@ -1,0 +1,173 @@
+//! Removing names.
+//!
+//! What only the upper has is removed there. What a lower has is hidden by a whiteout, without a copy of it (OVL-23).
+
+use std::sync::Arc;
+
+use mica_vfs::{Cookie, Errno, FileName, FileType, Flow, NodeId, RenameFlags};
+
+use crate::node::Node;
+use crate::overlay::Overlay;
+use crate::stack::LayerNode;
+
+impl Overlay {
+    pub(crate) fn remove_file(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
+        let dir = self.dir(dir)?;
+        let upper_dir = self.copy_up_for_removal(&dir, name)?;
+        let _names = self.names.enter(dir.id);
+        let victim = self.hold(&dir, name)?;
+        if victim.kind == FileType::Directory {
+            return Err(Errno::ISDIR);
+        }
+        match (victim.upper().is_some(), self.lower_has(&dir, name)?) {
+            (true, false) => upper_dir.fs().unlink(upper_dir.id, name)?,
+            // One rename puts the whiteout where the file was.
+            (true, true) => {
+                self.whiteout_temp()?
+                    .publish(upper_dir, name, RenameFlags::empty())?;
+            }
+            (false, _) => self.whiteout_at(upper_dir, name)?,
+        }
+        self.removed(&dir, name, &victim)
+    }
+
+    pub(crate) fn remove_dir(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
+        let dir = self.dir(dir)?;
+        let upper_dir = self.copy_up_for_removal(&dir, name)?;
+        let victim = self.hold(&dir, name)?;
+        let _names = self
+            .names
+            .enter_all([Some(dir.id), Some(victim.id), None, None]);
+        if !self.shows(&dir, name, &victim)? {
+            return Err(Errno::NOENT);
+        }
+        victim.expect_dir()?;
+        if !self.is_empty_dir(&victim)? {
+            return Err(Errno::NOTEMPTY);
+        }
+        let lower_has = self.lower_has(&dir, name)?;
+        match victim.upper() {
+            Some(upper) => {
+                self.sweep(&victim, upper)?;
+                if lower_has {
+                    self.replace_dir_by_whiteout(upper_dir, name)?;
+                } else {
+                    upper_dir.fs().rmdir(upper_dir.id, name)?;
+                }
+            }
+            None => self.whiteout_at(upper_dir, name)?,
+        }
+        self.listings.drop_dir(victim.id)?;
+        self.removed(&dir, name, &victim)
+    }
+
+    /// Copies `dir` up, unless there is nothing of that name to remove.
+    fn copy_up_for_removal<'n>(
+        &self,
+        dir: &'n Arc<Node>,
+        name: FileName<'_>,
+    ) -> Result<&'n LayerNode, Errno> {
+        if dir.upper().is_none() {
+            self.hold(dir, name)?;
+        }
+        self.copy_up(dir)
+    }
+
+    /// Whether `name` of `dir` is (still) `node`.
+    pub(crate) fn shows(
+        &self,
+        dir: &Arc<Node>,
+        name: FileName<'_>,
+        node: &Node,
+    ) -> Result<bool, Errno> {
+        match self.hold(dir, name) {
+            Ok(found) => Ok(found.id == node.id),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Notes that `victim` lost its name.
+    fn removed(&self, dir: &Node, name: FileName<'_>, victim: &Node) -> Result<(), Errno> {
+        self.listing_remove(dir, name)?;
+        self.orphan(dir, name, victim)
+    }
+
+    /// Lets a node that is no longer called `name` be found under it no more.
+    pub(crate) fn orphan(
+        &self,
+        dir: &Node,
+        name: FileName<'_>,
+        victim: &Node,
+    ) -> Result<(), Errno> {
+        if victim.upper().is_none() {
+            self.table.rekey(victim, None, Some(dir))?;
+        } else {
+            // An upper file may have other names, under which it is still to be met.
+            self.table.bump(dir)?;
+        }
+        if victim.is_at(dir, name)? {
+            self.table.move_to(victim, None)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the whiteouts of a directory that shows no name, so that the upper filesystem finds it empty, too.
+    ///
+    /// It is made opaque first: then the whiteouts hide nothing, and a crash between any two steps leaves an empty
+    /// directory (OVL-25).
+    pub(crate) fn sweep(&self, dir: &Node, upper: &LayerNode) -> Result<(), Errno> {
+        let mut names = Vec::new();
+        upper.fs().read_dir(upper.id, Cookie::START, &mut |entry| {
+            names.push(entry.name.to_owned());
+            Flow::Continue
+        })?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        if !dir.lowers().is_empty() {
+            self.set_mark(upper, "opaque", b"y")?;
+            dir.set_opaque();
+        }
+        names
+            .iter()
+            .try_for_each(|name| upper.fs().unlink(upper.id, name.as_name()))
+    }
+
+    /// Puts a whiteout in the place of an empty upper directory.
+    ///
+    /// By an exchange, or by a rename that leaves a whiteout behind. A filesystem that has neither takes two steps, and
+    /// between them the lower directory shows.
+    fn replace_dir_by_whiteout(&self, dir: &LayerNode, name: FileName<'_>) -> Result<(), Errno> {
+        let work = self.work()?;
+        let whiteout = self.whiteout_temp()?;
+        let (fs, temp) = (dir.fs(), whiteout.name()?.to_owned());
+        let exchange = RenameFlags::EXCHANGE;
+        match fs.rename(work.dir.id, temp.as_name(), dir.id, name, exchange) {
+            Ok(()) => {
+                drop(whiteout.exchanged_for(FileType::Directory));
+                return Ok(());
+            }
+            Err(Errno::INVAL) => {}
+            Err(errno) => return Err(errno),
+        }
+        let gone = work.temp_name();
+        match fs.rename(
+            dir.id,
+            name,
+            work.dir.id,
+            gone.as_name(),
+            RenameFlags::WHITEOUT,
+        ) {
+            Ok(()) => {
+                drop(work.temp(gone, FileType::Directory));
+                Ok(())
+            }
+            Err(Errno::INVAL) => {
+                fs.rmdir(dir.id, name)?;
+                whiteout.publish(dir, name, RenameFlags::empty())
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+}

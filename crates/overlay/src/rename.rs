@@ -1,0 +1,288 @@
+//! Renaming.
+//!
+//! The source is in the upper before anything moves, so what the upper filesystem does by one rename(2) is what the
+//! overlay shows. Where a lower has the old name, the same rename leaves a whiteout there (OVL-26).
+
+use std::sync::Arc;
+
+use mica_vfs::{Errno, FileName, FileType, NodeId, RenameFlags};
+
+use crate::marks::Opaque;
+use crate::node::{Node, Place};
+use crate::overlay::Overlay;
+use crate::stack::LayerNode;
+
+/// One end of a rename.
+struct End<'a> {
+    dir: Arc<Node>,
+    name: FileName<'a>,
+}
+
+impl<'a> End<'a> {
+    fn upper(&self) -> Result<&LayerNode, Errno> {
+        self.dir.upper().ok_or(Errno::STALE)
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            parent: Arc::clone(&self.dir),
+            name: self.name.to_owned(),
+        }
+    }
+}
+
+/// Whether anything is at a name of an upper directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// Nothing in the upper.
+    None,
+    /// A whiteout.
+    Whiteout,
+    /// An object.
+    Object,
+}
+
+impl Overlay {
+    pub(crate) fn rename_at(
+        &self,
+        from: (NodeId, FileName<'_>),
+        to: (NodeId, FileName<'_>),
+        flags: RenameFlags,
+    ) -> Result<(), Errno> {
+        let exchange = flags.contains(RenameFlags::EXCHANGE);
+        let noreplace = flags.contains(RenameFlags::NOREPLACE);
+        if flags.contains(RenameFlags::WHITEOUT) || (exchange && noreplace) {
+            return Err(Errno::INVAL);
+        }
+        let from = End {
+            dir: self.dir(from.0)?,
+            name: from.1,
+        };
+        let to = End {
+            dir: self.dir(to.0)?,
+            name: to.1,
+        };
+        let source = self.hold(&from.dir, from.name)?;
+        let target = match self.hold(&to.dir, to.name) {
+            Ok(target) => Some(target),
+            Err(Errno::NOENT) => None,
+            Err(errno) => return Err(errno),
+        };
+        if noreplace && target.is_some() {
+            return Err(Errno::EXIST);
+        }
+        match &target {
+            Some(target) if target.id == source.id => return Ok(()),
+            Some(target) => check_kinds(&source, target, exchange)?,
+            None if exchange => return Err(Errno::NOENT),
+            None => {}
+        }
+        refuse_into_itself(&source, &to.dir)?;
+        if let (true, Some(target)) = (exchange, &target) {
+            refuse_into_itself(target, &from.dir)?;
+        }
+        let replaced = target.as_ref().map(|target| &***target);
+        self.copy_up_ends(&from, &to, &source, replaced.filter(|_| exchange))?;
+
+        let gates = [from.dir.id, to.dir.id].map(Some);
+        let target_gate = target
+            .as_ref()
+            .filter(|t| t.kind == FileType::Directory)
+            .map(|t| t.id);
+        let _names = self
+            .names
+            .enter_all([gates[0], gates[1], target_gate, None]);
+        self.still_there(&from, &to, &source, replaced)?;
+        match (exchange, &target) {
+            (true, Some(target)) => self.exchange(&from, &to, &source, target),
+            _ => self.replace(&from, &to, &source, replaced),
+        }
+    }
+
+    /// Copies up what has to be in the upper before the rename.
+    fn copy_up_ends(
+        &self,
+        from: &End<'_>,
+        to: &End<'_>,
+        source: &Node,
+        exchanged: Option<&Node>,
+    ) -> Result<(), Errno> {
+        for moved in std::iter::once(source).chain(exchanged) {
+            // Without a redirect the new name would show nothing of the lower directory (OVL-27).
+            if moved.kind == FileType::Directory && !moved.lowers().is_empty() {
+                return Err(Errno::XDEV);
+            }
+        }
+        self.copy_up(&from.dir)?;
+        self.copy_up(&to.dir)?;
+        self.copy_up(source)?;
+        exchanged.map_or(Ok(()), |target| self.copy_up(target).map(drop))
+    }
+
+    /// Checks in the gates that both names are what they were before them.
+    fn still_there(
+        &self,
+        from: &End<'_>,
+        to: &End<'_>,
+        source: &Node,
+        target: Option<&Node>,
+    ) -> Result<(), Errno> {
+        let target_same = match target {
+            Some(target) => self.shows(&to.dir, to.name, target)?,
+            None => matches!(self.hold(&to.dir, to.name), Err(Errno::NOENT)),
+        };
+        let same = target_same && self.shows(&from.dir, from.name, source)?;
+        // A front orders renames of a directory by itself; for others this is a lost race, as ESTALE says.
+        if same { Ok(()) } else { Err(Errno::STALE) }
+    }
+
+    /// Moves `source` over what is at the new name.
+    fn replace(
+        &self,
+        from: &End<'_>,
+        to: &End<'_>,
+        source: &Arc<Node>,
+        target: Option<&Node>,
+    ) -> Result<(), Errno> {
+        if let Some(target) = target.filter(|t| t.kind == FileType::Directory) {
+            if !self.is_empty_dir(target)? {
+                return Err(Errno::NOTEMPTY);
+            }
+            if let Some(upper) = target.upper() {
+                self.sweep(target, upper)?;
+            }
+        }
+        self.hide_below(source, to)?;
+        let at_target = self.target(to)?;
+        let leave_whiteout = self.lower_has(&from.dir, from.name)?;
+        self.move_name(from, to, source, at_target, leave_whiteout)?;
+        if let Some(target) = target {
+            self.orphan(&to.dir, to.name, target)?;
+            self.listings.drop_dir(target.id)?;
+        }
+        self.listing_remove(&from.dir, from.name)?;
+        self.moved(source, to)?;
+        self.table.bump(&from.dir)
+    }
+
+    /// Renames in the upper, so that a whiteout is left at the old name if a lower has it.
+    fn move_name(
+        &self,
+        from: &End<'_>,
+        to: &End<'_>,
+        source: &Node,
+        at_target: Target,
+        leave_whiteout: bool,
+    ) -> Result<(), Errno> {
+        let (from_dir, to_dir) = (from.upper()?, to.upper()?);
+        let rename = |flags| {
+            from_dir
+                .fs()
+                .rename(from_dir.id, from.name, to_dir.id, to.name, flags)
+        };
+        let is_dir = source.kind == FileType::Directory;
+        if at_target == Target::Whiteout && (is_dir || leave_whiteout) {
+            // The whiteout of the new name goes to the old one: it is wanted there, or it is removed (ovl_rename).
+            match rename(RenameFlags::EXCHANGE) {
+                Ok(()) if leave_whiteout => return Ok(()),
+                Ok(()) => return from_dir.fs().unlink(from_dir.id, from.name),
+                Err(Errno::INVAL) if is_dir => to_dir.fs().unlink(to_dir.id, to.name)?,
+                Err(Errno::INVAL) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        if !leave_whiteout {
+            return rename(RenameFlags::empty());
+        }
+        match rename(RenameFlags::WHITEOUT) {
+            // A filesystem without it takes two steps; between them both names show.
+            Err(Errno::INVAL) => {
+                let whiteout = self.whiteout_temp()?;
+                rename(RenameFlags::empty())?;
+                whiteout.publish(from_dir, from.name, RenameFlags::empty())
+            }
+            other => other,
+        }
+    }
+
+    /// Exchanges two objects of the upper.
+    fn exchange(
+        &self,
+        from: &End<'_>,
+        to: &End<'_>,
+        source: &Arc<Node>,
+        target: &Arc<Node>,
+    ) -> Result<(), Errno> {
+        self.hide_below(source, to)?;
+        self.hide_below(target, from)?;
+        let (from_dir, to_dir) = (from.upper()?, to.upper()?);
+        let flags = RenameFlags::EXCHANGE;
+        from_dir
+            .fs()
+            .rename(from_dir.id, from.name, to_dir.id, to.name, flags)?;
+        self.moved(source, to)?;
+        self.moved(target, from)
+    }
+
+    /// Makes a directory opaque that moves to where a lower may have something of the new name (OVL-28).
+    fn hide_below(&self, source: &Node, to: &End<'_>) -> Result<(), Errno> {
+        if source.kind != FileType::Directory || !to.dir.is_merged() {
+            return Ok(());
+        }
+        let upper = source.upper().ok_or(Errno::STALE)?;
+        let marks = self.marks(upper)?;
+        if self.opaque(upper, marks)? == Opaque::Stop {
+            return Ok(());
+        }
+        // An upper that cannot hold the mark cannot have the directory there (ovl_set_opaque_xerr).
+        self.set_mark(upper, "opaque", b"y")
+            .map_err(|_| Errno::XDEV)
+    }
+
+    /// Says what the upper has at the new name.
+    fn target(&self, to: &End<'_>) -> Result<Target, Errno> {
+        let Some((node, attr)) = to.upper()?.child(to.name)? else {
+            return Ok(Target::None);
+        };
+        Ok(if self.is_whiteout(&node, &attr)? {
+            Target::Whiteout
+        } else {
+            Target::Object
+        })
+    }
+
+    /// Notes that `node` is found at `to`.
+    fn moved(&self, node: &Arc<Node>, to: &End<'_>) -> Result<(), Errno> {
+        self.listing_add(&to.dir, to.name, node)?;
+        if node.kind == FileType::Directory {
+            self.table.move_to(node, Some(to.place()))?;
+        }
+        self.table.bump(&to.dir)
+    }
+}
+
+/// A directory replaces a directory, anything else anything else; in an exchange all go.
+fn check_kinds(source: &Node, target: &Node, exchange: bool) -> Result<(), Errno> {
+    let (source, target) = (source.kind, target.kind);
+    match (source == FileType::Directory, target == FileType::Directory) {
+        _ if exchange => Ok(()),
+        (true, false) => Err(Errno::NOTDIR),
+        (false, true) => Err(Errno::ISDIR),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to move a directory below itself.
+fn refuse_into_itself(source: &Node, dir: &Arc<Node>) -> Result<(), Errno> {
+    if source.kind != FileType::Directory {
+        return Ok(());
+    }
+    let mut at = Some(Arc::clone(dir));
+    while let Some(dir) = at {
+        if dir.id == source.id {
+            return Err(Errno::INVAL);
+        }
+        at = dir.place()?.map(|place| place.parent);
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! The work directory: where an object is built before one rename shows it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use mica_vfs::lock::{Mutex, Rank};
+use mica_vfs::{
+    Caller, Cookie, Errno, FileName, FileNameBuf, FileType, Filesystem, Flow, Mode, NodeId,
+    RenameFlags,
+};
+
+use crate::error::SetupError;
+use crate::stack::{LayerInfo, LayerNode};
+
+const SHARED_WHITEOUT: Rank = Rank(140);
+/// How deep leftovers in the work directory can lie.
+const DEPTH_MAX: usize = 1000;
+
+/// The prepared work directory of a mount.
+#[derive(Debug)]
+pub(crate) struct Work {
+    /// `work/work`.
+    pub(crate) dir: LayerNode,
+    /// The whiteout that others are links to.
+    pub(crate) whiteout: Mutex<Option<Arc<LayerNode>>>,
+    counter: AtomicU64,
+}
+
+/// A name in the work directory, removed on drop unless it was published.
+#[derive(Debug)]
+pub(crate) struct Temp<'a> {
+    work: &'a Work,
+    name: Option<FileNameBuf>,
+    kind: FileType,
+}
+
+impl Work {
+    /// Makes `work` in the mount's work directory, or empties the one that a mount before left (OVL-50).
+    pub(crate) fn prepare(
+        upper: &Arc<LayerInfo>,
+        work: NodeId,
+        mounter: &Caller,
+    ) -> Result<Self, SetupError> {
+        let failed = |action, name: &'static str| {
+            move |source| SetupError::Work {
+                action,
+                name: name.to_owned(),
+                source,
+            }
+        };
+        let fs = &*upper.fs;
+        let name = FileName::new(b"work").map_err(failed("name", "work"))?;
+        match fs.lookup(work, name) {
+            Ok(entry) => {
+                let old = LayerNode::adopt(upper, &entry);
+                refuse_incompatible(&old)?;
+                remove_tree(fs, work, name, entry.attr.kind, 0).map_err(failed("empty", "work"))?;
+            }
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(failed("look up", "work")(errno)),
+        }
+        let entry = fs
+            .mkdir(mounter, work, name, Mode::empty())
+            .map_err(failed("create", "work"))?;
+        Ok(Self {
+            dir: LayerNode::adopt(upper, &entry),
+            whiteout: Mutex::new(SHARED_WHITEOUT, None),
+            counter: AtomicU64::new(0),
+        })
+    }
+
+    /// Returns a name that nothing in the directory has: `#` and a number, as the kernel's are.
+    pub(crate) fn temp_name(&self) -> FileNameBuf {
+        let name = format!("#{:x}", self.counter.fetch_add(1, Relaxed));
+        // A short ASCII name without a slash is always valid; the other arm is never reached.
+        FileNameBuf::new(name.as_bytes()).unwrap_or_else(|_| self.temp_name())
+    }
+
+    /// Takes charge of an object that was made under `name`.
+    pub(crate) fn temp(&self, name: FileNameBuf, kind: FileType) -> Temp<'_> {
+        Temp {
+            work: self,
+            name: Some(name),
+            kind,
+        }
+    }
+
+    /// Removes what the mount leaves behind.
+    pub(crate) fn clear(&self) -> Result<(), Errno> {
+        drop(self.whiteout.lock()?.take());
+        empty_dir(self.dir.fs(), self.dir.id, 0)
+    }
+}
+
+impl Temp<'_> {
+    /// Renames the object into upper directory `dir`. What was there goes away, or takes the temporary name with
+    /// [`RenameFlags::EXCHANGE`] and is removed with it.
+    pub(crate) fn publish(
+        mut self,
+        dir: &LayerNode,
+        name: FileName<'_>,
+        flags: RenameFlags,
+    ) -> Result<(), Errno> {
+        let temp = self.name.as_ref().ok_or(Errno::IO)?;
+        dir.fs()
+            .rename(self.work.dir.id, temp.as_name(), dir.id, name, flags)?;
+        if !flags.contains(RenameFlags::EXCHANGE) {
+            self.name = None;
+        }
+        Ok(())
+    }
+
+    /// Says what type of object [`publish`](Self::publish) with an exchange brings to the temporary name.
+    pub(crate) fn exchanged_for(mut self, kind: FileType) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// The temporary name.
+    pub(crate) fn name(&self) -> Result<FileName<'_>, Errno> {
+        self.name
+            .as_ref()
+            .map(FileNameBuf::as_name)
+            .ok_or(Errno::IO)
+    }
+}
+
+impl Drop for Temp<'_> {
+    fn drop(&mut self) {
+        let Some(name) = &self.name else { return };
+        let dir = &self.work.dir;
+        let removed = match self.kind {
+            FileType::Directory => remove_tree(dir.fs(), dir.id, name.as_name(), self.kind, 0),
+            _ => dir.fs().unlink(dir.id, name.as_name()),
+        };
+        // What stays is out of sight, and the next mount removes it.
+        if let Err(errno) = removed
+            && errno != Errno::NOENT
+        {
+            tracing::warn!(name = %name.as_name(), %errno, "temporary stays in the work directory");
+        }
+    }
+}
+
+/// Refuses a work directory that a mount with other promises used: everything in `work/incompat` names a feature that
+/// whoever mounts it must know (ovl_workdir_cleanup_recurse).
+fn refuse_incompatible(work: &LayerNode) -> Result<(), SetupError> {
+    let failed = |source| SetupError::Work {
+        action: "read",
+        name: "work/incompat".into(),
+        source,
+    };
+    let Ok(name) = FileName::new(b"incompat") else {
+        return Ok(());
+    };
+    let Some((incompat, _)) = work.child(name).map_err(failed)? else {
+        return Ok(());
+    };
+    let mut feature = None;
+    incompat
+        .fs()
+        .read_dir(incompat.id, Cookie::START, &mut |entry| {
+            feature = Some(entry.name.to_string());
+            Flow::Stop
+        })
+        .map_err(failed)?;
+    feature.map_or(Ok(()), |feature| Err(SetupError::Incompatible { feature }))
+}
+
+/// Removes a name and all below it.
+pub(crate) fn remove_tree(
+    fs: &dyn Filesystem,
+    dir: NodeId,
+    name: FileName<'_>,
+    kind: FileType,
+    depth: usize,
+) -> Result<(), Errno> {
+    if kind != FileType::Directory {
+        return fs.unlink(dir, name);
+    }
+    let entry = fs.lookup(dir, name)?;
+    let emptied = empty_dir(fs, entry.node, depth);
+    fs.forget(entry.node, 1);
+    emptied?;
+    fs.rmdir(dir, name)
+}
+
+/// Removes all below a directory.
+pub(crate) fn empty_dir(fs: &dyn Filesystem, dir: NodeId, depth: usize) -> Result<(), Errno> {
+    if depth > DEPTH_MAX {
+        return Err(Errno::LOOP);
+    }
+    let mut names = Vec::new();
+    fs.read_dir(dir, Cookie::START, &mut |entry| {
+        names.push((entry.name.to_owned(), entry.kind));
+        Flow::Continue
+    })?;
+    for (name, kind) in names {
+        let kind = match kind {
+            Some(kind) => kind,
+            None => {
+                let entry = fs.lookup(dir, name.as_name())?;
+                fs.forget(entry.node, 1);
+                entry.attr.kind
+            }
+        };
+        remove_tree(fs, dir, name.as_name(), kind, depth + 1)?;
+    }
+    Ok(())
+}

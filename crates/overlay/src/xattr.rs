@@ -1,0 +1,163 @@
+//! Extended attributes: the overlay's own are hidden, and a user's of the same names are stored escaped.
+//!
+//! An overlay may lie on an overlay, and its attributes must then be kept by the one below like any other: `P.foo` of
+//! a user, where `P` is the prefix in use, is stored as `P.overlay.foo` (OVL-40).
+
+use mica_vfs::{Errno, KillPriv, NodeId, XATTR_NAME_MAX, XATTR_SIZE_MAX, XattrMode, XattrName};
+
+use crate::marks::for_each_xattr;
+use crate::node::Node;
+use crate::overlay::Overlay;
+
+const ESCAPE: &[u8] = b"overlay.";
+
+/// Returns the name under which a user's attribute is stored.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` if the stored name would be too long.
+pub fn escape(prefix: &[u8], name: &[u8]) -> Result<Box<[u8]>, Errno> {
+    let Some(rest) = name.strip_prefix(prefix) else {
+        return Ok(name.into());
+    };
+    if name.len() + ESCAPE.len() > XATTR_NAME_MAX {
+        return Err(Errno::OPNOTSUPP);
+    }
+    Ok([prefix, ESCAPE, rest].concat().into())
+}
+
+/// Returns the name by which a user sees a stored attribute; `None` for the overlay's own.
+#[must_use]
+pub fn unescape(prefix: &[u8], stored: &[u8]) -> Option<Box<[u8]>> {
+    let Some(rest) = stored.strip_prefix(prefix) else {
+        return Some(stored.into());
+    };
+    let rest = rest.strip_prefix(ESCAPE)?;
+    Some([prefix, rest].concat().into())
+}
+
+/// Whether a stored attribute is the overlay's own: never shown, never copied up.
+pub(crate) fn is_private(prefix: &[u8], stored: &[u8]) -> bool {
+    stored
+        .strip_prefix(prefix)
+        .is_some_and(|rest| !rest.starts_with(ESCAPE))
+}
+
+impl Overlay {
+    pub(crate) fn xattr_get(
+        &self,
+        node: &Node,
+        name: XattrName<'_>,
+        value: &mut [u8],
+    ) -> Result<usize, Errno> {
+        let real = node.real()?;
+        let prefix = self.config.xattrs.prefix();
+        // The common name needs no copy.
+        if !name.as_bytes().starts_with(prefix) {
+            return real.fs().get_xattr(real.id, name, value);
+        }
+        let stored = escape(prefix, name.as_bytes())?;
+        real.fs()
+            .get_xattr(real.id, XattrName::new(&stored)?, value)
+    }
+
+    pub(crate) fn xattr_list(&self, node: &Node, names: &mut [u8]) -> Result<usize, Errno> {
+        let prefix = self.config.xattrs.prefix();
+        let mut list = Vec::new();
+        for_each_xattr(node.real()?, &mut |stored| {
+            if let Some(name) = unescape(prefix, stored) {
+                list.extend_from_slice(&name);
+                list.push(0);
+            }
+        })?;
+        if !names.is_empty() {
+            names
+                .get_mut(..list.len())
+                .ok_or(Errno::RANGE)?
+                .copy_from_slice(&list);
+        }
+        Ok(list.len())
+    }
+
+    pub(crate) fn xattr_set(
+        &self,
+        id: NodeId,
+        name: XattrName<'_>,
+        value: &[u8],
+        mode: XattrMode,
+        kill: KillPriv,
+    ) -> Result<(), Errno> {
+        let node = self.table.get(id)?;
+        let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
+        let stored = XattrName::new(&stored)?;
+        let upper = self.copy_up(&node)?;
+        upper.fs().set_xattr(upper.id, stored, value, mode, kill)
+    }
+
+    pub(crate) fn xattr_remove(&self, id: NodeId, name: XattrName<'_>) -> Result<(), Errno> {
+        let node = self.table.get(id)?;
+        let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
+        let stored = XattrName::new(&stored)?;
+        if node.upper().is_none() {
+            // What is not there needs no copy to be missed (ovl_xattr_set).
+            let real = node.real()?;
+            real.fs().get_xattr(real.id, stored, &mut [])?;
+        }
+        let upper = self.copy_up(&node)?;
+        upper.fs().remove_xattr(upper.id, stored)
+    }
+
+    /// Reads the whole value of an attribute of a layer's object.
+    pub(crate) fn xattr_value(
+        node: &crate::stack::LayerNode,
+        name: XattrName<'_>,
+    ) -> Result<Vec<u8>, Errno> {
+        let mut value = vec![0; 256];
+        loop {
+            match node.fs().get_xattr(node.id, name, &mut value) {
+                Ok(len) => {
+                    value.truncate(len);
+                    return Ok(value);
+                }
+                Err(Errno::RANGE) if value.len() < XATTR_SIZE_MAX => {
+                    value.resize(XATTR_SIZE_MAX, 0)
+                }
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P: &[u8] = b"trusted.overlay.";
+
+    #[test]
+    fn ovl_40_a_users_overlay_attribute_is_escaped_one_level_for_each_nesting() {
+        let once = escape(P, b"trusted.overlay.opaque").unwrap();
+        assert_eq!(&*once, b"trusted.overlay.overlay.opaque");
+        let twice = escape(P, &once).unwrap();
+        assert_eq!(&*twice, b"trusted.overlay.overlay.overlay.opaque");
+        assert_eq!(unescape(P, &twice), Some(once));
+    }
+
+    #[test]
+    fn ovl_40_private_names_are_seen_by_nobody_and_others_pass() {
+        assert_eq!(unescape(P, b"trusted.overlay.origin"), None);
+        assert!(is_private(P, b"trusted.overlay.origin"));
+        assert!(!is_private(P, b"trusted.overlay.overlay.origin"));
+        for other in [&b"user.overlay.opaque"[..], b"user.a", b"trusted.overlayx"] {
+            assert_eq!(escape(P, other).as_deref(), Ok(other));
+            assert_eq!(unescape(P, other).as_deref(), Some(other));
+        }
+    }
+
+    #[test]
+    fn ovl_40_a_name_that_grows_too_long_is_not_supported() {
+        let long = [P, &[b'a'; 240][..]].concat();
+        assert_eq!(escape(P, &long[..248]), Err(Errno::OPNOTSUPP));
+        assert_eq!(escape(P, &long[..247]).unwrap().len(), 255);
+    }
+}

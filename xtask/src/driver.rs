@@ -1,0 +1,227 @@
+//! Who overlays: kernel overlayfs, Mica, or a fuse-overlayfs, behind one `mount`.
+//!
+//! All of them are started as a user would: a command line with `lowerdir=`, `upperdir=` and `workdir=`. Servers
+//! stay in the foreground, so that their process id and their exit status are known.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::repo::{self, Profile};
+use crate::run::{find_program, quiet, show};
+
+/// How long a server may take to mount, or to end after an unmount.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Who is tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Subject {
+    /// The mica program of this checkout
+    Mica,
+    /// Kernel overlayfs, which shows that a test itself is right
+    Kernel,
+    /// An installed fuse-overlayfs, which shows that a test can fail
+    FuseOverlayfs,
+}
+
+impl Subject {
+    /// Returns the subject's driver; Mica is built.
+    pub(crate) fn driver(self, profile: Profile) -> Result<Driver> {
+        Ok(match self {
+            Self::Mica => Driver::Mica(repo::build_mica(profile)?),
+            Self::Kernel => Driver::Kernel,
+            Self::FuseOverlayfs => Driver::FuseOverlayfs(
+                find_program("fuse-overlayfs").context("fuse-overlayfs is not installed")?,
+            ),
+        })
+    }
+
+    /// Returns the word that selects this subject on the command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Mica => "mica",
+            Self::Kernel => "kernel",
+            Self::FuseOverlayfs => "fuse-overlayfs",
+        }
+    }
+}
+
+/// An implementation of overlays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Driver {
+    /// The kernel's overlayfs.
+    Kernel,
+    /// `mica mount`, with the path of the program.
+    Mica(PathBuf),
+    /// A fuse-overlayfs, with the path of the program.
+    FuseOverlayfs(PathBuf),
+}
+
+/// The directories of an overlay.
+#[derive(Debug, Clone)]
+pub(crate) struct Stack {
+    /// The topmost first.
+    pub(crate) lowers: Vec<PathBuf>,
+    pub(crate) upper: PathBuf,
+    pub(crate) work: PathBuf,
+}
+
+impl Stack {
+    /// Returns the mount options that name the directories.
+    fn options(&self) -> String {
+        let lowers: Vec<_> = self
+            .lowers
+            .iter()
+            .map(|dir| dir.to_string_lossy())
+            .collect();
+        format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lowers.join(":"),
+            self.upper.display(),
+            self.work.display()
+        )
+    }
+}
+
+impl Driver {
+    /// Returns a short name for tables.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Mica(_) => "mica",
+            Self::FuseOverlayfs(_) => "fuse-overlayfs",
+        }
+    }
+
+    /// Mounts `stack` on `point` and returns when the mount answers.
+    pub(crate) fn mount(&self, stack: &Stack, point: &Path) -> Result<Mounted> {
+        let options = stack.options();
+        let mut command = match self {
+            Self::Kernel => {
+                quiet(
+                    Command::new("mount")
+                        .args(["-t", "overlay", "overlay", "-o", &options])
+                        .arg(point),
+                )?;
+                return Ok(Mounted {
+                    point: point.to_path_buf(),
+                    server: None,
+                });
+            }
+            Self::Mica(program) => {
+                let mut command = Command::new(program);
+                command.args(["mount", "-f"]);
+                command
+            }
+            Self::FuseOverlayfs(program) => {
+                let mut command = Command::new(program);
+                command.arg("-f");
+                command
+            }
+        };
+        command
+            .arg("-o")
+            .arg(format!("{options},allow_other"))
+            .arg(point);
+        let server = command
+            .stdin(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", show(&command)))?;
+        // From here on dropping `mounted` ends the server.
+        let mut mounted = Mounted {
+            point: point.to_path_buf(),
+            server: Some(server),
+        };
+        mounted
+            .wait_until_mounted()
+            .with_context(|| show(&command))?;
+        Ok(mounted)
+    }
+}
+
+/// A mounted overlay. Dropping it unmounts it and ends its server.
+#[derive(Debug)]
+pub(crate) struct Mounted {
+    point: PathBuf,
+    server: Option<Child>,
+}
+
+impl Mounted {
+    /// Returns the process id of the server, if there is one.
+    pub(crate) fn server_pid(&self) -> Option<u32> {
+        self.server.as_ref().map(Child::id)
+    }
+
+    /// Unmounts, and waits for the server to end by itself with status 0.
+    pub(crate) fn unmount(mut self) -> Result<()> {
+        quiet(Command::new("umount").arg(&self.point))?;
+        let Some(mut server) = self.server.take() else {
+            return Ok(());
+        };
+        match wait(&mut server)? {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => bail!("the server ended with {status} after the unmount"),
+            None => {
+                server.kill().context("cannot kill the server")?;
+                server.wait().context("cannot wait for the server")?;
+                bail!("the server was still there {PATIENCE:?} after the unmount")
+            }
+        }
+    }
+
+    fn wait_until_mounted(&mut self) -> Result<()> {
+        let start = Instant::now();
+        while !is_mounted(&self.point)? {
+            if let Some(server) = &mut self.server
+                && let Some(status) = server.try_wait()?
+            {
+                bail!("the server ended with {status} before the mount appeared");
+            }
+            if start.elapsed() > PATIENCE {
+                bail!("no mount after {PATIENCE:?}");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // The first request waits for the server's INIT.
+        rustix::fs::statfs(&self.point).context("the mount does not answer")?;
+        Ok(())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let mounted = is_mounted(&self.point).unwrap_or(true);
+        if mounted && quiet(Command::new("umount").arg(&self.point)).is_err() {
+            drop(quiet(Command::new("umount").arg("-l").arg(&self.point)));
+        }
+        if let Some(mut server) = self.server.take() {
+            drop(server.kill());
+            drop(server.wait());
+        }
+    }
+}
+
+/// Waits for `child` to end, at most [`PATIENCE`].
+fn wait(child: &mut Child) -> Result<Option<std::process::ExitStatus>> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if let Some(status) = child.try_wait().context("cannot wait for the server")? {
+            return Ok(Some(status));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(None)
+}
+
+/// Says whether something is mounted on `point`, without asking the filesystem there.
+fn is_mounted(point: &Path) -> Result<bool> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read mountinfo")?;
+    Ok(table.lines().any(|line| {
+        line.split(' ')
+            .nth(4)
+            .is_some_and(|field| Path::new(field) == point)
+    }))
+}

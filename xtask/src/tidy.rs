@@ -1,0 +1,5 @@
+//! t
+use anyhow::Result;
+pub(crate) fn tidy() -> Result<()> {
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! The tiers of the tests, from the cheapest to the dearest: what each is, needs and may take.
+
+mod cargo;
+mod debian;
+mod fuzz;
+mod oracle;
+mod pjdfstest;
+mod sanitizer;
+mod soak;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::driver::Subject;
+use crate::need::Need::{self, Fuse, KernelOverlay, Loop, Mirror, Program, Root};
+use crate::need::Source::{Crate, Debian};
+
+/// One tier.
+#[derive(Debug)]
+pub(crate) struct Tier {
+    pub(crate) name: &'static str,
+    /// What it shows, for the list.
+    pub(crate) about: &'static str,
+    pub(crate) needs: &'static [Need],
+    pub(crate) place: Place,
+    /// After this long it is killed and has failed.
+    pub(crate) limit: Duration,
+    pub(crate) run: fn(Subject) -> Result<()>,
+}
+
+/// Where a tier runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// As the user who called, in the machine's namespaces.
+    Here,
+    /// In private namespaces if the caller is root, else as [`Place::Here`].
+    PrivateIfRoot,
+    /// In private namespaces.
+    Private,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// All tiers, in the order in which they run.
+pub(crate) static ALL: &[Tier] = &[
+    Tier {
+        name: "unit",
+        about: "unit tests, tables and the model, of every crate but the program",
+        needs: &[],
+        place: Place::PrivateIfRoot,
+        limit: MINUTE.saturating_mul(15),
+        run: cargo::unit,
+    },
+    Tier {
+        name: "mount",
+        about: "`mica mount` through the kernel, and the command line",
+        needs: &[],
+        place: Place::PrivateIfRoot,
+        limit: MINUTE.saturating_mul(10),
+        run: cargo::mount,
+    },
+    Tier {
+        name: "sanitizer",
+        about: "the crate with unsafe code under AddressSanitizer",
+        needs: &[],
+        place: Place::PrivateIfRoot,
+        limit: MINUTE.saturating_mul(5),
+        run: sanitizer::sanitizer,
+    },
+    Tier {
+        name: "oracle",
+        about: "the same operations on kernel overlayfs and on Mica: errno, tree and upper",
+        needs: &[
+            Root,
+            Fuse,
+            Loop,
+            KernelOverlay,
+            Program("mkfs.ext4", Debian("e2fsprogs")),
+        ],
+        place: Place::Private,
+        limit: MINUTE.saturating_mul(10),
+        run: oracle::oracle,
+    },
+    Tier {
+        name: "pjdfstest",
+        about: "no POSIX failure that kernel overlayfs does not have",
+        needs: &[
+            Root,
+            Fuse,
+            Loop,
+            KernelOverlay,
+            Program("mkfs.ext4", Debian("e2fsprogs")),
+            Program("pjdfstest", Crate("pjdfstest", "0.2.2")),
+        ],
+        place: Place::Private,
+        limit: MINUTE.saturating_mul(5),
+        run: pjdfstest::pjdfstest,
+    },
+    Tier {
+        name: "soak",
+        about: "100,000 files leave no fd behind; 100,000 names are each listed once while others change",
+        needs: &[Root, Fuse, Loop, Program("mkfs.ext4", Debian("e2fsprogs"))],
+        place: Place::Private,
+        limit: MINUTE.saturating_mul(10),
+        run: soak::soak,
+    },
+    Tier {
+        name: "fuzz",
+        about: "every fuzz target for a short while",
+        needs: &[
+            Program("cargo-fuzz", Crate("cargo-fuzz", "0.13")),
+            Program("c++", Debian("g++")),
+        ],
+        place: Place::Here,
+        limit: MINUTE.saturating_mul(15),
+        run: fuzz::fuzz,
+    },
+    Tier {
+        name: "debian",
+        about: "a Debian system lives on a Mica mount, and the kernel reads its upper",
+        needs: &[
+            Root,
+            Fuse,
+            Loop,
+            KernelOverlay,
+            Mirror,
+            Program("mkfs.ext4", Debian("e2fsprogs")),
+            Program("debootstrap", Debian("debootstrap")),
+            Program("git", Debian("git")),
+        ],
+        place: Place::Private,
+        limit: MINUTE.saturating_mul(20),
+        run: debian::debian,
+    },
+];
