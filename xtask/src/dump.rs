@@ -220,12 +220,13 @@ fn describe(node: &Node, lens: Lens) -> [String; FIELDS.len()] {
     };
     let mut body = node.body.clone();
     for (name, value) in &node.xattrs {
-        // A file handle holds the inode number of its layer, and the uuid is drawn at the first mount.
-        let opaque = lens.upper
-            && [".overlay.origin", ".overlay.uuid", ".overlay.upper"]
-                .iter()
-                .any(|end| name.ends_with(end));
-        let value = if opaque { "*" } else { value };
+        // The kernel draws a uuid for its fsid at the first mount of an upper, and any reader may do without.
+        if lens.upper && name.ends_with(".overlay.uuid") {
+            continue;
+        }
+        // A file handle holds the inode number of its layer.
+        let handle = lens.upper && name.ends_with(".overlay.origin");
+        let value = if handle { "*" } else { value };
         // Writing to a String cannot fail.
         let _ = write!(body, " {name}={value}");
     }

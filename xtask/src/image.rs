@@ -7,61 +7,56 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use tempfile::TempDir;
 
+use crate::repo;
 use crate::run::quiet;
 
-/// A mounted scratch filesystem. Dropping it unmounts it and removes its image.
+/// A mounted scratch filesystem. Dropping it unmounts it.
 #[derive(Debug)]
 pub(crate) struct Scratch {
-    /// Holds the image and the mount point.
-    dir: tempfile::TempDir,
+    /// Holds the mount point. In the directory for temporary files, for its short name: tests build paths of just
+    /// under `PATH_MAX` below it.
+    _dir: TempDir,
     point: PathBuf,
 }
 
 impl Scratch {
-    /// Makes and mounts an ext4 of `mebibytes`, in a sparse file under `parent`.
-    pub(crate) fn ext4(parent: &Path, mebibytes: u64) -> Result<Self> {
-        let scratch = Self::unmounted(parent)?;
-        let image = scratch.dir.path().join("image");
+    /// Makes and mounts an ext4 of `mebibytes`, in a sparse file under the target directory.
+    pub(crate) fn ext4(mebibytes: u64) -> Result<Self> {
+        let home = tempdir(&repo::cache_dir("images")?)?;
+        let image = home.path().join("image");
         let file = File::create(&image).context("cannot make an image")?;
         file.set_len(mebibytes.saturating_mul(1 << 20))
             .context("cannot size an image")?;
         // Lazy initialisation would write in the background, into the next measurement.
+        let eager = "lazy_itable_init=0,lazy_journal_init=0";
         quiet(
             Command::new("mkfs.ext4")
-                .args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
+                .args(["-q", "-F", "-E", eager])
                 .arg(&image),
         )?;
-        quiet(
-            Command::new("mount")
-                .args(["-o", "loop,noatime"])
-                .arg(&image)
-                .arg(&scratch.point),
-        )?;
-        Ok(scratch)
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "loop,noatime"]).arg(&image);
+        // The image's name goes here, with `home`; the loop device keeps the file until the unmount.
+        Self::mount(mount)
     }
 
     /// Mounts a tmpfs.
-    pub(crate) fn tmpfs(parent: &Path) -> Result<Self> {
-        let scratch = Self::unmounted(parent)?;
-        quiet(
-            Command::new("mount")
-                .args(["-t", "tmpfs", "-o", "noatime,mode=755", "tmpfs"])
-                .arg(&scratch.point),
-        )?;
-        Ok(scratch)
+    pub(crate) fn tmpfs() -> Result<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "noatime,mode=755", "tmpfs"]);
+        Self::mount(mount)
     }
 
-    fn unmounted(parent: &Path) -> Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("mica-")
-            .tempdir_in(parent)
-            .with_context(|| format!("cannot make a directory in {}", parent.display()))?;
+    fn mount(mut mount: Command) -> Result<Self> {
+        let dir = tempdir(&std::env::temp_dir())?;
         // Tests act as other users, who must reach the mount point.
         open_to_all(dir.path())?;
         let point = dir.path().join("fs");
         std::fs::create_dir(&point).context("cannot make a mount point")?;
-        Ok(Self { dir, point })
+        quiet(mount.arg(&point))?;
+        Ok(Self { _dir: dir, point })
     }
 
     /// Returns the root directory of the filesystem.
@@ -78,6 +73,13 @@ impl Drop for Scratch {
             drop(quiet(Command::new("umount").arg("-l").arg(&self.point)));
         }
     }
+}
+
+fn tempdir(parent: &Path) -> Result<TempDir> {
+    tempfile::Builder::new()
+        .prefix("mica-")
+        .tempdir_in(parent)
+        .with_context(|| format!("cannot make a directory in {}", parent.display()))
 }
 
 /// Gives everybody the right to walk through `dir`.

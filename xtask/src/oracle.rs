@@ -19,7 +19,7 @@ use crate::driver::{Driver, Subject};
 use crate::dump::{self, Lens};
 use crate::image::Scratch;
 use crate::private;
-use crate::repo::{self, Profile};
+use crate::repo::Profile;
 use crate::rng::Rng;
 use crate::run::run;
 use arena::Trace;
@@ -100,12 +100,8 @@ fn compare_all(args: &OracleArgs) -> Result<()> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let subject = args.subject.driver(Profile::Dev)?;
     let known = known()?;
-    let tmp = std::env::temp_dir();
     let mut failures = 0_u64;
-    for (on, scratch) in [
-        ("tmpfs", Scratch::tmpfs(&tmp)?),
-        ("ext4", Scratch::ext4(&repo::cache_dir("images")?, 256)?),
-    ] {
+    for (on, scratch) in [("tmpfs", Scratch::tmpfs()?), ("ext4", Scratch::ext4(256)?)] {
         let contest = Match {
             kernel: Driver::Kernel,
             subject: subject.clone(),

@@ -53,7 +53,10 @@ pub(crate) struct MountArgs {
 
     /// Write statistics at the end, too: to FILE, else to the log, else to stderr (with -f)
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
-    #[expect(clippy::option_option, reason = "absent, `--stats` and `--stats=FILE` are three things")]
+    #[expect(
+        clippy::option_option,
+        reason = "absent, `--stats` and `--stats=FILE` are three things"
+    )]
     pub(crate) stats: Option<Option<PathBuf>>,
 
     /// Be the server of a mount whose caller waits at the other end of stdout
@@ -61,23 +64,35 @@ pub(crate) struct MountArgs {
     pub(crate) server: bool,
 }
 
-/// What stands below `mica mount --help`.
+/// What stands below `mica mount --help`. At most 78 columns, or a terminal breaks the table.
 const OPTIONS_HELP: &str = r"Mount options:
-  lowerdir=TOP[:...:BOTTOM]  lower directories, topmost first; up to 500
-  lowerdir+=DIR              one lower directory below those before it; instead of lowerdir=
-  upperdir=DIR               directory that takes the changes; without it the mount is read-only
-  workdir=DIR                empty directory on the same mount as upperdir, where changes are prepared
-  userxattr                  keep the marks of the overlay as user.overlay.*, as an ordinary user must
-  ro, rw                     read-only, or writable (the default with upperdir)
-  noatime, atime             leave access times alone, or update them (the default)
-  nodev, nosuid, noexec      refuse devices, setuid and setgid, or execution
-  dev, suid, exec            allow them (the default)
-  allow_other                let other users see the mount; root's mounts always do, as those of the
-                             kernel's overlayfs, and other users need `user_allow_other` in /etc/fuse.conf
-  fsname=NAME                the source that /proc/mounts shows (default: mica)
+  lowerdir=TOP[:...:BOTTOM]
+      lower directories, topmost first; up to 500
+  lowerdir+=DIR
+      one lower directory below those before it; instead of lowerdir=
+  upperdir=DIR
+      directory that takes the changes; without it the mount is read-only
+  workdir=DIR
+      empty directory on the same mount as upperdir, where changes are prepared
+  userxattr
+      keep the marks of the overlay as user.overlay.*, as an ordinary user must
+  ro, rw
+      read-only, or writable (the default with upperdir)
+  noatime, atime
+      leave access times alone, or update them (the default)
+  nodev, nosuid, noexec
+      refuse devices, setuid and setgid, execution
+  dev, suid, exec
+      allow them (the default)
+  allow_other
+      let other users see the mount. Root's mounts always do, as those of the
+      kernel's overlayfs; other users need user_allow_other in /etc/fuse.conf
+  fsname=NAME
+      the source that /proc/mounts shows (default: mica)
 
-A backslash before `:`, `,` or `\` makes it part of a path. Relative paths start at the current directory. Of two
-options that contradict each other the last one counts.
+A backslash before `:`, `,` or `\` makes it part of a path. Relative paths
+start at the current directory. Of two options that contradict each other the
+last one counts.
 
 Examples:
   mica mount -o lowerdir=/usr,upperdir=up,workdir=up.work mnt
@@ -194,11 +209,19 @@ mod tests {
 
     #[test]
     fn the_server_is_told_all_that_its_caller_was() {
-        let line = ["-o-x=1", "-v", "--log=-l", "--log-level", "debug", "--stats=s", "--", "-mnt"];
+        let line = [
+            "-o-x=1",
+            "-v",
+            "--log=-l",
+            "--log-level",
+            "debug",
+            "--stats=s",
+            "--",
+            "-mnt",
+        ];
         let args = mount(&line);
-        let served = Cli::try_parse_from(
-            std::iter::once(OsString::from("mica")).chain(args.for_server()),
-        );
+        let served =
+            Cli::try_parse_from(std::iter::once(OsString::from("mica")).chain(args.for_server()));
         let Command::Mount(served) = served.unwrap().command else {
             panic!("not a mount");
         };

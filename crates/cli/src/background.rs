@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -63,13 +64,11 @@ pub(crate) fn tell_caller() -> Result<(), CliError> {
 
 fn detach() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
-    rustix::process::chdir("/")?;
+    let mut caller = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
-    // The caller ends when it has read this, so everything else of it is closed before.
-    let mut caller = io::stdout().lock();
-    caller.write_all(b"\n")?;
-    caller.flush()?;
     rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    // Last: the caller ends when it has read this.
+    caller.write_all(b"\n")?;
     Ok(())
 }

@@ -9,7 +9,6 @@ use mica_vfs::Errno;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cause(pub(crate) Errno);
 
-
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = self.0.raw_os_error();
@@ -70,8 +69,14 @@ mod tests {
 
     #[test]
     fn an_errno_is_words_and_a_name() {
-        assert_eq!(Cause(Errno::PERM).to_string(), "operation not permitted (EPERM)");
-        assert_eq!(Cause(Errno::XDEV).to_string(), "invalid cross-device link (EXDEV)");
+        assert_eq!(
+            Cause(Errno::PERM).to_string(),
+            "operation not permitted (EPERM)"
+        );
+        assert_eq!(
+            Cause(Errno::XDEV).to_string(),
+            "invalid cross-device link (EXDEV)"
+        );
     }
 
     #[test]

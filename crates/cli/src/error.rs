@@ -12,7 +12,7 @@ use std::iter;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use mica::{Escaped, MountError, OptionError, UnmountError};
+use mica::{Escaped, MountError, OptionError, SessionError, UnmountError};
 use mica_vfs::Errno;
 use thiserror::Error;
 
@@ -48,8 +48,11 @@ pub(crate) enum CliError {
     #[error("the server of {} failed", Escaped::new(mountpoint))]
     Serve {
         mountpoint: PathBuf,
-        source: Errno,
+        source: SessionError,
     },
+    /// Signals cannot be received.
+    #[error("cannot receive signals")]
+    Signals { source: io::Error },
     /// A file for messages or statistics cannot be opened.
     #[error("cannot write to {}", Escaped::new(path))]
     OpenFile { path: PathBuf, source: io::Error },
@@ -71,7 +74,7 @@ impl CliError {
             return ExitCode::from(*status);
         }
         // Without stderr there is nobody to tell.
-        let _ = io::stderr().lock().write_all(self.to_text().as_bytes());
+        drop(io::stderr().lock().write_all(self.to_text().as_bytes()));
         ExitCode::from(match self {
             Self::Options(_) | Self::NowhereForStats => USAGE,
             _ => FAILED,
@@ -81,7 +84,7 @@ impl CliError {
     /// Returns error, causes and hint, one or more lines each.
     fn to_text(&self) -> String {
         let mut text = format!("error: {self}\n");
-        let causes: Vec<String> = iter::successors(self.source(), |error| error.source())
+        let causes: Vec<String> = iter::successors(self.source(), |&error| error.source())
             .map(in_words)
             .collect();
         match causes.as_slice() {
@@ -118,7 +121,9 @@ impl CliError {
 fn in_words(error: &(dyn Error + 'static)) -> String {
     let errno = match error.downcast_ref::<Errno>() {
         Some(errno) => Some(*errno),
-        None => error.downcast_ref::<io::Error>().and_then(Errno::from_io_error),
+        None => error
+            .downcast_ref::<io::Error>()
+            .and_then(Errno::from_io_error),
     };
     errno.map_or_else(|| error.to_string(), |errno| Cause(errno).to_string())
 }
@@ -126,7 +131,7 @@ fn in_words(error: &(dyn Error + 'static)) -> String {
 /// Writes what clap has to say, which may be the help that was asked for, and returns the exit status.
 pub(crate) fn print_usage(refused: &clap::Error) -> ExitCode {
     // A reader that has seen enough (`mica help | head`) is no failure.
-    let _ = refused.print();
+    drop(refused.print());
     if refused.use_stderr() {
         ExitCode::from(USAGE)
     } else {

@@ -7,6 +7,7 @@
 mod args;
 mod background;
 mod cause;
+mod describe;
 mod error;
 mod log;
 mod mount;

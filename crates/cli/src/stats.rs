@@ -1,6 +1,5 @@
 //! Statistics of a mount, as text: one `name value` pair on a line.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::time::Instant;
@@ -53,4 +52,39 @@ impl StatsWriter {
             tracing::warn!(%error, "statistics were not written");
         }
     }
+
+    fn to_text(&self, stats: &Stats) -> String {
+        let overlay = &stats.overlay;
+        let mut lines = vec![
+            (
+                "uptime_seconds".to_owned(),
+                self.started.elapsed().as_secs(),
+            ),
+            ("errors".into(), stats.errors),
+            ("panics".into(), stats.panics),
+            ("references".into(), stats.references),
+            ("nodes".into(), overlay.nodes as u64),
+            ("fds".into(), stats.fds as u64),
+            ("bytes_read".into(), stats.bytes_read),
+            ("bytes_written".into(), stats.bytes_written),
+            ("listings".into(), overlay.listings),
+            ("whiteouts".into(), overlay.whiteouts),
+            ("copy_ups".into(), overlay.copy_ups),
+            ("copied_bytes".into(), overlay.copied_bytes),
+        ];
+        let operations = stats.operations.iter();
+        lines.splice(
+            1..1,
+            operations.map(|(name, count)| (operation(name), *count)),
+        );
+        lines
+            .iter()
+            .map(|(name, value)| format!("{name} {value}\n"))
+            .collect()
+    }
+}
+
+/// Returns the name of the line that counts an operation.
+fn operation(name: &str) -> String {
+    format!("operation.{}", name.to_ascii_lowercase())
 }

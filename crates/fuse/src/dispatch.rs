@@ -136,7 +136,11 @@ fn serve(
     reply: &mut Reply<'_>,
 ) -> Result<(), Errno> {
     if cx.negotiated().is_none() && opcode != Opcode::Init {
-        return Err(invent!(Errno::IO, "request before INIT", opcode = opcode.name()));
+        return Err(invent!(
+            Errno::IO,
+            "request before INIT",
+            opcode = opcode.name()
+        ));
     }
     match opcode {
         Opcode::Lookup => ops::lookup(cx, request, reply),
@@ -233,3 +237,6 @@ fn undo_body(connection: &Connection, opcode: Opcode, mut body: &[u8]) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

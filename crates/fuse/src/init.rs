@@ -77,7 +77,12 @@ pub struct InitReport {
 impl fmt::Display for InitReport {
     /// Writes one line per fact, the flags by name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "protocol {} (kernel {})", PROTOCOL.min(self.kernel), self.kernel)?;
+        writeln!(
+            f,
+            "protocol {} (kernel {})",
+            PROTOCOL.min(self.kernel),
+            self.kernel
+        )?;
         writeln!(
             f,
             "max_write {} max_pages {} max_readahead {} max_background {}",
@@ -175,8 +180,8 @@ mod tests {
             major: 7,
             minor,
             max_readahead: 131_072,
-            flags: flags as u32,
-            flags2: (flags >> 32) as u32,
+            flags: u32::try_from(flags & 0xffff_ffff).unwrap(),
+            flags2: u32::try_from(flags >> 32).unwrap(),
             unused: [0; 11],
         };
         negotiate(init.as_bytes()).unwrap()
@@ -188,9 +193,17 @@ mod tests {
             panic!("not agreed");
         };
         assert_eq!(report.negotiated, report.offered.and(InitFlags::wanted()));
-        assert_eq!(InitFlags::from_halves(out.flags, out.flags2), report.negotiated);
+        assert_eq!(
+            InitFlags::from_halves(out.flags, out.flags2),
+            report.negotiated
+        );
         assert!(report.negotiated.contains(InitFlags::HANDLE_KILLPRIV_V2));
-        for name in ["ATOMIC_O_TRUNC", "AUTO_INVAL_DATA", "WRITEBACK_CACHE", "PASSTHROUGH"] {
+        for name in [
+            "ATOMIC_O_TRUNC",
+            "AUTO_INVAL_DATA",
+            "WRITEBACK_CACHE",
+            "PASSTHROUGH",
+        ] {
             assert!(!report.negotiated.names().any(|n| n == name), "{name}");
         }
     }
@@ -201,7 +214,10 @@ mod tests {
             panic!("not agreed");
         };
         assert_eq!(out.flags2, 0);
-        assert_eq!(report.negotiated.names().collect::<Vec<_>>(), ["ASYNC_READ", "SETXATTR_EXT"]);
+        assert_eq!(
+            report.negotiated.names().collect::<Vec<_>>(),
+            ["ASYNC_READ", "SETXATTR_EXT"]
+        );
     }
 
     #[test]

@@ -12,9 +12,7 @@ mod readdir;
 mod xattr;
 
 pub(crate) use attr::{getattr, setattr, statfs, statx};
-pub(crate) use data::{
-    copy_file_range, copy_file_range_64, fallocate, fsync, lseek, read, write,
-};
+pub(crate) use data::{copy_file_range, copy_file_range_64, fallocate, fsync, lseek, read, write};
 pub(crate) use ioctl::ioctl;
 pub(crate) use lookup::{batch_forget, forget, lookup, readlink};
 pub(crate) use namespace::{

@@ -63,7 +63,10 @@ impl<'a> Request<'a> {
     ///
     /// `EINVAL`: the body is too short.
     pub(crate) fn bytes(&mut self, len: usize) -> Result<&'a [u8], Errno> {
-        let (bytes, rest) = self.body.split_at_checked(len).ok_or_else(|| self.short())?;
+        let (bytes, rest) = self
+            .body
+            .split_at_checked(len)
+            .ok_or_else(|| self.short())?;
         self.body = rest;
         Ok(bytes)
     }

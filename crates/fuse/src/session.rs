@@ -74,7 +74,9 @@ impl Session {
             Err(error) if error.is_lack_of_permission() => {
                 let device = fusermount::mount(&mountpoint, options, error)?;
                 let start = Start::new(fs, device, config);
-                let served = start.serve().and_then(|first| start.wait(first, &mountpoint));
+                let served = start
+                    .serve()
+                    .and_then(|first| start.wait(first, &mountpoint));
                 if served.is_err()
                     && let Err(message) = fusermount::unmount(&mountpoint.path, Unmount::Lazy)
                 {

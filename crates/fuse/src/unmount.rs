@@ -55,7 +55,9 @@ impl Unmounter {
             Ok(()) => Ok(Unmounted::Gone),
             Err(Errno::BUSY) => {
                 let detached = rustix::mount::unmount(&self.path, flags | UnmountFlags::DETACH);
-                detached.map(|()| Unmounted::Detached).or_else(|errno| self.judge(errno))
+                detached
+                    .map(|()| Unmounted::Detached)
+                    .or_else(|errno| self.judge(errno))
             }
             Err(Errno::PERM) => self.by_helper(),
             Err(errno) => self.judge(errno),

@@ -23,8 +23,9 @@ pub(crate) use attr::{
 };
 pub(crate) use dir::{BatchForgetIn, Dirent, DirentPlus, EntryOut, ForgetIn, ForgetOne, padded};
 pub(crate) use file::{
-    CopyFileRangeIn, CopyFileRangeOut, FOPEN_KEEP_CACHE, FSYNC_FDATASYNC, FallocateIn, FsyncIn, Fsxattr,
-    IoctlIn, IoctlOut, LseekIn, LseekOut, OpenOut, ReadIn, WRITE_KILL_SUIDGID, WriteIn, WriteOut,
+    CopyFileRangeIn, CopyFileRangeOut, FOPEN_KEEP_CACHE, FSYNC_FDATASYNC, FallocateIn, Fsxattr,
+    FsyncIn, IoctlIn, IoctlOut, LseekIn, LseekOut, OpenOut, ReadIn, WRITE_KILL_SUIDGID, WriteIn,
+    WriteOut,
 };
 pub(crate) use header::{INVALID_ID, InHeader, OutHeader};
 pub(crate) use init::{InitIn, InitInLegacy, InitOut};

@@ -192,6 +192,7 @@ fn serve(pool: Arc<Pool>, ends: Sender<End>, mut buffers: Buffers) {
     let mut surplus = 0;
     let end = loop {
         pool.idle.fetch_add(1, Ordering::Relaxed);
+        spin(&pool);
         let read = next_request(&pool.device, buffers.request.bytes());
         let waiting = pool.idle.fetch_sub(1, Ordering::Relaxed);
         let len = match read {
@@ -259,4 +260,25 @@ fn answer(pool: &Pool, buffers: &mut Buffers, len: usize) {
             undo(&pool.connection, message, reply);
         }
     }
+}
+
+fn spin(pool: &Pool) {
+    static SPINNING: AtomicBool = AtomicBool::new(false);
+    static US: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    let us = *US.get_or_init(|| std::env::var("SPIN").map_or(0, |v| v.parse().unwrap_or(0)));
+    if us == 0 || SPINNING.swap(true, Ordering::Acquire) {
+        return;
+    }
+    let start = std::time::Instant::now();
+    let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    loop {
+        let mut fds = [rustix::event::PollFd::new(&pool.device, rustix::event::PollFlags::IN)];
+        if rustix::event::poll(&mut fds, Some(&zero)) != Ok(0) {
+            break;
+        }
+        if start.elapsed().as_micros() as u64 > us {
+            break;
+        }
+    }
+    SPINNING.store(false, Ordering::Release);
 }

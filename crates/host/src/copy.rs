@@ -109,8 +109,7 @@ fn copy_segment(
         }
     }
     if at < end {
-        let mut read = |at, block: &mut [u8]| pread(source, block, at);
-        copy_bytes(target, at, end, &mut read)?;
+        copy_bytes(target, at, end, |at, block| pread(source, block, at))?;
     }
     Ok(())
 }
@@ -123,7 +122,6 @@ fn fill_from_node(
     len: u64,
 ) -> Result<CopyMethod, Errno> {
     let mut at = 0;
-    let mut read = |at, block: &mut [u8]| source.read(from, at, block);
     while at < len {
         let data = match source.seek(from, VfsSeek::Data(at)) {
             Err(Errno::NXIO) => break,
@@ -137,7 +135,7 @@ fn fill_from_node(
             .seek(from, VfsSeek::Hole(data))
             .unwrap_or(len)
             .min(len);
-        copy_bytes(target, data, hole, &mut read)?;
+        copy_bytes(target, data, hole, |at, block| source.read(from, at, block))?;
         at = hole;
     }
     // A hole at the end and a file that ends early look the same from here.
@@ -154,7 +152,7 @@ fn copy_bytes(
     target: &OwnedFd,
     start: u64,
     end: u64,
-    read: &mut dyn FnMut(u64, &mut [u8]) -> Result<usize, Errno>,
+    mut read: impl FnMut(u64, &mut [u8]) -> Result<usize, Errno>,
 ) -> Result<(), Errno> {
     let size = usize::try_from(end - start).unwrap_or(BLOCK).min(BLOCK);
     let mut buffer = vec![0; size];

@@ -14,8 +14,9 @@ impl EntryName {
     /// Copies `name`, which is a checked name of a file or an attribute; what is beyond [`NAME_MAX`] is cut.
     pub(crate) fn new(name: &[u8]) -> Self {
         let mut bytes = [0; NAME_MAX + 1];
-        for (to, from) in bytes.iter_mut().take(NAME_MAX).zip(name) {
-            *to = *from;
+        let len = name.len().min(NAME_MAX);
+        if let (Some(to), Some(from)) = (bytes.get_mut(..len), name.get(..len)) {
+            to.copy_from_slice(from);
         }
         Self(bytes)
     }

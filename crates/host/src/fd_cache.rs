@@ -107,7 +107,7 @@ impl FdCache {
         let slot = lru.slot(token)?;
         slot.used = now();
         let fd = slot.fd.clone();
-        lru.to_front(token.slot);
+        lru.make_newest(token.slot);
         fd
     }
 
@@ -263,7 +263,7 @@ impl Lru {
         })
     }
 
-    fn to_front(&mut self, slot: u32) {
+    fn make_newest(&mut self, slot: u32) {
         if self.newest != slot {
             self.unlink(slot);
             self.link_newest(slot);

@@ -26,7 +26,7 @@ impl HostFs {
         let (kind, found) = (fstatfs(&self.root)?.f_type, fstatvfs(&self.root)?);
         let narrow = |size: u64| u32::try_from(size).unwrap_or(u32::MAX);
         Ok(StatFs {
-            kind: u64::from_ne_bytes(i64::from(kind).to_ne_bytes()),
+            kind: kind.cast_unsigned(),
             block_size: narrow(found.f_bsize),
             fragment_size: narrow(found.f_frsize),
             blocks: found.f_blocks,

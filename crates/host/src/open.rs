@@ -29,6 +29,10 @@ const DATA: OFlags = OFlags::NOFOLLOW
 
 /// How an object is reached at the moment.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives on the stack of one request, which allocates nothing"
+)]
 pub(crate) enum Site {
     /// By a descriptor of its own.
     Fd(Arc<OwnedFd>, FdSort),

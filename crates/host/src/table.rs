@@ -117,7 +117,7 @@ enum Slot {
 #[derive(Debug, Default)]
 #[must_use]
 pub(crate) struct Discard {
-    pins: Vec<Box<Pin>>,
+    pins: Vec<Pin>,
     tokens: Vec<Token>,
 }
 
@@ -260,10 +260,12 @@ impl Table {
             Some((dir, _, seen)) => self.known(dir)?.stamp.done == seen.done,
             None => true,
         };
-        let place = place.map(|(dir, name, _)| Place {
-            parent: split(dir).0,
-            name: name.as_bytes().into(),
-        });
+        let place = || {
+            place.map(|(dir, name, _)| Place {
+                parent: split(dir).0,
+                name: name.as_bytes().into(),
+            })
+        };
         let known = self.find(object);
         // Another type under the same number: the object that was known is gone, and its inode used again.
         let known = known.filter(|&index| match self.at(index) {
@@ -277,25 +279,19 @@ impl Table {
             if !unchanged && pin.is_none() {
                 return Ok(Interned::LookAgain);
             }
-            let index = self.insert(object, kind, place)?;
+            let index = self.insert(object, kind, place())?;
             let node = self.at_mut(index).ok_or(Errno::NOMEM)?;
             node.pin = pin;
             return Ok(Interned::Node(join(index, node.generation), None));
         };
-        let node = self.at(index).ok_or(Errno::STALE)?;
-        let id = join(index, node.generation);
-        let lost = node.place.is_none() && node.life == Life::Referenced;
-        if lost && !unchanged {
-            return Ok(Interned::LookAgain);
-        }
-        let rebound = if lost { place } else { None };
-        let released = if rebound.is_some() {
-            self.set_place(index, rebound)
-        } else {
-            None
-        };
         let node = self.at_mut(index).ok_or(Errno::STALE)?;
         node.refs += 1;
+        let id = join(index, node.generation);
+        let lost = node.place.is_none() && node.life == Life::Referenced;
+        let released = match lost && unchanged {
+            true => place().and_then(|place| self.set_place(index, place)),
+            false => None,
+        };
         Ok(Interned::Node(id, released))
     }
 
@@ -412,18 +408,20 @@ impl Table {
             parent: new_parent,
             name: to.1.as_bytes().into(),
         };
-        discard.pins.extend(self.set_place(index, Some(place)));
+        discard
+            .pins
+            .extend(self.set_place(index, place).map(|pin| *pin));
         self.drop_child(old_parent, &mut discard);
         discard
     }
 
     /// Gives a node a place, which ends its pin.
-    fn set_place(&mut self, index: u32, place: Option<Place>) -> Option<Box<Pin>> {
-        if let Some(parent) = place.as_ref().and_then(|place| self.at_mut(place.parent)) {
+    fn set_place(&mut self, index: u32, place: Place) -> Option<Box<Pin>> {
+        if let Some(parent) = self.at_mut(place.parent) {
             parent.children += 1;
         }
         let node = self.at_mut(index)?;
-        node.place = place;
+        node.place = Some(place);
         node.pin.take()
     }
 
@@ -446,7 +444,7 @@ impl Table {
             let Some(node) = self.remove(index) else {
                 return;
             };
-            discard.pins.extend(node.pin);
+            discard.pins.extend(node.pin.map(|pin| *pin));
             if node.fd != Token::NONE {
                 discard.tokens.push(node.fd);
             }

@@ -72,7 +72,10 @@ mod tests {
 
     #[test]
     fn readable_text_is_shown_as_it_is() {
-        assert_eq!(Escaped::new("/srv/é ü/a,b:c\\").to_string(), "`/srv/é ü/a,b:c\\`");
+        assert_eq!(
+            Escaped::new("/srv/é ü/a,b:c\\").to_string(),
+            "`/srv/é ü/a,b:c\\`"
+        );
     }
 
     #[test]

@@ -49,11 +49,13 @@ mod options;
 mod stack;
 mod unmount;
 
+pub use mica_fuse::{InitReport, SessionError, Unmounted, Unmounter};
+pub use mica_host::Features;
 pub use mica_overlay::{LAYERS_MAX, OverlayStats, XattrNamespace};
 pub use mica_vfs as vfs;
 
 pub use escaped::Escaped;
-pub use mount::{Mount, MountError, Mountpoint, Observer, Stats, Unmounter, mount};
+pub use mount::{Mount, MountError, Mountpoint, Observer, Stats, mount};
 pub use options::{MountFlags, MountSpec, OptionError, StackSpec, UpperSpec};
 pub use stack::{Boundary, LayerDir, Role, Stack, StackError};
 pub use unmount::{Busy, UnmountError, unmount};

@@ -13,14 +13,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use mica_fuse::{InitReport, Session, SessionConfig, SessionStats};
+use mica_fuse::{
+    Audience, InitReport, MountAccess, MountOptions, Session, SessionConfig, SessionError,
+    SessionStats, Unmounter,
+};
+use mica_host::FdCache;
 use mica_overlay::{Overlay, OverlayStats};
 use mica_vfs::Errno;
 use rustix::thread::CapabilitySet;
 
 pub use error::MountError;
 
-use crate::housekeeping::Housekeeping;
+use crate::housekeeping::{Housekeeping, Pace};
 use crate::options::{MountFlags, MountSpec};
 use crate::stack::Stack;
 
@@ -32,7 +36,7 @@ use crate::stack::Stack;
 pub fn mount(spec: &MountSpec, mountpoint: &Path) -> Result<Mount, MountError> {
     let mountpoint = Mountpoint::find(mountpoint)?;
     let stack = Stack::open(&spec.stack)?;
-    Mount::start(stack, spec, mountpoint)
+    Mount::start(stack, spec, &mountpoint)
 }
 
 /// A directory to mount on.
@@ -68,17 +72,21 @@ impl Mountpoint {
 }
 
 /// A mounted overlay and its server.
+///
+/// Dropping it leaves the mount to its server; [`unmounter`](Self::unmounter) ends it.
 #[derive(Debug)]
 pub struct Mount {
     session: Session,
     observer: Observer,
-    // Before the stack: it has the stack's files in its hands.
-    _housekeeping: Housekeeping,
+    housekeeping: Housekeeping,
     stack: Stack,
 }
 
 impl Mount {
     /// Mounts an open stack. Of `spec`, the layers are not looked at again.
+    ///
+    /// Root's mounts are for everyone, as those of the kernel's overlayfs are; those of other users only with
+    /// `allow_other`.
     ///
     /// # Errors
     ///
@@ -86,24 +94,151 @@ impl Mount {
     pub fn start(
         stack: Stack,
         spec: &MountSpec,
-        mountpoint: Mountpoint,
+        mountpoint: &Mountpoint,
     ) -> Result<Self, MountError> {
         let options = options_of(spec);
-        let overlay = Arc::clone(stack.overlay());
-        let housekeeping = Housekeeping::start(Arc::clone(stack.fds()));
-        let housekeeping = housekeeping.map_err(|source| MountError::Thread { source })?;
+        let overlay: Arc<Overlay> = Arc::clone(stack.overlay());
+        let housekeeping = Housekeeping::start(Arc::clone(stack.fds()), Pace::default())
+            .map_err(|source| MountError::Thread { source })?;
         let session = without_cap_sys_resource(|| {
-            Session::mount(overlay, mountpoint.path(), &options, SessionConfig::default())
-        })?;
-        todo!()
+            Session::mount(
+                overlay,
+                mountpoint.path(),
+                &options,
+                SessionConfig::default(),
+            )
+        })??;
+        let observer = Observer {
+            session: session.stats(),
+            overlay: Arc::clone(stack.overlay()),
+            fds: Arc::clone(stack.fds()),
+        };
+        Ok(Self {
+            session,
+            observer,
+            housekeeping,
+            stack,
+        })
+    }
+
+    /// Waits until the mount is gone.
+    ///
+    /// # Errors
+    ///
+    /// The connection ended in another way than by unmounting.
+    pub fn join(self) -> Result<(), SessionError> {
+        let ended = self.session.join();
+        drop(self.housekeeping);
+        // Last, as it gives the upper and the work directory free for the next mount.
+        drop(self.stack);
+        ended
+    }
+
+    /// Returns what ends the mount from another thread.
+    #[must_use]
+    pub fn unmounter(&self) -> Unmounter {
+        self.session.unmounter()
+    }
+
+    /// Returns what reads the statistics from another thread.
+    #[must_use]
+    pub fn observer(&self) -> Observer {
+        self.observer.clone()
+    }
+
+    /// Returns what the kernel offered and what was agreed on.
+    #[must_use]
+    pub fn protocol(&self) -> InitReport {
+        self.session.init()
+    }
+
+    /// Returns the layers.
+    #[must_use]
+    pub fn stack(&self) -> &Stack {
+        &self.stack
+    }
+}
+
+/// Reads the statistics of a mount, also after its end.
+#[derive(Debug, Clone)]
+pub struct Observer {
+    session: Arc<SessionStats>,
+    overlay: Arc<Overlay>,
+    fds: Arc<FdCache>,
+}
+
+/// What a mount has done and holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stats {
+    /// Requests of the kernel by name, those that came at all.
+    pub operations: Vec<(&'static str, u64)>,
+    /// Requests that were answered with an error, `ENOENT` of a lookup among them.
+    pub errors: u64,
+    /// Requests that failed by a fault of the server, and were answered `EIO`.
+    pub panics: u64,
+    /// Bytes of files that were sent to readers. What the page cache answers is not among them.
+    pub bytes_read: u64,
+    /// Bytes of files that writers sent.
+    pub bytes_written: u64,
+    /// References on nodes that the kernel holds.
+    pub references: u64,
+    /// Copy-ups, whiteouts and nodes.
+    pub overlay: OverlayStats,
+    /// Files of the layers that are open, their roots included.
+    pub fds: usize,
+}
+
+impl Observer {
+    /// Takes a snapshot.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            operations: self.session.requests().collect(),
+            errors: self.session.errors(),
+            panics: self.session.panics(),
+            bytes_read: self.session.bytes_read(),
+            bytes_written: self.session.bytes_written(),
+            references: self.session.references_held(),
+            overlay: self.overlay.stats(),
+            fds: self.fds.open(),
+        }
+    }
+}
+
+/// Says in the words of the FUSE crate how `spec` mounts.
+fn options_of(spec: &MountSpec) -> MountOptions {
+    let mut flags = mica_fuse::MountFlags::empty();
+    for (ours, theirs) in [
+        (MountFlags::NODEV, mica_fuse::MountFlags::NODEV),
+        (MountFlags::NOSUID, mica_fuse::MountFlags::NOSUID),
+        (MountFlags::NOEXEC, mica_fuse::MountFlags::NOEXEC),
+        (MountFlags::NOATIME, mica_fuse::MountFlags::NOATIME),
+    ] {
+        flags.set(theirs, spec.flags.contains(ours));
+    }
+    let read_only = spec.flags.contains(MountFlags::READ_ONLY) || spec.stack.upper.is_none();
+    let for_all =
+        spec.flags.contains(MountFlags::ALLOW_OTHER) || rustix::process::geteuid().is_root();
+    MountOptions {
+        source: spec.source.clone(),
+        subtype: "mica".into(),
+        access: if read_only {
+            MountAccess::ReadOnly
+        } else {
+            MountAccess::ReadWrite
+        },
+        flags,
+        audience: if for_all {
+            Audience::Everyone
+        } else {
+            Audience::Mounter
+        },
     }
 }
 
 /// Runs `serve` on a thread without `CAP_SYS_RESOURCE`; the threads that it starts are without it, too. The caller
 /// keeps its own.
-fn without_cap_sys_resource<T: Send>(
-    serve: impl FnOnce() -> T + Send,
-) -> Result<T, MountError> {
+fn without_cap_sys_resource<T: Send>(serve: impl FnOnce() -> T + Send) -> Result<T, MountError> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("mica-setup".into());
         let thread = thread.spawn_scoped(scope, || {
@@ -120,4 +255,33 @@ fn without_cap_sys_resource<T: Send>(
             Err(panicked) => std::panic::resume_unwind(panicked),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_has_no_cap_sys_resource_and_its_caller_keeps_it() {
+        let own = rustix::thread::capabilities(None).unwrap();
+        let served = without_cap_sys_resource(|| rustix::thread::capabilities(None).unwrap());
+        let served = served.unwrap().effective;
+        assert_eq!(
+            served,
+            own.effective.difference(CapabilitySet::SYS_RESOURCE)
+        );
+        assert_eq!(rustix::thread::capabilities(None).unwrap(), own);
+    }
+
+    #[test]
+    fn a_mountpoint_is_an_existing_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let found = Mountpoint::find(dir.path()).unwrap();
+        assert!(found.path().is_absolute());
+        let missing = Mountpoint::find(&dir.path().join("none"));
+        assert!(matches!(missing, Err(MountError::MountpointMissing)));
+        std::fs::write(dir.path().join("f"), "").unwrap();
+        let file = Mountpoint::find(&dir.path().join("f"));
+        assert!(matches!(file, Err(MountError::MountpointNotDirectory)));
+    }
 }

@@ -71,7 +71,7 @@ pub struct MountSpec {
     /// What the mount allows.
     pub flags: MountFlags,
     /// The source that `/proc/mounts` shows.
-    pub source: OsString,
+    pub source: String,
 }
 
 impl MountSpec {
@@ -178,7 +178,7 @@ struct Given {
     upper: Option<PathBuf>,
     work: Option<PathBuf>,
     flags: MountFlags,
-    source: Option<OsString>,
+    source: Option<String>,
     userxattr: bool,
 }
 
@@ -190,7 +190,7 @@ impl Given {
             b"lowerdir+" => self.lower_appended(option.required_value()?)?,
             b"upperdir" => self.upper = Some(path(unescape(option.required_value()?))),
             b"workdir" => self.work = Some(path(unescape(option.required_value()?))),
-            b"fsname" => self.source = Some(text(unescape(option.required_value()?))),
+            b"fsname" => self.source = Some(option.utf8_value()?),
             b"userxattr" => {
                 option.no_value()?;
                 self.userxattr = true;
@@ -267,6 +267,15 @@ impl<'a> RawOption<'a> {
                 option: text(self.name.to_vec()),
             }),
         }
+    }
+
+    /// Returns the value of an option that must be text.
+    fn utf8_value(self) -> Result<String, OptionError> {
+        let value = unescape(self.required_value()?);
+        String::from_utf8(value).map_err(|bytes| OptionError::NotUtf8 {
+            option: text(self.name.to_vec()),
+            value: text(bytes.into_bytes()),
+        })
     }
 
     /// Refuses a value where none can be.

@@ -14,13 +14,14 @@ mod in_use;
 mod place;
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use mica_host::{Features, FdCache, HostFs, LayerAccess, OpenLayerError, open_layer};
+use mica_host::{FdCache, Features, HostFs, LayerAccess, OpenLayerError, open_layer};
 use mica_overlay::{Config, Layer, Overlay, Upper, XattrNamespace};
 use mica_vfs::{Caller, Errno, NodeId};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 
@@ -113,8 +114,10 @@ impl Stack {
 #[derive(Debug)]
 struct Opened {
     dir: LayerDir,
+    /// What the layer is made of. Of a lower it may be a private copy of its mount, which has no directory above.
     fd: OwnedFd,
     place: Place,
+    above: Vec<DirId>,
 }
 
 impl Opened {
@@ -129,12 +132,26 @@ impl Opened {
         };
         let fd = match open_layer(path, access) {
             Ok(fd) => fd,
-            Err(error) => return Err(refused(dir, error)),
+            Err(error) => return Err(not_opened(dir, error)),
         };
-        match Place::of(&fd) {
-            Ok(place) => Ok(Self { dir, fd, place }),
-            Err(source) => Err(StackError::Open { dir, source }),
+        let (place, above) = match look_around(path) {
+            Ok(found) => found,
+            Err(source) => return Err(StackError::Open { dir, source }),
+        };
+        if access == LayerAccess::ReadWrite
+            && let Err(source) = accessat(&fd, c".", Access::WRITE_OK, AtFlags::EACCESS)
+        {
+            return Err(match source {
+                Errno::ROFS => StackError::ReadOnly { dir },
+                source => StackError::NotWritable { dir, source },
+            });
         }
+        Ok(Self {
+            dir,
+            fd,
+            place,
+            above,
+        })
     }
 
     fn into_lower(self, fds: &Arc<FdCache>) -> Result<Layer, StackError> {
@@ -157,9 +174,26 @@ fn open_lowers(spec: &StackSpec) -> Result<Vec<Opened>, StackError> {
     lowers.map(|path| Opened::open(Role::Lower, path)).collect()
 }
 
-/// Says in this crate's words why a layer could not be opened.
-fn refused(dir: LayerDir, error: OpenLayerError) -> StackError {
-    todo!()
+/// Finds where a directory is and what is above it. Fails where it cannot be read and searched.
+fn look_around(path: &Path) -> Result<(Place, Vec<DirId>), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(path, flags, Mode::empty())?;
+    accessat(&dir, c".", Access::EXEC_OK, AtFlags::EACCESS)?;
+    Ok((Place::of(&dir)?, place::above(&dir)?))
+}
+
+/// Says in this module's words why a directory was not opened.
+fn not_opened(dir: LayerDir, error: OpenLayerError) -> StackError {
+    match error {
+        OpenLayerError::NotFound { .. } => StackError::Missing { dir },
+        OpenLayerError::NotADirectory { .. } => StackError::NotDirectory { dir },
+        OpenLayerError::PermissionDenied { .. } => StackError::Open {
+            dir,
+            source: Errno::ACCESS,
+        },
+        OpenLayerError::Failed { errno, .. } => StackError::Open { dir, source: errno },
+        other => StackError::Layer { dir, source: other },
+    }
 }
 
 /// The directories that are written to.
@@ -262,11 +296,7 @@ fn check_separate(lowers: &[Opened], writable: Option<&Writable>) -> Result<(), 
         });
     }
     for &inner in &all {
-        let above = place::above(&inner.fd).map_err(|source| StackError::Open {
-            dir: inner.dir.clone(),
-            source,
-        })?;
-        if let Some(outer) = above.iter().find_map(|id| known.get(id)) {
+        if let Some(outer) = inner.above.iter().find_map(|id| known.get(id)) {
             return Err(StackError::Inside {
                 inner: inner.dir.clone(),
                 outer: outer.dir.clone(),

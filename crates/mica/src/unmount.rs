@@ -145,7 +145,9 @@ fn resolve(mountpoint: &Path) -> Result<PathBuf, UnmountError> {
                 Some(parent) if !parent.as_os_str().is_empty() => parent,
                 _ => Path::new("."),
             };
-            let parent = parent.canonicalize().map_err(|error| unreachable(parent, &error))?;
+            let parent = parent
+                .canonicalize()
+                .map_err(|error| unreachable(parent, &error))?;
             Ok(match mountpoint.file_name() {
                 Some(name) => parent.join(name),
                 None => parent,
@@ -211,7 +213,10 @@ fn by_fusermount(target: &Path, busy: Busy) -> Result<(), UnmountError> {
     }
     let line = said.lines().next().unwrap_or("no reason given");
     Err(UnmountError::Fusermount {
-        message: line.trim_start_matches("fusermount3: ").escape_debug().to_string(),
+        message: line
+            .trim_start_matches("fusermount3: ")
+            .escape_debug()
+            .to_string(),
     })
 }
 

@@ -12,7 +12,7 @@ use mica_vfs::{
 };
 
 use crate::marks::for_each_xattr;
-use crate::node::{Node, Place};
+use crate::node::Node;
 use crate::overlay::Overlay;
 use crate::stack::LayerNode;
 use crate::table::Key;
@@ -145,7 +145,11 @@ impl<'a> Copying<'a> {
     /// Builds the copy in the work directory.
     fn build(&self) -> Result<(Temp<'a>, LayerNode), Errno> {
         if let Some(place) = self.node.place()? {
-            step(self.node, CopyUpStep::Impure, self.mark_impure(&place))?;
+            step(
+                self.node,
+                CopyUpStep::Impure,
+                self.overlay.mark_impure(&place.parent),
+            )?;
         }
         let (temp, upper) = step(self.node, CopyUpStep::Create, self.create())?;
         let copied = step(self.node, CopyUpStep::Data, self.data(&upper))?;
@@ -167,19 +171,6 @@ impl<'a> Copying<'a> {
             .copied_bytes
             .fetch_add(copied, Relaxed);
         Ok((temp, upper))
-    }
-
-    /// Marks the upper parent before the copy appears in it: from then on its listing must look at entries (OVL-34).
-    fn mark_impure(&self, place: &Place) -> Result<(), Errno> {
-        let parent = &place.parent;
-        let Some(upper) = parent.upper() else {
-            return Err(Errno::STALE);
-        };
-        if !parent.impure.load(Relaxed) {
-            self.overlay.set_mark(upper, "impure", b"y")?;
-            parent.impure.store(true, Relaxed);
-        }
-        Ok(())
     }
 
     fn create(&self) -> Result<(Temp<'a>, LayerNode), Errno> {

@@ -20,7 +20,11 @@ impl Overlay {
         let upper = self.copy_up(&node)?;
         let upper_dir = self.copy_up(&dir)?;
         let _names = self.names.enter(dir.id);
-        let entry = match self.spot(&dir, upper_dir, name)? {
+        let spot = self.spot(&dir, upper_dir, name)?;
+        if spot != Spot::Taken {
+            self.mark_impure_for(&dir, &node)?;
+        }
+        let entry = match spot {
             Spot::Taken => return Err(Errno::EXIST),
             Spot::Free => upper.fs().link(upper.id, upper_dir.id, name)?,
             Spot::Whiteout => {

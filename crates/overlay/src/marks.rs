@@ -1,9 +1,12 @@
 //! The overlay's own extended attributes on an object of a layer, read in one pass.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use bitflags::bitflags;
 use mica_vfs::{Errno, XATTR_SIZE_MAX, XattrMode, XattrName, invent};
 
 use crate::config::XattrNamespace;
+use crate::node::Node;
 use crate::overlay::Overlay;
 use crate::stack::LayerNode;
 
@@ -151,6 +154,27 @@ impl Overlay {
     /// Reads what a directory's opaque mark says, given its `marks`.
     pub(crate) fn opaque(&self, node: &LayerNode, marks: Marks) -> Result<Opaque, Errno> {
         marks.opaque(node, self.config.xattrs)
+    }
+
+    /// Marks upper directory `dir` before an object with an origin appears in it: from then on its listing looks at
+    /// entries for their numbers (OVL-34).
+    pub(crate) fn mark_impure(&self, dir: &Node) -> Result<(), Errno> {
+        if !dir.impure.load(Relaxed) {
+            let upper = dir.upper().ok_or(Errno::STALE)?;
+            self.set_mark(upper, "impure", b"y")?;
+            dir.impure.store(true, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Marks `dir` if upper object `node`, which is about to appear in it, shows the number of another object.
+    pub(crate) fn mark_impure_for(&self, dir: &Node, node: &Node) -> Result<(), Errno> {
+        let upper = node.upper().ok_or(Errno::STALE)?;
+        let attr = upper.attr()?;
+        if self.number(&upper.layer, attr.dev, attr.ino) == node.ino() {
+            return Ok(());
+        }
+        self.mark_impure(dir)
     }
 
     /// Refuses an object that this version cannot show rightly (OVL-8): `EPERM`, as the kernel answers with

@@ -153,6 +153,7 @@ impl Overlay {
             }
         }
         self.hide_below(source, to)?;
+        self.mark_impure_for(&to.dir, source)?;
         let at_target = self.target(to)?;
         let leave_whiteout = self.lower_has(&from.dir, from.name)?;
         self.move_name(from, to, source, at_target, leave_whiteout)?;
@@ -215,6 +216,8 @@ impl Overlay {
     ) -> Result<(), Errno> {
         self.hide_below(source, to)?;
         self.hide_below(target, from)?;
+        self.mark_impure_for(&to.dir, source)?;
+        self.mark_impure_for(&from.dir, target)?;
         let (from_dir, to_dir) = (from.upper()?, to.upper()?);
         let flags = RenameFlags::EXCHANGE;
         from_dir

@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use mica_vfs::lock::{Mutex, Rank};
 use mica_vfs::{
-    Caller, Cookie, Errno, FileName, FileNameBuf, FileType, Filesystem, Flow, Mode, NodeId,
-    RenameFlags,
+    Attr, Caller, Cookie, Errno, FileName, FileNameBuf, FileType, Filesystem, Flow, Mode, NodeId,
+    RenameFlags, SetAttr,
 };
 
 use crate::error::SetupError;
 use crate::stack::{LayerInfo, LayerNode};
 
 const SHARED_WHITEOUT: Rank = Rank(140);
+/// Mode of the directory. The kernel makes it with none, which a mounter without `CAP_DAC_OVERRIDE` could not use.
+const PRIVATE: Mode = Mode::from_bits_retain(0o700);
 /// How deep leftovers in the work directory can lie.
 const DEPTH_MAX: usize = 1000;
 
@@ -53,14 +55,17 @@ impl Work {
         match fs.lookup(work, name) {
             Ok(entry) => {
                 let old = LayerNode::adopt(upper, &entry);
-                refuse_incompatible(&old)?;
+                make_readable(&old, &entry.attr).map_err(failed("open", "work"))?;
+                if entry.attr.kind == FileType::Directory {
+                    refuse_incompatible(&old)?;
+                }
                 remove_tree(fs, work, name, entry.attr.kind, 0).map_err(failed("empty", "work"))?;
             }
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(failed("look up", "work")(errno)),
         }
         let entry = fs
-            .mkdir(mounter, work, name, Mode::empty())
+            .mkdir(mounter, work, name, PRIVATE)
             .map_err(failed("create", "work"))?;
         Ok(Self {
             dir: LayerNode::adopt(upper, &entry),
@@ -140,6 +145,23 @@ impl Drop for Temp<'_> {
             tracing::warn!(name = %name.as_name(), %errno, "temporary stays in the work directory");
         }
     }
+}
+
+/// Lets the mounter into a directory that another mount, or the kernel, closed to all but root.
+fn make_readable(dir: &LayerNode, attr: &Attr) -> Result<(), Errno> {
+    if attr.kind != FileType::Directory || attr.mode.contains(PRIVATE) {
+        return Ok(());
+    }
+    let mode = Some(attr.mode | PRIVATE);
+    dir.fs()
+        .set_attr(
+            dir.id,
+            &SetAttr {
+                mode,
+                ..SetAttr::default()
+            },
+        )
+        .map(drop)
 }
 
 /// Refuses a work directory that a mount with other promises used: everything in `work/incompat` names a feature that

@@ -255,7 +255,13 @@ mod tests {
         let Some((_dir, fd)) = file_with_link() else {
             return;
         };
-        let (path, file) = (open(&fd, OFlags::PATH), open(&fd, OFlags::RDONLY));
+        same_by_all_ways(&fd);
+        XATTRAT.pretend();
+        same_by_all_ways(&fd);
+    }
+
+    fn same_by_all_ways(fd: &File) {
+        let (path, file) = (open(fd, OFlags::PATH), open(fd, OFlags::RDONLY));
         let objects = [
             Object::Entry(fd.as_fd(), c"f"),
             Object::Path(path.as_fd()),
@@ -264,20 +270,25 @@ mod tests {
         for (nth, writer) in objects.into_iter().enumerate() {
             let value = [b'0' + u8::try_from(nth).unwrap(); 3];
             set(writer, c"user.a", &value, XattrFlags::CREATE).unwrap();
-            assert_eq!(
-                set(writer, c"user.a", b"", XattrFlags::CREATE),
-                Err(Errno::EXIST)
-            );
+            let again = set(writer, c"user.a", b"", XattrFlags::CREATE);
+            assert_eq!(again, Err(Errno::EXIST));
             for reader in objects {
-                let mut found = [0; 8];
+                let mut found = [0xee; 8];
                 assert_eq!(get(reader, c"user.a", &mut []), Ok(3));
-                assert_eq!(get(reader, c"user.a", &mut found), Ok(3));
-                assert_eq!(found[..3], value);
                 assert_eq!(get(reader, c"user.a", &mut found[..2]), Err(Errno::RANGE));
+                assert_eq!(found, [0xee; 8]);
+                assert_eq!(get(reader, c"user.a", &mut found[..3]), Ok(3));
+                assert_eq!((&found[..3], &found[3..]), (&value[..], &[0xee; 5][..]));
                 let len = list(reader, &mut []).unwrap();
-                let mut names = vec![0; len];
-                assert_eq!(list(reader, &mut names), Ok(len));
-                assert!(names.split(|&b| b == 0).any(|name| name == b"user.a"));
+                let mut names = vec![0xee; len + 8];
+                assert_eq!(list(reader, &mut names[..1]), Err(Errno::RANGE));
+                assert_eq!(list(reader, &mut names[..len]), Ok(len));
+                assert_eq!(names[len..], [0xee; 8]);
+                assert!(
+                    names[..len]
+                        .split(|&b| b == 0)
+                        .any(|name| name == b"user.a")
+                );
             }
             remove(writer, c"user.a").unwrap();
             assert_eq!(remove(writer, c"user.a"), Err(Errno::NODATA));

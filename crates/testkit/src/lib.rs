@@ -14,7 +14,6 @@
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::indexing_slicing,
     reason = "a test stops at the first surprise"
 )]
@@ -23,6 +22,7 @@ mod dump;
 mod fault;
 mod model;
 mod skip;
+mod stack;
 mod tree;
 mod walk;
 
@@ -30,5 +30,6 @@ pub use dump::{Detail, Dump, Object, assert_same, dump, dump_host, hash_tree};
 pub use fault::{Fault, FaultLayer};
 pub use model::{Model, ModelId};
 pub use skip::{Missing, require_fuse, require_program, require_root, skip};
+pub use stack::{Filesystems, Medium, Mounted, Stack, check};
 pub use tree::{Body, Item, Tree, build};
 pub use walk::{Held, Walk};

@@ -24,6 +24,7 @@
 
 mod build;
 mod parse;
+mod print;
 
 pub use build::build;
 

@@ -316,13 +316,12 @@ impl<'a> Walk<'a> {
     pub fn ls(&self, path: &str) -> Result<Vec<String>, Errno> {
         let held = self.hold(path)?;
         let mut names = Vec::new();
-        self.fs
-            .read_dir(held.node(), Cookie::START, &mut |entry| {
-                let name = entry.name.as_bytes();
-                let text = std::str::from_utf8(name).map(String::from);
-                names.push(text.unwrap_or_else(|_| entry.name.to_string()));
-                Flow::Continue
-            })?;
+        self.fs.read_dir(held.node(), Cookie::START, &mut |entry| {
+            let name = entry.name.as_bytes();
+            let text = std::str::from_utf8(name).map(String::from);
+            names.push(text.unwrap_or_else(|_| entry.name.to_string()));
+            Flow::Continue
+        })?;
         names.sort();
         Ok(names)
     }

@@ -21,7 +21,7 @@ const SUITE: &str = "bookworm";
 pub(crate) fn debian(subject: Subject) -> Result<()> {
     let subject = subject.driver(Profile::Release)?;
     let root = bootstrapped_root()?;
-    let disk = Scratch::ext4(&repo::cache_dir("images")?, 8192)?;
+    let disk = Scratch::ext4(8192)?;
     let lower = disk.path().join("lower");
     quiet(Command::new("cp").arg("-a").arg(&root).arg(&lower))?;
     let pristine = dump::read(&lower)?;

@@ -104,7 +104,7 @@ echo "-- rm -rf and dpkg --verify"
 rm -rf /usr/share/doc
 dpkg --verify > /tmp/verify || true
 # What was removed or changed above is missed, and nothing else.
-if grep -v -e ' /usr/share/doc/' -e ' /etc/issue$' -e ' /etc/debian_version$' \
+if grep -v -e ' /usr/share/doc' -e ' /etc/issue$' -e ' /etc/debian_version$' \
     -e ' /etc/apt/preferences.d' -e ' /var/www/html' /tmp/verify; then
     echo "dpkg --verify found damage"
     exit 1

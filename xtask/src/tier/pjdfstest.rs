@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::driver::{Driver, Stack, Subject};
 use crate::image::{Scratch, open_to_all};
-use crate::repo::{self, Profile};
+use crate::repo::Profile;
 use crate::run::find_program;
 
 /// What one run said.
@@ -25,8 +25,8 @@ struct Verdicts {
 /// Runs pjdfstest on both and compares.
 pub(crate) fn pjdfstest(subject: Subject) -> Result<()> {
     let subject = subject.driver(Profile::Dev)?;
-    let disk = Scratch::ext4(&repo::cache_dir("images")?, 1024)?;
-    let other = Scratch::tmpfs(&std::env::temp_dir())?;
+    let disk = Scratch::ext4(1024)?;
+    let other = Scratch::tmpfs()?;
     let kernel = run_on(&Driver::Kernel, &disk, &other)?;
     let mica = run_on(&subject, &disk, &other)?;
     for (name, verdicts) in [("kernel overlayfs", &kernel), (subject.name(), &mica)] {

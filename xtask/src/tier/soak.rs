@@ -12,7 +12,7 @@ use rustix::fs::{OFlags, RawDir, SeekFrom};
 
 use crate::driver::{Driver, Mounted, Stack, Subject};
 use crate::image::{Scratch, open_to_all};
-use crate::repo::{self, Profile};
+use crate::repo::Profile;
 use crate::rng::Rng;
 
 /// Files of the descriptor soak.
@@ -26,7 +26,7 @@ const SLACK: usize = 32;
 pub(crate) fn soak(subject: Subject) -> Result<()> {
     let driver = subject.driver(Profile::Dev)?;
     // A dense directory of 200,000 names needs inodes more than space.
-    let disk = Scratch::ext4(&repo::cache_dir("images")?, 4096)?;
+    let disk = Scratch::ext4(4096)?;
     on_mount(&driver, &disk.path().join("files"), descriptors)?;
     on_mount(&driver, &disk.path().join("listing"), listing)
 }

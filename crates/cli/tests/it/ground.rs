@@ -27,6 +27,15 @@ pub(crate) struct Outcome {
     pub(crate) stderr: String,
 }
 
+/// The outcome of a success that says nothing.
+pub(crate) fn ok() -> Outcome {
+    Outcome {
+        status: Some(0),
+        stdout: String::new(),
+        stderr: String::new(),
+    }
+}
+
 /// Runs `command` to its end, within [`LIMIT`].
 #[track_caller]
 pub(crate) fn run(command: &mut Command) -> Outcome {
@@ -114,8 +123,13 @@ impl Ground {
     /// Returns the program, started in this directory.
     pub(crate) fn mica(&self, arguments: &[&str]) -> Command {
         let mut command = mica(arguments);
-        command.current_dir(self.root()).env(MARK, self.root());
+        self.here(&mut command);
         command
+    }
+
+    /// Lets a program start in this directory, and marks it and its servers as this test's.
+    pub(crate) fn here<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.current_dir(self.root()).env(MARK, self.root())
     }
 
     /// Runs the program and shows this directory as `$` in what it says.
@@ -138,41 +152,49 @@ impl Ground {
     pub(crate) fn mount(&self, more: &[&str]) {
         let options = "lowerdir=l,upperdir=u,workdir=w,userxattr";
         let mount = [&["mount", "-o", options, "m"], more].concat();
-        let silent = Outcome {
-            status: Some(0),
-            stdout: String::new(),
-            stderr: String::new(),
-        };
-        assert_eq!(self.run(&mount), silent);
+        assert_eq!(self.run(&mount), ok());
     }
 
     /// Returns the fields of the topmost mount at `name` in /proc/mounts: source, mountpoint, type, options.
     pub(crate) fn mounted(&self, name: &str) -> Option<Vec<String>> {
         let at = self.at(name);
         let table = fs::read_to_string("/proc/mounts").unwrap();
-        let lines = table.lines().map(|line| line.split(' ').map(str::to_owned).collect());
+        let lines = table
+            .lines()
+            .map(|line| line.split(' ').map(str::to_owned).collect());
         lines
-            .filter(|fields: &Vec<String>| Path::new(&fields[1]) == at)
-            .last()
+            .rev()
+            .find(|fields: &Vec<String>| Path::new(&fields[1]) == at)
     }
 
     /// Returns the processes that were started for this directory and still run.
     fn processes(&self) -> Vec<Pid> {
-        let mark = [MARK.as_bytes(), b"=", self.root().as_os_str().as_bytes(), b"\0"].concat();
+        let mark = [
+            MARK.as_bytes(),
+            b"=",
+            self.root().as_os_str().as_bytes(),
+            b"\0",
+        ]
+        .concat();
         let started_here = |pid: &i32| {
             let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             environ.windows(mark.len()).any(|w| w == mark)
         };
         let processes = fs::read_dir("/proc").unwrap();
         let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        numbers.filter(started_here).filter_map(Pid::from_raw).collect()
+        numbers
+            .filter(started_here)
+            .filter_map(Pid::from_raw)
+            .collect()
     }
 
     /// Returns those of the processes that serve a mount in the background.
     pub(crate) fn servers(&self) -> Vec<Pid> {
         let is_server = |pid: &Pid| {
-            let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-            line.split(|&b| b == 0).any(|argument| argument == b"--server")
+            let line =
+                fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+            line.split(|&b| b == 0)
+                .any(|argument| argument == b"--server")
         };
         self.processes().into_iter().filter(is_server).collect()
     }

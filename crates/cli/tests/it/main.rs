@@ -1,6 +1,19 @@
 //! Tests of the `mica` program, run as a user runs it.
 
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails, and says on stderr why it did not run"
+)]
+
+mod foreground;
 mod ground;
 mod life;
+mod options;
 mod refusals;
+mod talk;
 mod usage;
+mod users;

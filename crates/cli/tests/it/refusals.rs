@@ -21,7 +21,10 @@ fn refused_at(ground: &Ground, options: &str, mountpoint: &str, stderr: &str) {
         stderr: stderr.into(),
     };
     assert_eq!(ground.run(&["mount", "-o", options, mountpoint]), expected);
-    assert_eq!(ground.run(&["mount", "-f", "-o", options, mountpoint]), expected);
+    assert_eq!(
+        ground.run(&["mount", "-f", "-o", options, mountpoint]),
+        expected
+    );
     assert_eq!(ground.mounted("m"), None);
 }
 
@@ -156,7 +159,14 @@ fn an_upper_without_extended_attributes() {
     }
     let ground = Ground::new();
     fs::create_dir(ground.at("r")).unwrap();
-    rustix::mount::mount("r", ground.at("r"), "ramfs", rustix::mount::MountFlags::empty(), None).unwrap();
+    rustix::mount::mount(
+        "r",
+        ground.at("r"),
+        "ramfs",
+        rustix::mount::MountFlags::empty(),
+        None,
+    )
+    .unwrap();
     for name in ["r/u", "r/w"] {
         fs::create_dir(ground.at(name)).unwrap();
     }
@@ -225,16 +235,18 @@ fn no_dev_fuse() {
     for foreground in [&[][..], &["-f"]] {
         let mut command = Command::new("unshare");
         command.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_mica")]);
-        command.args(["mount", "-o", "lowerdir=l,userxattr", "m"]).args(foreground);
+        command
+            .args(["mount", "-o", "lowerdir=l,userxattr", "m"])
+            .args(foreground);
         let expected = Outcome {
             status: Some(1),
             stdout: String::new(),
             stderr: "error: cannot mount at `m`\n\
                      caused by: `/dev/fuse` does not exist\n\
-                     hint: load the module with `modprobe fuse`; in a container, pass the device in, as with `--device /dev/fuse`\n"
+                     hint: run `modprobe fuse`; in a container, add `--device /dev/fuse`\n"
                 .into(),
         };
-        assert_eq!(run(command.current_dir(ground.root())), expected);
+        assert_eq!(run(ground.here(&mut command)), expected);
     }
 }
 
@@ -248,6 +260,13 @@ fn a_log_that_cannot_be_written() {
                  caused by: no such file or directory (ENOENT)\n"
             .into(),
     };
-    let mount = ["mount", "-o", "lowerdir=l,userxattr", "--log", "no/log", "m"];
+    let mount = [
+        "mount",
+        "-o",
+        "lowerdir=l,userxattr",
+        "--log",
+        "no/log",
+        "m",
+    ];
     assert_eq!(ground.run(&mount), expected);
 }

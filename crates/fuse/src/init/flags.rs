@@ -109,7 +109,10 @@ impl InitFlags {
     }
 
     /// Splits into the two words of the wire.
-    #[expect(clippy::cast_possible_truncation, reason = "each half is taken by itself")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "each half is taken by itself"
+    )]
     pub(super) const fn halves(self) -> (u32, u32) {
         (self.0 as u32, (self.0 >> 32) as u32)
     }
@@ -170,8 +173,8 @@ mod tests {
 
     #[test]
     fn a_row_stands_at_the_place_of_its_bit() {
-        for (place, row) in INIT_FLAGS.iter().enumerate() {
-            assert_eq!(place as u32, row.bit, "{}", row.name);
+        for (place, row) in (0..).zip(&INIT_FLAGS) {
+            assert_eq!(place, row.bit, "{}", row.name);
         }
     }
 
@@ -180,7 +183,7 @@ mod tests {
         assert_eq!(InitFlags(1 | 1 << 50).to_string(), "ASYNC_READ bit50");
     }
 
-    /// The document's rows, in its order: `| bit | name | negotiated or refused | reason |`.
+    /// The document's rows, in its order: `| bit | flag | decision | reason |`.
     #[test]
     fn the_document_says_what_the_table_says() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/kernel-features.md");

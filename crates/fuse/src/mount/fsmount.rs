@@ -95,7 +95,8 @@ impl Created<'_> {
         let flags = FsMountFlags::FSMOUNT_CLOEXEC;
         let mount = rustix::mount::fsmount(&context, flags, attributes(direct.options))
             .map_err(|errno| refused(MountStep::Attach, Some(context.as_fd()), errno))?;
-        let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        let empty =
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         rustix::mount::move_mount(&mount, "", &direct.mountpoint.dir, "", empty)
             .map_err(|errno| refused(MountStep::Move, None, errno))
     }
@@ -160,13 +161,18 @@ fn attributes(options: &MountOptions) -> MountAttrFlags {
         (MountFlags::NOSUID, MountAttrFlags::MOUNT_ATTR_NOSUID),
         (MountFlags::NOEXEC, MountAttrFlags::MOUNT_ATTR_NOEXEC),
         (MountFlags::NOATIME, MountAttrFlags::MOUNT_ATTR_NOATIME),
-        (MountFlags::NODIRATIME, MountAttrFlags::MOUNT_ATTR_NODIRATIME),
+        (
+            MountFlags::NODIRATIME,
+            MountAttrFlags::MOUNT_ATTR_NODIRATIME,
+        ),
     ];
     let mut attributes = MountAttrFlags::empty();
     if options.access == MountAccess::ReadOnly {
         attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
     }
-    let set = pairs.iter().filter(|(flag, _)| options.flags.contains(*flag));
+    let set = pairs
+        .iter()
+        .filter(|(flag, _)| options.flags.contains(*flag));
     set.fold(attributes, |all, &(_, attribute)| all | attribute)
 }
 
@@ -182,16 +188,17 @@ fn classic_flags(options: &MountOptions) -> KernelFlags {
     if options.access == MountAccess::ReadOnly {
         flags |= KernelFlags::RDONLY;
     }
-    let set = pairs.iter().filter(|(flag, _)| options.flags.contains(*flag));
+    let set = pairs
+        .iter()
+        .filter(|(flag, _)| options.flags.contains(*flag));
     set.fold(flags, |all, &(_, flag)| all | flag)
 }
 
 fn classic_data(device: BorrowedFd<'_>, options: &MountOptions) -> CString {
     let ((uid, gid), device) = (ids(), device.as_raw_fd());
     let mode = root_mode();
-    let mut data = format!(
-        "fd={device},rootmode={mode},user_id={uid},group_id={gid},default_permissions"
-    );
+    let mut data =
+        format!("fd={device},rootmode={mode},user_id={uid},group_id={gid},default_permissions");
     if options.audience == Audience::Everyone {
         data.push_str(",allow_other");
     }

@@ -90,13 +90,20 @@ fn ask(program: &str, path: &Path, options: &MountOptions) -> Result<OwnedFd, Re
         None,
     )?;
     let mut command = Command::new(program);
-    command.arg("-o").arg(option_string(options)).arg("--").arg(path);
+    command
+        .arg("-o")
+        .arg(option_string(options))
+        .arg("--")
+        .arg(path);
     run(command.env("_FUSE_COMMFD", "0").stdin(theirs))?;
     receive(&ours)?.ok_or_else(|| Refusal::Said("it sent no descriptor".to_owned()))
 }
 
 fn run(command: &mut Command) -> Result<Output, Refusal> {
-    let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).output();
+    let output = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output();
     let output = output.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Refusal::NotInstalled,
         _ => Refusal::Said(error.to_string()),
@@ -104,7 +111,10 @@ fn run(command: &mut Command) -> Result<Output, Refusal> {
     if output.status.success() {
         return Ok(output);
     }
-    let said = String::from_utf8_lossy(&output.stderr).trim().escape_debug().to_string();
+    let said = String::from_utf8_lossy(&output.stderr)
+        .trim()
+        .escape_debug()
+        .to_string();
     Err(Refusal::Said(match said.as_str() {
         "" => output.status.to_string(),
         _ => said,
@@ -117,7 +127,12 @@ fn receive(socket: &OwnedFd) -> rustix::io::Result<Option<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-    rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut control, flags)?;
+    rustix::net::recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut byte)],
+        &mut control,
+        flags,
+    )?;
     let mut device = None;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {
@@ -141,7 +156,12 @@ fn option_string(options: &MountOptions) -> String {
         (options.flags.contains(MountFlags::NODIRATIME), "nodiratime"),
     ];
     // The helper sets nodev and nosuid for ordinary users, asked or not.
-    all.extend(words.iter().filter(|(set, _)| *set).map(|(_, word)| (*word).to_owned()));
+    all.extend(
+        words
+            .iter()
+            .filter(|(set, _)| *set)
+            .map(|(_, word)| (*word).to_owned()),
+    );
     all.join(",")
 }
 
@@ -162,6 +182,9 @@ mod tests {
             ..MountOptions::default()
         };
         let string = option_string(&options);
-        assert_eq!(string, "fsname=a\\,allow_other\\\\,subtype=mica,default_permissions,ro");
+        assert_eq!(
+            string,
+            "fsname=a\\,allow_other\\\\,subtype=mica,default_permissions,ro"
+        );
     }
 }

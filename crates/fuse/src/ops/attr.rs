@@ -86,7 +86,8 @@ pub(crate) fn statx(
             nlink: attr.nlink,
             uid: attr.uid,
             gid: attr.gid,
-            mode: u16::try_from(attr.kind.bits() | attr.mode.bits()).map_err(|_| Errno::OVERFLOW)?,
+            mode: u16::try_from(attr.kind.bits() | attr.mode.bits())
+                .map_err(|_| Errno::OVERFLOW)?,
             spare0: 0,
             ino: attr.ino.0,
             size: attr.size,

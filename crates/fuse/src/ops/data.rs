@@ -67,7 +67,8 @@ pub(crate) fn fsync(cx: &Connection, mut request: Request<'_>) -> Result<(), Err
 pub(crate) fn fallocate(cx: &Connection, mut request: Request<'_>) -> Result<(), Errno> {
     let wire: FallocateIn = request.take()?;
     let mode = FallocateMode::from_bits(wire.mode).ok_or(Errno::OPNOTSUPP)?;
-    cx.fs.fallocate(request.node(), mode, wire.offset, wire.length)
+    cx.fs
+        .fallocate(request.node(), mode, wire.offset, wire.length)
 }
 
 /// Finds data or a hole.

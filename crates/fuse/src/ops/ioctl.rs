@@ -50,7 +50,8 @@ pub(crate) fn ioctl(
         }
         FS_IOC_SETFLAGS => {
             let flags: u32 = request.take()?;
-            cx.fs.set_file_flags(node, FileFlags::from_bits_retain(flags))?;
+            cx.fs
+                .set_file_flags(node, FileFlags::from_bits_retain(flags))?;
             put_answer(reply, 0, &[])
         }
         FS_IOC_FSGETXATTR => {

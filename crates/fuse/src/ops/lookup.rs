@@ -62,7 +62,11 @@ pub(crate) fn readlink(
     // The kernel has a page for it, the NUL included, and takes a longer reply for a broken server.
     if target.len() >= PAGE {
         let len = target.len();
-        return Err(invent!(Errno::NAMETOOLONG, "target of a symbolic link is too long", len = len));
+        return Err(invent!(
+            Errno::NAMETOOLONG,
+            "target of a symbolic link is too long",
+            len = len
+        ));
     }
     reply.put_bytes(&target)
 }

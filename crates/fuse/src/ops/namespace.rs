@@ -40,7 +40,9 @@ pub(crate) fn mknod(
         Some(kind) => kind,
     };
     let (mode, rdev) = (Mode::new(wire.mode), Rdev::from_u32(wire.rdev));
-    let entry = cx.fs.mknod(&caller, request.node(), name, kind, mode, rdev)?;
+    let entry = cx
+        .fs
+        .mknod(&caller, request.node(), name, kind, mode, rdev)?;
     put_entry(cx, reply, &entry)
 }
 
@@ -53,7 +55,9 @@ pub(crate) fn mkdir(
     let wire: MkdirIn = request.take()?;
     let caller = request.caller(wire.umask)?;
     let name = request.file_name()?;
-    let entry = cx.fs.mkdir(&caller, request.node(), name, Mode::new(wire.mode))?;
+    let entry = cx
+        .fs
+        .mkdir(&caller, request.node(), name, Mode::new(wire.mode))?;
     put_entry(cx, reply, &entry)
 }
 
@@ -66,7 +70,9 @@ pub(crate) fn create(
     let wire: CreateIn = request.take()?;
     let caller = request.caller(wire.umask)?;
     let name = request.file_name()?;
-    let made = cx.fs.create(&caller, request.node(), name, Mode::new(wire.mode));
+    let made = cx
+        .fs
+        .create(&caller, request.node(), name, Mode::new(wire.mode));
     match made {
         Ok(entry) => put_opened(cx, reply, &entry),
         // The name came up after the kernel looked. Serving it here would skip the kernel's permission check and its
@@ -85,7 +91,9 @@ pub(crate) fn tmpfile(
 ) -> Result<(), Errno> {
     let wire: CreateIn = request.take()?;
     let caller = request.caller(wire.umask)?;
-    let entry = cx.fs.tmpfile(&caller, request.node(), Mode::new(wire.mode))?;
+    let entry = cx
+        .fs
+        .tmpfile(&caller, request.node(), Mode::new(wire.mode))?;
     put_opened(cx, reply, &entry)
 }
 

@@ -142,33 +142,36 @@ impl<'a, 'b> Listing<'a, 'b> {
     /// Puts the filesystem's names.
     fn names(&mut self, dir: NodeId, from: Cookie) -> Result<(), Errno> {
         let cx = self.cx;
-        cx.fs.read_dir(dir, from, &mut |listed| self.put_listed(listed, None))
+        cx.fs
+            .read_dir(dir, from, &mut |listed| self.put_listed(listed, None))
     }
 
     /// Puts the filesystem's names with their nodes.
     fn nodes(&mut self, dir: NodeId, from: Cookie, mut probe: Probe) -> Result<(), Errno> {
         let cx = self.cx;
         let mut left_out = None;
-        let listed = cx.fs.read_dir_plus(dir, from, &mut |listed, node: &ListedNode| {
-            let Some(entry) = node else {
-                return self.put_listed(listed, None);
-            };
-            if probe == Probe::Yes && entry.attr.kind != FileType::Directory {
-                let flow = self.put_listed(listed, None);
-                if flow == Flow::Continue {
-                    probe = Probe::No;
-                    left_out = Some(entry.node);
-                    cx.advice.left_out(dir, listed.name);
+        let listed = cx
+            .fs
+            .read_dir_plus(dir, from, &mut |listed, node: &ListedNode| {
+                let Some(entry) = node else {
+                    return self.put_listed(listed, None);
+                };
+                if probe == Probe::Yes && entry.attr.kind != FileType::Directory {
+                    let flow = self.put_listed(listed, None);
+                    if flow == Flow::Continue {
+                        probe = Probe::No;
+                        left_out = Some(entry.node);
+                        cx.advice.left_out(dir, listed.name);
+                    }
+                    return flow;
                 }
-                return flow;
-            }
-            // The reference is counted once the entry is in the reply: a refused one is the filesystem's to end.
-            if self.lacks_room(listed.name.as_bytes()) {
-                self.full = true;
-                return Flow::Stop;
-            }
-            self.put_listed(listed, Some(cx.entry_out(entry)))
-        });
+                // The reference is counted once the entry is in the reply: a refused one is the filesystem's to end.
+                if self.lacks_room(listed.name.as_bytes()) {
+                    self.full = true;
+                    return Flow::Stop;
+                }
+                self.put_listed(listed, Some(cx.entry_out(entry)))
+            });
         // Not within the listing: the filesystem may hold its directory there.
         if let Some(node) = left_out {
             cx.fs.forget(node, 1);
@@ -222,10 +225,12 @@ impl<'a, 'b> Listing<'a, 'b> {
             Format::NamesAndNodes => self.reply.put(&DirentPlus { entry, dirent }),
         };
         let padding = [0; 8];
-        let put = put.and_then(|()| self.reply.put_bytes(name)).and_then(|()| {
-            let gap = end.saturating_sub(self.reply.len());
-            self.reply.put_bytes(padding.get(..gap).unwrap_or_default())
-        });
+        let put = put
+            .and_then(|()| self.reply.put_bytes(name))
+            .and_then(|()| {
+                let gap = end.saturating_sub(self.reply.len());
+                self.reply.put_bytes(padding.get(..gap).unwrap_or_default())
+            });
         // There was room, so this cannot fail.
         put.map_or(Room::Lacks, |()| Room::Was)
     }

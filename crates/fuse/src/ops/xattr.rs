@@ -6,9 +6,7 @@ use crate::connection::Connection;
 use crate::init::InitFlags;
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::wire::{
-    GetxattrIn, GetxattrOut, SETXATTR_ACL_KILL_SGID, SetxattrIn, SetxattrInLegacy,
-};
+use crate::wire::{GetxattrIn, GetxattrOut, SETXATTR_ACL_KILL_SGID, SetxattrIn, SetxattrInLegacy};
 
 /// Sets an attribute.
 pub(crate) fn setxattr(cx: &Connection, mut request: Request<'_>) -> Result<(), Errno> {

@@ -22,7 +22,10 @@ pub enum OptionError {
         nearest: Option<&'static str>,
     },
     /// An option of overlayfs that this version does not implement.
-    #[error("mount option {} is not supported by this version", Escaped::new(option))]
+    #[error(
+        "mount option {} is not supported by this version",
+        Escaped::new(option)
+    )]
     Unsupported {
         /// The option.
         option: &'static str,
@@ -34,7 +37,11 @@ pub enum OptionError {
         option: OsString,
     },
     /// An option that takes no value has one.
-    #[error("mount option {} takes no value, but {} was given", Escaped::new(option), Escaped::new(value))]
+    #[error(
+        "mount option {} takes no value, but {} was given",
+        Escaped::new(option),
+        Escaped::new(value)
+    )]
     UnexpectedValue {
         /// The option.
         option: OsString,
@@ -82,6 +89,18 @@ pub enum OptionError {
     LoneBackslash {
         /// The option.
         option: OsString,
+    },
+    /// A value that must be text is not UTF-8.
+    #[error(
+        "the value {} of mount option {} is not UTF-8",
+        Escaped::new(value),
+        Escaped::new(option)
+    )]
+    NotUtf8 {
+        /// The option.
+        option: OsString,
+        /// The value.
+        value: OsString,
     },
     /// A NUL byte, which no path can hold.
     #[error("mount option {} contains a NUL byte", Escaped::new(option))]
@@ -152,6 +171,7 @@ impl OptionError {
                 "add `-o upperdir=DIR`, or leave `workdir` out for a read-only mount".into()
             }
             Self::LoneBackslash { .. } => r"a backslash in a path is written `\\`".into(),
+            Self::NotUtf8 { .. } => "use a name of ASCII letters and digits".into(),
             Self::Nul { .. } => return None,
         })
     }

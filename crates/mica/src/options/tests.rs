@@ -45,7 +45,10 @@ fn an_appended_layer_is_one_path() {
     ] {
         assert_eq!(lower(&[option]), [expected], "{option}");
     }
-    assert_eq!(lower(&["lowerdir+=a,lowerdir+=b", "lowerdir+=c"]), ["a", "b", "c"]);
+    assert_eq!(
+        lower(&["lowerdir+=a,lowerdir+=b", "lowerdir+=c"]),
+        ["a", "b", "c"]
+    );
 }
 
 #[test]
@@ -69,7 +72,10 @@ fn flags_add_up_and_the_last_of_two_opposites_counts() {
         ("ro", F::READ_ONLY),
         ("ro,rw", F::empty()),
         ("rw,ro", F::READ_ONLY),
-        ("nodev,nosuid,noexec,noatime", F::NODEV | F::NOSUID | F::NOEXEC | F::NOATIME),
+        (
+            "nodev,nosuid,noexec,noatime",
+            F::NODEV | F::NOSUID | F::NOEXEC | F::NOATIME,
+        ),
         ("nodev,dev", F::empty()),
         ("nosuid,suid,nosuid", F::NOSUID),
         ("noexec,exec", F::empty()),
@@ -111,6 +117,13 @@ fn bytes_that_are_not_utf8_pass_through() {
     assert_eq!(spec.stack.lower[0].as_os_str().as_bytes(), b"\xff\xfe");
 }
 
+#[test]
+fn a_source_is_text() {
+    let error = MountSpec::parse([OsStr::from_bytes(b"lowerdir=l,fsname=\xff")]).unwrap_err();
+    let message = "the value `\\xff` of mount option `fsname` is not UTF-8";
+    assert_eq!(error.to_string(), message);
+}
+
 /// Checks the message and the hint of options that are wrong.
 #[track_caller]
 fn refused(options: &[&str], message: &str, hint: &str) {
@@ -144,7 +157,13 @@ fn an_unknown_option_is_named_with_the_nearest_known_one() {
 
 #[test]
 fn an_option_of_overlayfs_that_is_not_here_is_said_to_be_so() {
-    for option in ["index=on", "metacopy=on", "redirect_dir=on", "volatile", "xino=auto"] {
+    for option in [
+        "index=on",
+        "metacopy=on",
+        "redirect_dir=on",
+        "volatile",
+        "xino=auto",
+    ] {
         let name = option.split('=').next().unwrap();
         refused(
             &["lowerdir=a", option],
@@ -156,7 +175,14 @@ fn an_option_of_overlayfs_that_is_not_here_is_said_to_be_so() {
 
 #[test]
 fn values_are_there_where_they_belong_and_nowhere_else() {
-    for option in ["lowerdir", "lowerdir=", "upperdir=", "workdir", "fsname=", "lowerdir+="] {
+    for option in [
+        "lowerdir",
+        "lowerdir=",
+        "upperdir=",
+        "workdir",
+        "fsname=",
+        "lowerdir+=",
+    ] {
         let name = option.trim_end_matches('=');
         refused(
             &[option],
@@ -251,5 +277,8 @@ fn a_lone_backslash_and_a_nul_are_refused() {
     );
     assert_eq!(lower(&[r"lowerdir=a\\"]), [r"a\"]);
     let error = parse(&["lowerdir=a\0b"]).unwrap_err();
-    assert_eq!(error.to_string(), "mount option `lowerdir` contains a NUL byte");
+    assert_eq!(
+        error.to_string(),
+        "mount option `lowerdir` contains a NUL byte"
+    );
 }

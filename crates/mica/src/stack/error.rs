@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use mica_host::OpenLayerError;
 use mica_overlay::SetupError;
 use mica_vfs::Errno;
 use thiserror::Error;
@@ -66,6 +67,22 @@ pub enum StackError {
         /// Why.
         source: Errno,
     },
+    /// The directory cannot be made a layer.
+    #[error("{dir} cannot be a layer")]
+    Layer {
+        /// The directory.
+        dir: LayerDir,
+        /// Why.
+        source: OpenLayerError,
+    },
+    /// The directory has to be written to, and this user may not.
+    #[error("{dir} cannot be written to")]
+    NotWritable {
+        /// The directory.
+        dir: LayerDir,
+        /// Why.
+        source: Errno,
+    },
     /// The directory has to be written to, and its filesystem or mount is read-only.
     #[error("{dir} is on a read-only filesystem")]
     ReadOnly {
@@ -113,7 +130,9 @@ pub enum StackError {
         source: Errno,
     },
     /// `trusted.overlay.*` was asked for without the privilege that it needs.
-    #[error("the `trusted.overlay.*` attributes of the layers need CAP_SYS_ADMIN in the initial user namespace")]
+    #[error(
+        "the `trusted.overlay.*` attributes of the layers need CAP_SYS_ADMIN in the initial user namespace"
+    )]
     Trusted,
     /// The upper filesystem keeps no extended attributes of the chosen namespace.
     #[error("the filesystem of {upper} does not keep `{namespace}*` attributes")]
@@ -170,6 +189,10 @@ impl StackError {
                 format!("a layer is a directory; see what this is with `ls -ld {}`", word(&dir.path))
             }
             Self::Open { dir, source } => hint_open(dir, *source)?,
+            Self::NotWritable { dir, .. } => {
+                format!("see who may write there with `namei -l {}`", word(&dir.path))
+            }
+            Self::Layer { .. } => return None,
             Self::ReadOnly { .. } => {
                 "choose an upperdir and a workdir on a writable filesystem (`findmnt -O rw` lists them), or leave both out for a read-only mount".into()
             }
@@ -214,13 +237,15 @@ fn hint_missing(dir: &LayerDir) -> String {
 fn hint_open(dir: &LayerDir, errno: Errno) -> Option<String> {
     let path = word(&dir.path);
     match errno {
-        Errno::ACCESS | Errno::PERM => {
-            Some(format!("see whose permission is missing with `namei -l {path}`"))
-        }
-        Errno::NOTCONN => Some(format!(
-            "a FUSE server that is gone left its mount here; remove it with `mica umount {path}`"
+        Errno::ACCESS | Errno::PERM => Some(format!(
+            "see whose permission is missing with `namei -l {path}`"
         )),
-        Errno::MFILE | Errno::NFILE => Some("raise the limit of open files with `ulimit -n`".into()),
+        Errno::NOTCONN => Some(format!(
+            "a FUSE server that is gone left its mount here; remove it with `fusermount3 -u {path}`"
+        )),
+        Errno::MFILE | Errno::NFILE => {
+            Some("raise the limit of open files with `ulimit -n`".into())
+        }
         _ => None,
     }
 }
@@ -229,9 +254,14 @@ fn hint_same(first: &LayerDir, second: &LayerDir) -> String {
     match (first.role, second.role) {
         (Role::Lower, Role::Lower) => "name each layer once".into(),
         (Role::Upper, Role::Work) => {
-            format!("the two hold different things; {}", try_work_beside(&first.path))
+            format!(
+                "the two hold different things; {}",
+                try_work_beside(&first.path)
+            )
         }
-        _ => "changes would be made in a layer that must not change; choose another directory".into(),
+        _ => {
+            "changes would be made in a layer that must not change; choose another directory".into()
+        }
     }
 }
 
@@ -242,8 +272,12 @@ fn hint_inside(inner: &LayerDir, outer: &LayerDir) -> String {
         (Role::Lower, Role::Lower) => {
             "its files would be there twice; leave one of the two layers out".into()
         }
-        _ => format!(
-            "changes would be seen twice, and a lower layer must not change; move one of them with `mv {} NEWPLACE`",
+        (_, Role::Lower) => format!(
+            "a change would change the lower layer, too; choose an upperdir and a workdir outside of {}, or on another filesystem (`findmnt -O rw` lists them)",
+            Escaped::new(&outer.path)
+        ),
+        (_, Role::Upper | Role::Work) => format!(
+            "a change would change the lower layer, too; move it out with `mv {} NEWPLACE`",
             word(&inner.path)
         ),
     }

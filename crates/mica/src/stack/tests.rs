@@ -41,7 +41,10 @@ impl Ground {
         let error = Stack::open(&self.spec(lower, upper)).unwrap_err();
         let ground = self.dir.path().to_str().unwrap();
         let show = |text: String| text.replace(ground, "$");
-        (show(error.to_string()), show(error.hint().unwrap_or_default()))
+        (
+            show(error.to_string()),
+            show(error.hint().unwrap_or_default()),
+        )
     }
 }
 
@@ -82,7 +85,10 @@ fn a_file_is_no_layer() {
     fs::write(ground.dir.path().join("f"), "").unwrap();
     let (message, hint) = ground.refusal(&["l", "f"], None);
     assert_eq!(message, "lowerdir `$/f` is not a directory");
-    assert_eq!(hint, "a layer is a directory; see what this is with `ls -ld $/f`");
+    assert_eq!(
+        hint,
+        "a layer is a directory; see what this is with `ls -ld $/f`"
+    );
     let (message, _) = ground.refusal(&["l", "f/x"], None);
     assert_eq!(message, "lowerdir `$/f/x` is not a directory");
 }
@@ -117,7 +123,10 @@ fn a_symbolic_link_does_not_hide_that_two_layers_are_one() {
     let ground = Ground::with(&["a"]);
     symlink("a", ground.dir.path().join("b")).unwrap();
     let (message, _) = ground.refusal(&["a", "b"], None);
-    assert_eq!(message, "lowerdir `$/b` is the same directory as lowerdir `$/a`");
+    assert_eq!(
+        message,
+        "lowerdir `$/b` is the same directory as lowerdir `$/a`"
+    );
 }
 
 #[test]
@@ -147,29 +156,27 @@ fn layers_do_not_overlap() {
         "lowerdir `$/a/b` is inside lowerdir `$/a`",
         "its files would be there twice; leave one of the two layers out",
     );
-    let twice = |inner| {
-        format!("changes would be seen twice, and a lower layer must not change; move one of them with `mv $/{inner} NEWPLACE`")
-    };
+    let outside = "a change would change the lower layer, too; choose an upperdir and a workdir outside of `$/l`, or on another filesystem (`findmnt -O rw` lists them)";
     refused(
         &["l/u", "w"],
         &["l"],
         Some(("l/u", "w")),
         "upperdir `$/l/u` is inside lowerdir `$/l`",
-        &twice("l/u"),
+        outside,
     );
     refused(
         &["l/w", "u"],
         &["l"],
         Some(("u", "l/w")),
         "workdir `$/l/w` is inside lowerdir `$/l`",
-        &twice("l/w"),
+        outside,
     );
     refused(
         &["u/l", "w"],
         &["u/l"],
         Some(("u", "w")),
         "lowerdir `$/u/l` is inside upperdir `$/u`",
-        &twice("u/l"),
+        "a change would change the lower layer, too; move it out with `mv $/u/l NEWPLACE`",
     );
 }
 

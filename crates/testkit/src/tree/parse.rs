@@ -228,8 +228,6 @@ fn parse_size(size: &str) -> Result<u64, String> {
         Some(b'G') => (&size[..size.len() - 1], 30),
         _ => (size, 0),
     };
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| format!("`{size}` is no size"))?;
+    let number: u64 = digits.parse().map_err(|_| format!("`{size}` is no size"))?;
     Ok(number << shift)
 }

@@ -23,7 +23,13 @@ fn every_form_is_built() {
     assert_eq!(walk.stat("e/gone").unwrap().rdev, Rdev::WHITEOUT);
     assert_eq!(walk.getxattr("op", "trusted.overlay.opaque").unwrap(), b"y");
     assert_eq!(walk.stat("f").unwrap().kind, FileType::Fifo);
-    assert_eq!(walk.stat("disk").unwrap().rdev, Rdev { major: 8, minor: 16 });
+    assert_eq!(
+        walk.stat("disk").unwrap().rdev,
+        Rdev {
+            major: 8,
+            minor: 16
+        }
+    );
     assert_eq!(walk.stat("h").unwrap().ino, walk.stat("e/a").unwrap().ino);
     let big = walk.stat("big").unwrap();
     assert_eq!((big.size, big.blocks), (1 << 20, 0));
@@ -32,6 +38,16 @@ fn every_form_is_built() {
     assert!(walk.getxattr("w/z", "trusted.overlay.whiteout").is_ok());
     assert_eq!(walk.stat("t").unwrap().mtime.secs, 77);
     assert_eq!(fs.referenced_nodes(), Ok(0));
+}
+
+#[test]
+fn a_printed_tree_reads_back() {
+    let tree = Tree::from(
+        "e/ e/a='1' e/b='two \\'words\\'\\n'@4640~5:6 y->'a b' e/gone:whiteout op:opaque@0700
+         f:fifo@0600 s:socket dev:char(1,3) disk:block(8,16) h=>e/a big=hole(1048576)!-5
+         deep/er/x=''[user.k=v,user.l='a,]'] w:whiteouts w/z:xwhiteout t='x'!77",
+    );
+    assert_eq!(Tree::from(tree.to_string().as_str()), tree);
 }
 
 #[test]
@@ -46,7 +62,7 @@ fn a_wrong_word_is_named() {
         ("a='1' a='2'", "there already"),
         ("a='1'@9", "`9` is no number"),
         ("a='\\q'", "`\\q` is no escape"),
-        ("a:char(1)", "expected `,`"),
+        ("a:char(1)", "`1)` is no number"),
         ("a=hole(x)", "`x` is no size"),
     ] {
         let error = literal.parse::<Tree>().unwrap_err();

@@ -1,0 +1,81 @@
+//! Why there is no mount, or no more.
+
+use std::io;
+use std::path::Path;
+
+use mica_vfs::Errno;
+use thiserror::Error;
+
+use crate::Escaped;
+use crate::stack::StackError;
+
+/// Why there is no mount. Nothing stays mounted.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum MountError {
+    /// The mountpoint does not exist.
+    #[error("the mountpoint does not exist")]
+    MountpointMissing,
+    /// The mountpoint is something else.
+    #[error("the mountpoint is not a directory")]
+    MountpointNotDirectory,
+    /// The mountpoint cannot be reached.
+    #[error("the mountpoint cannot be reached")]
+    Mountpoint {
+        /// Why.
+        source: io::Error,
+    },
+    /// The layers are no stack.
+    #[error(transparent)]
+    Stack(#[from] StackError),
+    /// `CAP_SYS_RESOURCE` cannot be given up.
+    #[error("the server cannot give up CAP_SYS_RESOURCE")]
+    Capabilities {
+        /// Why.
+        source: Errno,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start a thread of the server")]
+    Thread {
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel's FUSE, or the helper that mounts for ordinary users, refuses.
+    #[error(transparent)]
+    Fuse(#[from] mica_fuse::MountError),
+}
+
+impl MountError {
+    /// Returns what to do about it, for a mount at `mountpoint`.
+    #[must_use]
+    pub fn hint(&self, mountpoint: &Path) -> Option<String> {
+        let at = Escaped::new(mountpoint);
+        match self {
+            Self::MountpointMissing => Some(format!("make it with `mkdir -p {at:#}`")),
+            Self::MountpointNotDirectory => Some(format!(
+                "an overlay is mounted on a directory; see what this is with `ls -ld {at:#}`"
+            )),
+            Self::Mountpoint { source } if source.kind() == io::ErrorKind::NotConnected => {
+                Some(format!(
+                    "a FUSE server that is gone left its mount here; remove it with `fusermount3 -u {at:#}`"
+                ))
+            }
+            Self::Mountpoint { .. } => {
+                Some(format!("see where the path ends with `namei -l {at:#}`"))
+            }
+            Self::Stack(error) => error.hint(),
+            Self::Fuse(error) => hint_fuse(error),
+            Self::Capabilities { .. } => None,
+            Self::Thread { .. } => Some("see the limit of processes with `ulimit -u`".into()),
+        }
+    }
+}
+
+/// A helper that failed had to do what this process may not; what would let it is worth saying, too.
+fn hint_fuse(error: &mica_fuse::MountError) -> Option<String> {
+    let direct = match error {
+        mica_fuse::MountError::Helper { source, .. } => source.hint(),
+        _ => None,
+    };
+    error.hint().or(direct)
+}

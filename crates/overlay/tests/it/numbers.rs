@@ -1,0 +1,135 @@
+//! OVL-30 to OVL-34: inode numbers and link counts.
+
+use mica_testkit::{Filesystems, Medium, Mounted, Stack};
+use mica_vfs::Ino;
+
+fn ino(mounted: &Mounted, path: &str) -> Ino {
+    mounted.walk().stat(path).unwrap().ino
+}
+
+#[test]
+fn ovl_30_a_number_survives_copy_up_rename_and_remount() {
+    for filesystems in [Filesystems::One, Filesystems::Several] {
+        for medium in Medium::ALL {
+            let stack = Stack::new()
+                .upper("")
+                .lower("d/a='1' d/l->t d/p:fifo")
+                .lower("d/b='2'");
+            let mut mounted = stack.filesystems(filesystems).mount(medium);
+            let paths = ["", "d", "d/a", "d/l", "d/p", "d/b"];
+            let before = paths.map(|path| ino(&mounted, path));
+            let walk = mounted.walk();
+            for path in ["d/a", "d/b", "d/p"] {
+                walk.chmod(path, 0o600).unwrap();
+            }
+            walk.chown("d/l", 1, 1).unwrap();
+            assert_eq!(paths.map(|path| ino(&mounted, path)), before);
+            mounted.remount();
+            assert_eq!(
+                paths.map(|path| ino(&mounted, path)),
+                before,
+                "{medium:?} {filesystems:?}"
+            );
+            mounted.walk().rename("d/a", "d/renamed").unwrap();
+            assert_eq!(ino(&mounted, "d/renamed"), before[2]);
+            mounted.remount();
+            assert_eq!(
+                ino(&mounted, "d/renamed"),
+                before[2],
+                "{medium:?} {filesystems:?}"
+            );
+            mounted.finish();
+        }
+    }
+}
+
+#[test]
+fn ovl_30_every_object_is_on_one_device() {
+    let stack = Stack::new().upper("u='u'").lower("a='1'").lower("b='2'");
+    let mounted = stack
+        .filesystems(Filesystems::Several)
+        .mount(Medium::Memory);
+    let dev = mounted.walk().stat("").unwrap().dev;
+    for path in ["u", "a", "b"] {
+        assert_eq!(mounted.walk().stat(path).unwrap().dev, dev);
+    }
+    mounted.finish();
+}
+
+#[test]
+fn ovl_31_numbers_of_several_filesystems_do_not_meet() {
+    let stack = Stack::new().upper("u='u'").lower("a='1'").lower("b='2'");
+    let mounted = stack
+        .filesystems(Filesystems::Several)
+        .mount(Medium::Memory);
+    let mut all = ["u", "a", "b", ""].map(|path| ino(&mounted, path)).to_vec();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 4);
+    mounted.finish();
+}
+
+#[test]
+fn ovl_32_a_lower_hard_link_breaks_at_its_first_change() {
+    for medium in Medium::ALL {
+        let mut mounted = Stack::new()
+            .upper("")
+            .lower("a='1' b=>a c=>a")
+            .mount(medium);
+        assert_eq!(ino(&mounted, "a"), ino(&mounted, "b"));
+        assert_eq!(mounted.walk().stat("a").unwrap().nlink, 3);
+        mounted.walk().write_at("a", 0, b"2").unwrap();
+        let check = |mounted: &Mounted| {
+            let walk = mounted.walk();
+            assert_eq!(walk.read_text("a").as_deref(), Ok("2"));
+            assert_eq!(walk.read_text("b").as_deref(), Ok("1"));
+            assert_ne!(ino(mounted, "a"), ino(mounted, "b"));
+            assert_eq!(ino(mounted, "b"), ino(mounted, "c"));
+            assert_eq!(walk.stat("a").unwrap().nlink, 1);
+        };
+        check(&mounted);
+        let before = ino(&mounted, "a");
+        mounted.remount();
+        check(&mounted);
+        assert_eq!(ino(&mounted, "a"), before);
+        mounted.finish();
+    }
+}
+
+#[test]
+fn ovl_33_a_merged_directory_has_one_link() {
+    for medium in Medium::ALL {
+        let mounted = Stack::new()
+            .upper("")
+            .lower("m/x/ l/x/ l/y/")
+            .lower("m/y/")
+            .mount(medium);
+        let nlink = |path: &str| mounted.walk().stat(path).unwrap().nlink;
+        assert_eq!((nlink("m"), nlink("l")), (1, 4));
+        mounted.walk().mkdir("l/z").unwrap();
+        assert_eq!(nlink("l"), 1);
+        mounted.walk().mkdir("new").unwrap();
+        mounted.walk().mkdir("new/sub").unwrap();
+        assert_eq!(nlink("new"), 3);
+        mounted.finish();
+    }
+}
+
+#[test]
+fn ovl_34_copy_up_marks_the_parent_impure() {
+    for medium in Medium::ALL {
+        let mounted = Stack::new().upper("").lower("d/a='1'").mount(medium);
+        mounted.walk().chmod("d/a", 0o600).unwrap();
+        let mark = |path: &str| {
+            mounted
+                .walk_upper()
+                .getxattr(path, "trusted.overlay.impure")
+        };
+        assert_eq!(mark("d").as_deref(), Ok(&b"y"[..]));
+        assert_eq!(mark("").as_deref(), Ok(&b"y"[..]));
+        mounted.walk().mkdir("new").unwrap();
+        mounted.walk().write("new/f", b"").unwrap();
+        assert!(mark("new").is_err());
+        mounted.finish();
+    }
+}

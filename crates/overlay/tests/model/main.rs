@@ -1,0 +1,49 @@
+//! Random operations on random stacks, against the merged tree as a plain map.
+//!
+//! After every step the overlay must have answered as the model did, and must show the same tree; every object must keep
+//! its inode number, whatever happens to it, also across remounts. At random points the overlay is dropped and the
+//! same layers are mounted again, and the layers themselves are merged by the model's rules: what is on disk must
+//! be what was shown. No lower may change, and no reference may be left behind.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
+mod layers;
+mod run;
+mod steps;
+
+use mica_testkit::{Filesystems, Medium};
+use proptest::prelude::*;
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn an_overlay_is_the_merged_tree_that_copies(
+        layers in layers::layers(4),
+        steps in proptest::collection::vec(steps::step(), 1..40),
+        several in any::<bool>(),
+    ) {
+        let filesystems = if several { Filesystems::Several } else { Filesystems::One };
+        run::run(&layers::stack(&layers).filesystems(filesystems), Medium::Memory, &steps);
+    }
+
+    #[test]
+    fn a_stack_without_upper_shows_its_layers_and_refuses_changes(
+        layers in layers::layers(4),
+        steps in proptest::collection::vec(steps::step(), 1..10),
+    ) {
+        run::run_read_only(&layers::read_only(&layers), &steps);
+    }
+}

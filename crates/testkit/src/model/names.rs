@@ -1,0 +1,307 @@
+//! The operations of a model that make, move and remove names.
+
+use std::collections::BTreeMap;
+
+use mica_vfs::{Errno, FileType, Mode, Rdev, RenameFlags};
+
+use super::{Inode, Model, ModelId, Origin, split};
+
+impl Model {
+    /// Makes an empty file.
+    ///
+    /// # Errors
+    ///
+    /// As open(2) with `O_CREAT` and `O_EXCL`.
+    pub fn create(&mut self, path: &str, mode: u32) -> Result<(), Errno> {
+        self.make(path, FileType::Regular, mode, Rdev::default(), "")
+    }
+
+    /// Makes a directory.
+    ///
+    /// # Errors
+    ///
+    /// As mkdir(2).
+    pub fn mkdir(&mut self, path: &str, mode: u32) -> Result<(), Errno> {
+        self.make(
+            path,
+            FileType::Directory,
+            mode & 0o1777,
+            Rdev::default(),
+            "",
+        )
+    }
+
+    /// Makes a device, FIFO or socket.
+    ///
+    /// # Errors
+    ///
+    /// As mknod(2); `EPERM` for a whiteout.
+    pub fn mknod(
+        &mut self,
+        path: &str,
+        kind: FileType,
+        mode: u32,
+        rdev: Rdev,
+    ) -> Result<(), Errno> {
+        if kind == FileType::CharDevice && rdev == Rdev::WHITEOUT {
+            self.find_dir_of(path)?;
+            self.expect_free(path)?;
+            return Err(Errno::PERM);
+        }
+        let is_device = matches!(kind, FileType::CharDevice | FileType::BlockDevice);
+        let rdev = if is_device { rdev } else { Rdev::default() };
+        self.make(path, kind, mode, rdev, "")
+    }
+
+    /// Makes a symbolic link at `path`.
+    ///
+    /// # Errors
+    ///
+    /// As symlink(2).
+    pub fn symlink(&mut self, target: &str, path: &str) -> Result<(), Errno> {
+        self.make(path, FileType::Symlink, 0o777, Rdev::default(), target)
+    }
+
+    /// Makes `new` another name of `old`.
+    ///
+    /// # Errors
+    ///
+    /// As link(2).
+    pub fn link(&mut self, old: &str, new: &str) -> Result<(), Errno> {
+        let id = self.find(old)?;
+        let dir = self.find_dir_of(new)?;
+        if self.inode(id).kind == FileType::Directory {
+            // linkat(2) looks at the new name first.
+            let exists = self.names.contains_key(new);
+            return Err(if exists { Errno::EXIST } else { Errno::PERM });
+        }
+        self.expect_free(new)?;
+        self.names.insert(new.to_owned(), id);
+        self.changed(id);
+        self.touch(dir);
+        Ok(())
+    }
+
+    /// Removes a name of anything but a directory.
+    ///
+    /// # Errors
+    ///
+    /// As unlink(2).
+    pub fn unlink(&mut self, path: &str) -> Result<(), Errno> {
+        let dir = self.find_dir_of(path)?;
+        let id = self.find(path)?;
+        if self.inode(id).kind == FileType::Directory {
+            return Err(Errno::ISDIR);
+        }
+        self.remove(path);
+        self.touch(dir);
+        Ok(())
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    ///
+    /// As rmdir(2).
+    pub fn rmdir(&mut self, path: &str) -> Result<(), Errno> {
+        let dir = self.find_dir_of(path)?;
+        let id = self.find(path)?;
+        self.expect_empty(id, path)?;
+        self.remove(path);
+        self.touch(dir);
+        Ok(())
+    }
+
+    /// Renames.
+    ///
+    /// # Errors
+    ///
+    /// As renameat2(2) on an overlay without `redirect_dir`.
+    pub fn rename(&mut self, from: &str, to: &str, flags: RenameFlags) -> Result<(), Errno> {
+        let from_dir = self.find_dir_of(from)?;
+        let to_dir = self.find_dir_of(to)?;
+        let exchange = flags.contains(RenameFlags::EXCHANGE);
+        let noreplace = flags.contains(RenameFlags::NOREPLACE);
+        if flags.contains(RenameFlags::WHITEOUT) || (exchange && noreplace) {
+            return Err(Errno::INVAL);
+        }
+        let source = self.find(from)?;
+        let target = self.names.get(to).copied();
+        match target {
+            Some(_) if noreplace => return Err(Errno::EXIST),
+            None if exchange => return Err(Errno::NOENT),
+            _ => {}
+        }
+        if is_within(split(to).0, from) {
+            return Err(Errno::INVAL);
+        }
+        if target.is_some() && is_within(split(from).0, to) {
+            return Err(if exchange {
+                Errno::INVAL
+            } else {
+                Errno::NOTEMPTY
+            });
+        }
+        if target == Some(source) {
+            return Ok(());
+        }
+        self.check_rename(source, target, exchange)?;
+        if let (Some(target), false) = (target, exchange) {
+            if self.inode(target).kind == FileType::Directory {
+                self.expect_empty(target, to)?;
+            }
+            self.remove(to);
+        }
+        self.swap_paths(from, to, exchange);
+        self.changed(source);
+        if let (Some(target), true) = (target, exchange) {
+            self.changed(target);
+        }
+        self.touch(from_dir);
+        self.touch(to_dir);
+        Ok(())
+    }
+
+    /// Checks the types, and that no directory of a lower moves.
+    fn check_rename(
+        &self,
+        source: ModelId,
+        target: Option<ModelId>,
+        exchange: bool,
+    ) -> Result<(), Errno> {
+        let is_dir = |id| self.inode(id).kind == FileType::Directory;
+        if let (Some(target), false) = (target, exchange) {
+            match (is_dir(source), is_dir(target)) {
+                (true, false) => return Err(Errno::NOTDIR),
+                (false, true) => return Err(Errno::ISDIR),
+                _ => {}
+            }
+        }
+        let stays = |id| is_dir(id) && self.inode(id).origin != Origin::Upper;
+        if stays(source) || (exchange && target.is_some_and(stays)) {
+            return Err(Errno::XDEV);
+        }
+        Ok(())
+    }
+
+    /// Gives everything at and below `from` its path at and below `to`, and in an exchange the other way round.
+    fn swap_paths(&mut self, from: &str, to: &str, exchange: bool) {
+        let mut moved = self.take(from, to);
+        if exchange {
+            moved.append(&mut self.take(to, from));
+        }
+        self.names.append(&mut moved);
+    }
+
+    fn take(&mut self, from: &str, to: &str) -> BTreeMap<String, ModelId> {
+        let mut paths = self.below(from);
+        paths.push(from.to_owned());
+        paths
+            .into_iter()
+            .map(|path| {
+                let id = self.names.remove(&path).unwrap();
+                (format!("{to}{}", &path[from.len()..]), id)
+            })
+            .collect()
+    }
+
+    pub(super) fn insert(&mut self, path: &str, inode: Inode) -> ModelId {
+        let id = self.next;
+        self.next = ModelId(id.0 + 1);
+        self.inodes.insert(id, inode);
+        self.names.insert(path.to_owned(), id);
+        id
+    }
+
+    fn make(
+        &mut self,
+        path: &str,
+        kind: FileType,
+        mode: u32,
+        rdev: Rdev,
+        target: &str,
+    ) -> Result<(), Errno> {
+        let dir = self.find_dir_of(path)?;
+        self.expect_free(path)?;
+        let parent = self.inode(dir);
+        let mut mode = mode;
+        let mut gid = self.caller.gid;
+        if kind != FileType::Symlink {
+            mode &= !self.caller.umask;
+        }
+        if Mode::new(parent.mode).contains(Mode::SETGID) {
+            gid = parent.gid;
+            if kind == FileType::Directory {
+                mode |= Mode::SETGID.bits();
+            }
+        }
+        let inode = Inode {
+            kind,
+            mode,
+            uid: self.caller.uid,
+            gid,
+            rdev,
+            data: Vec::new(),
+            target: target.as_bytes().to_vec(),
+            xattrs: BTreeMap::new(),
+            mtime: None,
+            atime: None,
+            origin: Origin::Upper,
+        };
+        self.insert(path, inode);
+        self.touch(dir);
+        Ok(())
+    }
+
+    fn remove(&mut self, path: &str) {
+        let id = self.names.remove(path).unwrap();
+        if self.nlink(id) == 0 {
+            self.inodes.remove(&id);
+        }
+    }
+
+    fn find_dir_of(&self, path: &str) -> Result<ModelId, Errno> {
+        let (dir, _) = split(path);
+        let id = self.find(dir)?;
+        match self.inode(id).kind {
+            FileType::Directory => Ok(id),
+            _ => Err(Errno::NOTDIR),
+        }
+    }
+
+    fn expect_free(&self, path: &str) -> Result<(), Errno> {
+        match self.names.contains_key(path) {
+            true => Err(Errno::EXIST),
+            false => Ok(()),
+        }
+    }
+
+    fn expect_empty(&self, id: ModelId, path: &str) -> Result<(), Errno> {
+        if self.inode(id).kind != FileType::Directory {
+            return Err(Errno::NOTDIR);
+        }
+        match self.below(path).is_empty() {
+            true => Ok(()),
+            false => Err(Errno::NOTEMPTY),
+        }
+    }
+
+    /// Notes that the names of a directory changed.
+    fn touch(&mut self, dir: ModelId) {
+        self.inode_mut(dir).mtime = None;
+    }
+
+    /// Notes that an object is in the upper from here: its link count is its own.
+    pub(super) fn changed(&mut self, id: ModelId) {
+        let inode = self.inode_mut(id);
+        if inode.origin == Origin::LowerAlias {
+            inode.origin = Origin::Upper;
+        }
+    }
+}
+
+/// Tells whether `path` is `ancestor` or lies below it.
+fn is_within(path: &str, ancestor: &str) -> bool {
+    path.strip_prefix(ancestor)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}

@@ -1,0 +1,340 @@
+//! An overlay over literals, on any kind of layer.
+//!
+//! The layers outlive the overlay: it can be dropped and mounted again. When it is dropped for good, a [`Mounted`] checks
+//! what must hold of every test: no lower changed, and no reference on a layer was left behind.
+
+mod medium;
+
+pub use medium::{Filesystems, Medium};
+
+use std::fmt;
+use std::sync::Arc;
+
+use mica_overlay::{Config, Layer, Overlay, Upper};
+use mica_vfs::NodeId;
+
+use crate::{Detail, Dump, FaultLayer, Model, Tree, Walk, assert_same, dump};
+use medium::Ground;
+
+/// The layers of an overlay, written as literals.
+#[derive(Debug, Clone, Default)]
+pub struct Stack {
+    upper: Option<Tree>,
+    lowers: Vec<Tree>,
+    config: Config,
+    filesystems: Filesystems,
+}
+
+impl Stack {
+    /// A stack without layers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a lower below those that there are.
+    #[must_use]
+    pub fn lower(mut self, tree: impl Into<Tree>) -> Self {
+        self.lowers.push(tree.into());
+        self
+    }
+
+    /// Gives it an upper.
+    #[must_use]
+    pub fn upper(mut self, tree: impl Into<Tree>) -> Self {
+        self.upper = Some(tree.into());
+        self
+    }
+
+    /// Mounts it with these choices.
+    #[must_use]
+    pub const fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Lays the layers on one filesystem, or each on its own.
+    #[must_use]
+    pub const fn filesystems(mut self, filesystems: Filesystems) -> Self {
+        self.filesystems = filesystems;
+        self
+    }
+
+    /// Builds the layers and mounts an overlay of them.
+    ///
+    /// # Panics
+    ///
+    /// If a literal cannot be built or the stack cannot be mounted.
+    #[must_use]
+    pub fn mount(&self, medium: Medium) -> Mounted {
+        let prefix = std::str::from_utf8(self.config.xattrs.prefix()).unwrap();
+        let mut ground = Ground::new(medium, self.filesystems);
+        let lowers: Vec<_> = self
+            .lowers
+            .iter()
+            .enumerate()
+            .map(|(number, tree)| {
+                let layer = ground.layer(&format!("lower{}", number + 1));
+                tree.build(&*layer.fs, layer.root, prefix);
+                ground.seal(layer)
+            })
+            .collect();
+        let upper = self.upper.as_ref().map(|tree| {
+            let layer = ground.layer("upper");
+            tree.build(&*layer.fs, layer.root, prefix);
+            let work = ground.layer("work").root;
+            Upper { layer, work }
+        });
+        let before = lowers.iter().map(|layer| untouched(layer)).collect();
+        let mut mounted = Mounted {
+            overlay: None,
+            config: self.config,
+            faults: None,
+            upper,
+            lowers,
+            before,
+            ground,
+        };
+        mounted.remount();
+        mounted
+    }
+}
+
+impl fmt::Display for Stack {
+    /// Writes the literals, topmost first.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(upper) = &self.upper {
+            writeln!(f, "upper: {upper}")?;
+        }
+        self.lowers
+            .iter()
+            .try_for_each(|lower| writeln!(f, "lower: {lower}"))
+    }
+}
+
+fn untouched(layer: &Layer) -> Dump {
+    dump(&*layer.fs, layer.root, Detail::UNTOUCHED)
+}
+
+/// A mounted [`Stack`].
+pub struct Mounted {
+    overlay: Option<Arc<Overlay>>,
+    config: Config,
+    faults: Option<Arc<FaultLayer>>,
+    upper: Option<Upper>,
+    lowers: Vec<Layer>,
+    /// What each lower was before the overlay.
+    before: Vec<Dump>,
+    ground: Ground,
+}
+
+impl Mounted {
+    /// Returns the overlay.
+    ///
+    /// # Panics
+    ///
+    /// After [`unmount`](Self::unmount).
+    #[must_use]
+    pub fn overlay(&self) -> &Arc<Overlay> {
+        self.overlay.as_ref().unwrap()
+    }
+
+    /// Walks the overlay.
+    #[must_use]
+    pub fn walk(&self) -> Walk<'_> {
+        Walk::new(&**self.overlay())
+    }
+
+    /// Walks the upper itself.
+    #[must_use]
+    pub fn walk_upper(&self) -> Walk<'_> {
+        let layer = self.upper_layer();
+        Walk::at(&*layer.fs, layer.root)
+    }
+
+    /// Walks the work directory itself.
+    #[must_use]
+    pub fn walk_work(&self) -> Walk<'_> {
+        let upper = self.upper.as_ref().unwrap();
+        Walk::at(&*upper.layer.fs, upper.work)
+    }
+
+    /// Returns the upper with its work directory.
+    #[must_use]
+    pub const fn upper(&self) -> Option<&Upper> {
+        self.upper.as_ref()
+    }
+
+    /// Returns the lowers, topmost first.
+    #[must_use]
+    pub fn lowers(&self) -> &[Layer] {
+        &self.lowers
+    }
+
+    /// Drops the overlay. What it left in the layers stays.
+    ///
+    /// # Panics
+    ///
+    /// If somebody else holds it.
+    pub fn unmount(&mut self) {
+        if let Some(overlay) = self.overlay.take() {
+            let left = Arc::into_inner(overlay).is_some();
+            assert!(left, "the overlay is in use elsewhere");
+        }
+    }
+
+    /// Drops the overlay and mounts the same layers again.
+    ///
+    /// # Panics
+    ///
+    /// If that fails.
+    pub fn remount(&mut self) {
+        self.unmount();
+        let (upper, lowers) = (self.upper.clone(), self.lowers.clone());
+        let overlay = Overlay::new(upper, lowers, self.config)
+            .unwrap_or_else(|error| panic!("cannot mount the stack: {error}"));
+        self.overlay = Some(Arc::new(overlay));
+    }
+
+    /// Mounts again with faults under the upper, none of them armed.
+    ///
+    /// # Panics
+    ///
+    /// If that fails or there is no upper.
+    pub fn with_faults(&mut self) -> Arc<FaultLayer> {
+        self.unmount();
+        let upper = self.upper.as_mut().unwrap();
+        let faults = Arc::new(FaultLayer::new(Arc::clone(&upper.layer.fs)));
+        upper.layer.fs = Arc::<FaultLayer>::clone(&faults);
+        self.faults = Some(Arc::clone(&faults));
+        self.remount();
+        faults.reset();
+        faults
+    }
+
+    /// Reads the merged tree.
+    #[must_use]
+    pub fn dump(&self, detail: Detail) -> Dump {
+        dump(&**self.overlay(), NodeId::ROOT, detail)
+    }
+
+    /// Reads the upper itself.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    #[must_use]
+    pub fn dump_upper(&self, detail: Detail) -> Dump {
+        let layer = self.upper_layer();
+        dump(&*layer.fs, layer.root, detail)
+    }
+
+    /// Merges the layers as they are by the rules of the model.
+    #[must_use]
+    pub fn model(&self) -> Model {
+        let upper = self.upper.as_ref().map(|_| self.dump_upper(Model::LAYER));
+        let lowers: Vec<_> = self
+            .lowers
+            .iter()
+            .map(|layer| dump(&*layer.fs, layer.root, Model::LAYER))
+            .collect();
+        let prefix = std::str::from_utf8(self.config.xattrs.prefix()).unwrap();
+        Model::merge(upper.as_ref(), &lowers, prefix)
+    }
+
+    /// Checks that the overlay shows what the layers hold.
+    ///
+    /// # Panics
+    ///
+    /// If not, with what differs.
+    #[track_caller]
+    pub fn assert_shows_layers(&self) {
+        let expected = self.model().dump();
+        let found = self.dump(Model::DETAIL).without_root();
+        assert_same(&expected, &found, "the overlay and its layers");
+    }
+
+    /// Checks that no lower changed.
+    ///
+    /// # Panics
+    ///
+    /// If one did, with what changed.
+    #[track_caller]
+    pub fn assert_lowers_untouched(&self) {
+        for (layer, before) in self.lowers.iter().zip(&self.before) {
+            assert_same(before, &untouched(layer), &layer.label);
+        }
+    }
+
+    /// Counts the references on the layers' nodes, those of the overlay among them.
+    #[must_use]
+    pub fn layer_nodes(&self) -> usize {
+        self.ground.nodes()
+    }
+
+    fn upper_layer(&self) -> &Layer {
+        &self.upper.as_ref().unwrap().layer
+    }
+
+    /// Drops the overlay and checks what must hold of every test.
+    ///
+    /// # Panics
+    ///
+    /// If a lower changed, or a reference on a layer was left behind.
+    #[track_caller]
+    pub fn finish(mut self) {
+        self.unmount();
+        self.assert_lowers_untouched();
+        let nodes = self.ground.nodes();
+        let roots = self.ground.roots();
+        assert_eq!(
+            nodes, roots,
+            "nodes of the layers are referenced after the end"
+        );
+    }
+}
+
+impl fmt::Debug for Mounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mounted")
+            .field("upper", &self.upper)
+            .field("lowers", &self.lowers)
+            .field("faults", &self.faults.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs `operate` on the stack over every kind of layer and compares what it returns.
+///
+/// Afterwards the overlay must show what its layers hold, before and after a remount, with nothing left referenced and no
+/// lower changed.
+///
+/// # Panics
+///
+/// If anything is not as expected, with the kind of layer.
+#[track_caller]
+pub fn check<T, E>(stack: &Stack, operate: impl Fn(Walk<'_>) -> T, expected: E)
+where
+    T: PartialEq<E> + fmt::Debug,
+    E: fmt::Debug,
+{
+    for medium in Medium::ALL {
+        let mut mounted = stack.mount(medium);
+        let found = operate(mounted.walk());
+        assert!(
+            found == expected,
+            "over {medium:?}: expected {expected:?}, found {found:?}"
+        );
+        mounted.assert_shows_layers();
+        let before = mounted.dump(Model::DETAIL);
+        let nodes = mounted.overlay().stats().nodes;
+        assert!(nodes <= 1, "over {medium:?}: {nodes} nodes are referenced");
+        mounted.remount();
+        let after = mounted.dump(Model::DETAIL);
+        assert_same(&before, &after, "before and after a remount");
+        mounted.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests;
