@@ -109,15 +109,30 @@ fn tree() -> Tmpfs {
     });
     let caller = Caller::ROOT;
     let file = fs
-        .create(&caller, NodeId::ROOT, name(b"file"), Mode(0o644))
+        .create(
+            &caller,
+            NodeId::ROOT,
+            name(b"file"),
+            Mode::from_bits_truncate(0o644),
+        )
         .expect("create");
     fs.write(file.node, 0, b"lower data", KillPriv::Keep)
         .expect("write");
     let dir = fs
-        .mkdir(&caller, NodeId::ROOT, name(b"dir"), Mode(0o755))
+        .mkdir(
+            &caller,
+            NodeId::ROOT,
+            name(b"dir"),
+            Mode::from_bits_truncate(0o755),
+        )
         .expect("mkdir");
-    fs.create(&caller, dir.node, name(b"a"), Mode(0o4755))
-        .expect("create");
+    fs.create(
+        &caller,
+        dir.node,
+        name(b"a"),
+        Mode::from_bits_truncate(0o4755),
+    )
+    .expect("create");
     fs.symlink(&caller, dir.node, name(b"l"), b"a")
         .expect("symlink");
     fs.link(file.node, dir.node, name(b"h")).expect("link");
@@ -131,7 +146,12 @@ fn overlay(lower: &Arc<Tmpfs>) -> Overlay {
     }));
     let make = |dir: &[u8]| {
         upper
-            .mkdir(&Caller::ROOT, NodeId::ROOT, name(dir), Mode(0o755))
+            .mkdir(
+                &Caller::ROOT,
+                NodeId::ROOT,
+                name(dir),
+                Mode::from_bits_truncate(0o755),
+            )
             .expect("mkdir")
             .node
     };

@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use mica_overlay::{Origin, XattrNamespace, escape, parse_opaque, unescape};
 
 fuzz_target!(|data: &[u8]| {
-    parse_opaque(data);
+    let _ = parse_opaque(data);
     if let Ok(origin) = Origin::parse(data) {
         let again = Origin::parse(&origin.encode());
         assert_eq!(

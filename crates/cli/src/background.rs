@@ -17,6 +17,10 @@ use crate::error::CliError;
 /// Starts the server and waits until its mount answers.
 pub(crate) fn start(args: &MountArgs) -> Result<(), CliError> {
     let failed = |source| CliError::Background { source };
+    // The caller's other descriptors stay the caller's: a pipe in them would never end. An older kernel keeps them.
+    if let Err(errno) = mica_sys::fds::close_on_exec() {
+        tracing::debug!(%errno, "descriptors of the caller are inherited");
+    }
     let mut server = Command::new("/proc/self/exe")
         .arg0("mica")
         .args(args.for_server())

@@ -13,7 +13,8 @@
 //! | `wire` | the structures of the protocol |
 //! | `init` | what is negotiated, and why |
 //! | `dispatch`, `ops` | from the bytes of a request to those of its reply; no device needed |
-//! | `session`, `worker` | a mount and the threads that serve it |
+//! | `session` | a mount, from the device to its last thread |
+//! | `pool`, `worker` | how many threads serve it, and what each of them does |
 //! | `mount`, `unmount` | fsopen(2), mount(2), fusermount3 |
 //!
 //! # Invariants
@@ -32,6 +33,7 @@ mod error;
 mod init;
 mod mount;
 mod ops;
+mod pool;
 mod reply;
 mod request;
 mod session;

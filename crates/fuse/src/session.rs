@@ -14,21 +14,22 @@ use crate::init::InitReport;
 use crate::mount::fsmount::Direct;
 use crate::mount::fusermount::Unmount;
 use crate::mount::{MountOptions, Mountpoint, fusermount, open_device};
+use crate::pool::Pool;
 use crate::stats::SessionStats;
 use crate::unmount::Unmounter;
-use crate::worker::{End, First, Pool};
+use crate::worker::{self, End, First};
 
 /// How many threads serve a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Threads {
     /// Threads that stay.
     pub least: usize,
-    /// Threads while all of them are busy.
+    /// Threads while all of them are in slow operations.
     pub most: usize,
 }
 
 impl Default for Threads {
-    /// Two, and up to ten: more that wait on one device take each other's caches.
+    /// Two, and up to ten while they wait for disks.
     fn default() -> Self {
         Self { least: 2, most: 10 }
     }
@@ -178,7 +179,7 @@ impl Start {
 
     /// Starts the thread that answers INIT.
     fn serve(&self) -> Result<First, MountError> {
-        Pool::serve_first(&self.pool).map_err(|source| MountError::Thread { source })
+        worker::start(&self.pool).map_err(|source| MountError::Thread { source })
     }
 
     /// Waits until INIT was answered.

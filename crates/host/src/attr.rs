@@ -27,6 +27,13 @@ pub(crate) fn stat_entry(dir: BorrowedFd<'_>, name: &CStr) -> Result<Attr, Errno
     stat(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
 }
 
+/// Returns the number of the mount through which a descriptor was opened; `None` before Linux 5.8.
+pub(crate) fn mount_of(fd: BorrowedFd<'_>) -> Result<Option<u64>, Errno> {
+    let found = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    let known = StatxFlags::MNT_ID.bits() & found.stx_mask != 0;
+    Ok(known.then_some(found.stx_mnt_id))
+}
+
 fn stat(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> Result<Attr, Errno> {
     let found = statx(
         dir,

@@ -11,7 +11,7 @@ use mica_vfs::{
 };
 use rustix::fs::{AtFlags, FileType as HostType};
 
-use crate::attr::stat_fd;
+use crate::attr::{mount_of, stat_fd};
 use crate::create::Birth;
 use crate::fd_cache::{FdCache, Held};
 use crate::handle::uuid_of;
@@ -66,13 +66,14 @@ impl HostFs {
     ///
     /// # Errors
     ///
-    /// `ENOTDIR`; `EXDEV` if the directory lies on another filesystem.
+    /// `ENOTDIR`; `EXDEV` if the directory lies on another filesystem, or is reached through another mount of it,
+    /// as renames between the two would be.
     pub fn attach(&self, dir: OwnedFd) -> Result<NodeId, Errno> {
         let (attr, root) = (stat_fd(dir.as_fd())?, stat_fd(self.root.as_fd())?);
         if attr.kind != FileType::Directory {
             return Err(Errno::NOTDIR);
         }
-        if attr.dev != root.dev {
+        if attr.dev != root.dev || mount_of(dir.as_fd())? != mount_of(self.root.as_fd())? {
             return Err(Errno::XDEV);
         }
         let pin = Pin {

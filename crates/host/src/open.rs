@@ -6,6 +6,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mica_sys::proc::FdPath;
 use mica_vfs::{Access, Errno, FileType, NodeId, invent};
@@ -18,7 +19,9 @@ use crate::fd_cache::Token;
 use crate::table::{FdSort, Node, ObjectId, Stamp, Table};
 
 /// How often an object is looked for while names around it keep changing.
-const ATTEMPTS: usize = 64;
+const ATTEMPTS: usize = 1000;
+/// After so many the change is slow (a filesystem mounted `sync`), and waiting is better than spinning.
+const IMPATIENT: usize = 32;
 
 const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const DIRECTORY: OFlags = PATH.union(OFlags::DIRECTORY);
@@ -257,7 +260,7 @@ impl HostFs {
     ) -> Result<(Arc<OwnedFd>, Option<FdSort>), Errno> {
         let object = self.table.read()?.known(id)?.object;
         let wants_data = !flags.contains(OFlags::PATH);
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             let named = match self.site_of(id, Table::known)? {
                 Site::Fd(fd, FdSort::Path) if wants_data => {
                     let mode = flags & (OFlags::RDWR | OFlags::WRONLY);
@@ -293,7 +296,8 @@ impl HostFs {
                         name = named.name.as_c_str().to_bytes().escape_ascii(),
                     ));
                 }
-                _ => std::thread::yield_now(),
+                _ if attempt < IMPATIENT => std::thread::yield_now(),
+                _ => std::thread::sleep(Duration::from_millis(1)),
             }
         }
         Err(invent!(

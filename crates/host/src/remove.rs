@@ -26,8 +26,12 @@ pub(crate) struct Changing<'a> {
 impl<'a> Changing<'a> {
     pub(crate) fn begin(fs: &'a HostFs, dirs: [NodeId; 2]) -> Result<Self, Errno> {
         let mut table = fs.table.write()?;
+        // Both or none: what is begun has to be ended.
         for dir in dirs {
-            table.begin(dir)?;
+            table.known(dir)?;
+        }
+        for dir in dirs {
+            table.begin(dir);
         }
         Ok(Self {
             fs,

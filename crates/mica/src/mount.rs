@@ -129,6 +129,7 @@ impl Mount {
     pub fn join(self) -> Result<(), SessionError> {
         let ended = self.session.join();
         drop(self.housekeeping);
+        self.stack.overlay().clear_work();
         // Last, as it gives the upper and the work directory free for the next mount.
         drop(self.stack);
         ended

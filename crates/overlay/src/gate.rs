@@ -4,7 +4,7 @@
 //! and an operation takes all the gates of a kind that it needs at once, in rising order.
 
 use std::collections::HashSet;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use mica_vfs::NodeId;
 
@@ -13,9 +13,23 @@ const SHARDS: usize = 16;
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// The nodes that somebody is inside of.
-    inside: Mutex<HashSet<NodeId>>,
+    state: Mutex<State>,
     left: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The nodes that somebody is inside of.
+    inside: HashSet<NodeId>,
+    /// How many wait at a gate of this shard: waking nobody is a system call, too.
+    waiting: usize,
+}
+
+impl Shard {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is never left half changed, so a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The gates of one kind.
@@ -54,13 +68,14 @@ impl Gates {
 
     fn wait(&self, node: NodeId) {
         let shard = self.shard(node);
-        // The set is never left half changed, so a panic elsewhere does not spoil it.
-        let mut inside = shard.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        while !inside.insert(node) {
-            inside = shard
+        let mut state = shard.lock();
+        while !state.inside.insert(node) {
+            state.waiting += 1;
+            state = shard
                 .left
-                .wait(inside)
+                .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
     }
 }
@@ -76,12 +91,13 @@ impl Drop for Inside<'_> {
     fn drop(&mut self) {
         for node in self.nodes.into_iter().flatten() {
             let shard = self.gates.shard(node);
-            shard
-                .inside
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&node);
-            shard.left.notify_all();
+            let mut state = shard.lock();
+            state.inside.remove(&node);
+            let waiting = state.waiting;
+            drop(state);
+            if waiting > 0 {
+                shard.left.notify_all();
+            }
         }
     }
 }

@@ -111,6 +111,17 @@ impl Overlay {
         self.counters.snapshot(self.table.len())
     }
 
+    /// Removes what the mount keeps in the work directory, at the end of its life. A drop does the same, but the overlay
+    /// may be shared by who only reads its counters.
+    pub fn clear_work(&self) {
+        if let Some(work) = &self.work
+            && let Err(errno) = work.clear()
+        {
+            // The next mount empties it.
+            tracing::debug!(%errno, "work directory not emptied");
+        }
+    }
+
     /// Returns the work directory, `EROFS` if there is no upper.
     pub(crate) fn work(&self) -> Result<&Work, Errno> {
         self.work.as_ref().ok_or(Errno::ROFS)
@@ -178,12 +189,7 @@ fn root_whiteouts(root: &LayerNode, namespace: XattrNamespace) -> Result<XattrWh
 
 impl Drop for Overlay {
     fn drop(&mut self) {
-        if let Some(work) = &self.work
-            && let Err(errno) = work.clear()
-        {
-            // The next mount empties it.
-            tracing::debug!(%errno, "work directory not emptied");
-        }
+        self.clear_work();
     }
 }
 

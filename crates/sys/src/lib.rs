@@ -12,6 +12,7 @@
 mod call;
 pub mod chmod;
 pub mod cred;
+pub mod fds;
 pub mod fsattr;
 pub mod fuse_dev;
 pub mod handle;

@@ -3,7 +3,7 @@
 use mica_host::LayerAccess;
 use mica_vfs::{Errno, Filesystem, KillPriv, NodeId};
 
-use crate::ground::{Ground, list, me, name};
+use crate::ground::{Ground, is_root, list, me, name, skip};
 
 const ROOT: NodeId = NodeId::ROOT;
 
@@ -126,6 +126,19 @@ fn a_directory_of_another_filesystem_cannot_be_attached() {
     let ground = Ground::new();
     let proc = mica_host::open_layer("/proc".as_ref(), LayerAccess::ReadWrite).unwrap();
     assert_eq!(ground.fs.attach(proc), Err(Errno::XDEV));
+}
+
+#[test]
+fn a_directory_behind_another_mount_cannot_be_attached() {
+    const TEST: &str = "a_directory_behind_another_mount_cannot_be_attached";
+    if !is_root() {
+        return skip(TEST, "it needs root");
+    }
+    let ground = Ground::new();
+    ground.mkdir("work");
+    // A private copy of the mount, as lower layers get.
+    let copy = mica_host::open_layer(&ground.path("work"), LayerAccess::ReadOnly).unwrap();
+    assert_eq!(ground.fs.attach(copy), Err(Errno::XDEV));
 }
 
 #[test]

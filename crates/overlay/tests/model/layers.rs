@@ -83,27 +83,60 @@ pub(crate) fn layers(count: usize) -> impl Strategy<Value = Vec<Vec<Drawn>>> {
 
 /// Makes a stack of layers, the first of which is the upper.
 pub(crate) fn stack(layers: &[Vec<Drawn>]) -> Stack {
-    let mut stack = Stack::new();
-    for (number, layer) in layers.iter().enumerate() {
-        let between = number > 0 && number + 1 < layers.len();
-        let tree = tree(layer, between, 1000 * (number as i64 + 1));
-        stack = match number {
-            0 => stack.upper(tree),
-            _ => stack.lower(tree),
-        };
-    }
-    stack
+    let mut trees = trees(layers, 1).into_iter();
+    let stack = trees
+        .next()
+        .map_or_else(Stack::new, |upper| Stack::new().upper(upper));
+    trees.fold(stack, Stack::lower)
 }
 
 /// Makes a stack of lowers alone.
 pub(crate) fn read_only(layers: &[Vec<Drawn>]) -> Stack {
-    layers
+    trees(layers, 0)
+        .into_iter()
+        .fold(Stack::new(), Stack::lower)
+}
+
+/// Makes all layers; the first lower has the number `lower`.
+fn trees(layers: &[Vec<Drawn>], lower: usize) -> Vec<Tree> {
+    let mut trees: Vec<_> = layers
         .iter()
+        .zip(1..)
         .enumerate()
-        .fold(Stack::new(), |stack, (number, layer)| {
-            let between = number + 1 < layers.len();
-            stack.lower(tree(layer, between, 1000 * (number as i64 + 1)))
+        .map(|(number, (layer, time))| {
+            let between = number >= lower && number + 1 < layers.len();
+            tree(layer, between, 1000 * time)
         })
+        .collect();
+    for number in 1..trees.len() {
+        let (above, below) = trees.split_at_mut(number);
+        if let (Some(above), Some(below)) = (above.last_mut(), below.first()) {
+            unhide(above, below);
+        }
+    }
+    trees
+}
+
+/// Makes ordinary files of the whiteouts in the xattr form that lie in directories with nothing below: as the kernel does,
+/// the overlay looks for them in directories that merge with a lower one.
+fn unhide(above: &mut Tree, below: &Tree) {
+    let dirs = |tree: &Tree| -> Vec<String> {
+        let dirs = tree.0.iter().filter(|item| item.body.is_dir());
+        dirs.map(|item| item.path.clone()).collect()
+    };
+    let is_opaque = |item: &&Item| item.body == Body::Opaque;
+    let opaque: Vec<_> = above.0.iter().filter(is_opaque).cloned().collect();
+    let below = dirs(below);
+    for item in &mut above.0 {
+        let stops = |dir: &Item| item.path.starts_with(&format!("{}/", dir.path));
+        let merges = item
+            .path
+            .rsplit_once('/')
+            .is_some_and(|(dir, _)| below.iter().any(|other| other == dir));
+        if item.body == Body::XattrWhiteout && (!merges || opaque.iter().any(stops)) {
+            item.body = Body::File(Vec::new());
+        }
+    }
 }
 
 /// Makes a layer of what was drawn. Whiteouts in the xattr form are for layers `between` others: they mean nothing in an

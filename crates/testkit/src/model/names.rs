@@ -118,13 +118,16 @@ impl Model {
     ///
     /// As renameat2(2) on an overlay without `redirect_dir`.
     pub fn rename(&mut self, from: &str, to: &str, flags: RenameFlags) -> Result<(), Errno> {
-        let from_dir = self.find_dir_of(from)?;
-        let to_dir = self.find_dir_of(to)?;
+        for path in [from, to] {
+            self.find(split(path).0)?;
+        }
         let exchange = flags.contains(RenameFlags::EXCHANGE);
         let noreplace = flags.contains(RenameFlags::NOREPLACE);
         if flags.contains(RenameFlags::WHITEOUT) || (exchange && noreplace) {
             return Err(Errno::INVAL);
         }
+        let from_dir = self.find_dir_of(from)?;
+        let to_dir = self.find_dir_of(to)?;
         let source = self.find(from)?;
         let target = self.names.get(to).copied();
         match target {
