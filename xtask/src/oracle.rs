@@ -9,6 +9,7 @@ mod layout;
 mod op;
 mod random;
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -80,6 +81,8 @@ struct Match {
     subject: Driver,
     base: PathBuf,
     known: Vec<Known>,
+    /// Operations that were compared, and those of them that succeeded.
+    operations: Cell<(u64, u64)>,
 }
 
 /// An allowed difference.
@@ -113,6 +116,7 @@ fn compare_all(args: &OracleArgs) -> Result<()> {
                     words: k.words,
                 })
                 .collect(),
+            operations: Cell::default(),
         };
         let mut stopped = 0_u64;
         let mut count = 0_u64;
@@ -133,7 +137,11 @@ fn compare_all(args: &OracleArgs) -> Result<()> {
                 }
             }
         }
-        println!("oracle on {on}: {count} sequences, {stopped} stopped at a known difference");
+        let (all, good) = contest.operations.get();
+        println!(
+            "oracle on {on}: {count} sequences of {all} operations, {good} of which succeed; {stopped} sequences \
+             stopped at a known difference"
+        );
     }
     if failures > 0 {
         bail!("{failures} sequences differ from kernel overlayfs");
@@ -201,6 +209,16 @@ impl Match {
                 )]));
             }
         };
+        let (all, good) = self.operations.get();
+        let succeeded = kernel
+            .results
+            .iter()
+            .filter(|result| result.is_ok())
+            .count();
+        self.operations.set((
+            all.saturating_add(u64::try_from(kernel.results.len())?),
+            good.saturating_add(u64::try_from(succeeded)?),
+        ));
         for (op, (left, right)) in ops.iter().zip(kernel.results.iter().zip(&subject.results)) {
             if left != right {
                 let line = format!(

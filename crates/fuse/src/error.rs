@@ -127,6 +127,11 @@ impl MountError {
         Some(match self {
             Self::MountpointMissing { path } => format!("mkdir -p '{}'", path.display()),
             Self::MountpointNotDirectory { .. } => "mount on a directory".to_owned(),
+            // What a server that was killed leaves.
+            Self::Mountpoint {
+                path,
+                source: Errno::NOTCONN,
+            } => format!("umount -l '{}'", path.display()),
             Self::DeviceMissing => {
                 "run `modprobe fuse`; in a container, add `--device /dev/fuse`".to_owned()
             }

@@ -207,3 +207,40 @@ impl Start {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mica_tmpfs::Tmpfs;
+
+    use super::*;
+
+    /// As before Linux 5.2, and without SYNC_INIT: mount(2) first, then a thread that finds INIT in the queue.
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test is counted by its line")]
+    fn the_classic_call_mounts_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let mountpoint = Mountpoint::open(dir.path()).unwrap();
+        let Ok(device) = open_device() else {
+            assert!(
+                std::env::var("MICA_REQUIRE_ALL").is_err(),
+                "cannot open /dev/fuse"
+            );
+            eprintln!("SKIPPED the_classic_call_mounts_too: cannot open /dev/fuse");
+            return;
+        };
+        let options = MountOptions::default();
+        let direct = Direct::classic(device.as_fd(), &mountpoint, &options);
+        let start = Start::new(Arc::new(Tmpfs::new()), device, SessionConfig::default());
+        let created = direct.create().unwrap();
+        let first = start.serve().unwrap();
+        let session = start.wait(first, &mountpoint).unwrap();
+        drop(start);
+        created.show().unwrap();
+        let written = std::fs::write(dir.path().join("f"), "x");
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        session.unmounter().unmount().unwrap();
+        session.join().unwrap();
+        written.unwrap();
+        assert!(mounts.contains(&format!("mica {} fuse.mica rw", mountpoint.path.display())));
+    }
+}

@@ -67,11 +67,12 @@ impl Overlay {
         name: FileName<'_>,
         make: Make<'_>,
     ) -> Result<Entry, Errno> {
+        let dir = self.dir(dir)?;
         if let Make::Node(FileType::CharDevice, _, Rdev::WHITEOUT) = make {
             // A user cannot make whiteouts: it would hide what is below (OVL-3, ovl_mknod).
+            self.expect_free(&dir, name)?;
             return Err(Errno::PERM);
         }
-        let dir = self.dir(dir)?;
         let upper_dir = self.copy_up(&dir)?;
         let _names = self.names.enter(dir.id);
         let (upper, attr) = match self.make_here(&dir, upper_dir, name, caller, make) {
@@ -101,6 +102,15 @@ impl Overlay {
         }
         let entry = make.run(upper_dir, name, caller)?;
         Ok((LayerNode::adopt(&upper_dir.layer, &entry), entry.attr))
+    }
+
+    /// Refuses a name that shows something.
+    pub(crate) fn expect_free(&self, dir: &Arc<Node>, name: FileName<'_>) -> Result<(), Errno> {
+        match self.hold(dir, name) {
+            Ok(_) => Err(Errno::EXIST),
+            Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Says what stands at `name`. The caller is in the gate of `dir`.

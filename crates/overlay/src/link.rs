@@ -15,6 +15,8 @@ impl Overlay {
     ) -> Result<Entry, Errno> {
         let (node, dir) = (self.table.get(node)?, self.dir(dir)?);
         if node.kind == FileType::Directory {
+            // linkat(2) looks at the new name first.
+            self.expect_free(&dir, name)?;
             return Err(Errno::PERM);
         }
         let upper = self.copy_up(&node)?;

@@ -71,15 +71,22 @@ impl Overlay {
         if noreplace && target.is_some() {
             return Err(Errno::EXIST);
         }
-        match &target {
-            Some(target) if target.id == source.id => return Ok(()),
-            Some(target) => check_kinds(&source, target, exchange)?,
-            None if exchange => return Err(Errno::NOENT),
-            None => {}
+        if exchange && target.is_none() {
+            return Err(Errno::NOENT);
         }
-        refuse_into_itself(&source, &to.dir)?;
-        if let (true, Some(target)) = (exchange, &target) {
-            refuse_into_itself(target, &from.dir)?;
+        // In the order of renameat2(2): a directory that would come into itself, before what does not fit.
+        refuse_into_itself(&source, &to.dir, Errno::INVAL)?;
+        if let Some(target) = &target {
+            let errno = if exchange {
+                Errno::INVAL
+            } else {
+                Errno::NOTEMPTY
+            };
+            refuse_into_itself(target, &from.dir, errno)?;
+            if target.id == source.id {
+                return Ok(());
+            }
+            check_kinds(&source, target, exchange)?;
         }
         let replaced = target.as_ref().map(|target| &***target);
         self.copy_up_ends(&from, &to, &source, replaced.filter(|_| exchange))?;
@@ -275,15 +282,15 @@ fn check_kinds(source: &Node, target: &Node, exchange: bool) -> Result<(), Errno
     }
 }
 
-/// Refuses to move a directory below itself.
-fn refuse_into_itself(source: &Node, dir: &Arc<Node>) -> Result<(), Errno> {
+/// Refuses with `errno` to move a directory below itself, or what is below it in its place.
+fn refuse_into_itself(source: &Node, dir: &Arc<Node>, errno: Errno) -> Result<(), Errno> {
     if source.kind != FileType::Directory {
         return Ok(());
     }
     let mut at = Some(Arc::clone(dir));
     while let Some(dir) = at {
         if dir.id == source.id {
-            return Err(Errno::INVAL);
+            return Err(errno);
         }
         at = dir.place()?.map(|place| place.parent);
     }

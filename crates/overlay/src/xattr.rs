@@ -3,7 +3,9 @@
 //! An overlay may lie on an overlay, and its attributes must then be kept by the one below like any other: `P.foo` of
 //! a user, where `P` is the prefix in use, is stored as `P.overlay.foo` (OVL-40).
 
-use mica_vfs::{Errno, KillPriv, NodeId, XATTR_NAME_MAX, XATTR_SIZE_MAX, XattrMode, XattrName};
+use mica_vfs::{
+    Errno, FileType, KillPriv, NodeId, XATTR_NAME_MAX, XATTR_SIZE_MAX, XattrMode, XattrName,
+};
 
 use crate::marks::for_each_xattr;
 use crate::node::Node;
@@ -101,7 +103,17 @@ impl Overlay {
         if node.upper().is_none() {
             // What is not there needs no copy to be missed (ovl_xattr_set).
             let real = node.real()?;
-            real.fs().get_xattr(real.id, stored, &mut [])?;
+            let user_elsewhere = name.as_bytes().starts_with(b"user.")
+                && !matches!(node.kind, FileType::Regular | FileType::Directory);
+            match real.fs().get_xattr(real.id, stored, &mut []) {
+                // Where `user.*` cannot be it cannot be removed either, there or not (xattr_permission).
+                Err(Errno::NODATA) if user_elsewhere => return Err(Errno::PERM),
+                // To remove an ACL that never was is no error (ovl_set_or_remove_acl).
+                Err(Errno::NODATA) if name.as_bytes().starts_with(b"system.posix_acl_") => {
+                    return Ok(());
+                }
+                found => found.map(drop)?,
+            }
         }
         let upper = self.copy_up(&node)?;
         upper.fs().remove_xattr(upper.id, stored)

@@ -85,7 +85,7 @@ impl Stack {
             let work = ground.layer("work").root;
             Upper { layer, work }
         });
-        let before = lowers.iter().map(|layer| untouched(layer)).collect();
+        let before = lowers.iter().map(untouched).collect();
         let mut mounted = Mounted {
             overlay: None,
             config: self.config,
@@ -218,6 +218,13 @@ impl Mounted {
         dump(&**self.overlay(), NodeId::ROOT, detail)
     }
 
+    /// Reads what the overlay shows, to compare it with a model: all that the medium keeps still.
+    #[must_use]
+    pub fn dump_shown(&self) -> Dump {
+        let detail = Model::DETAIL.difference(self.ground.unsettled());
+        self.dump(detail).without_root()
+    }
+
     /// Reads the upper itself.
     ///
     /// # Panics
@@ -232,11 +239,12 @@ impl Mounted {
     /// Merges the layers as they are by the rules of the model.
     #[must_use]
     pub fn model(&self) -> Model {
-        let upper = self.upper.as_ref().map(|_| self.dump_upper(Model::LAYER));
+        let detail = Model::LAYER.difference(self.ground.unsettled());
+        let upper = self.upper.as_ref().map(|_| self.dump_upper(detail));
         let lowers: Vec<_> = self
             .lowers
             .iter()
-            .map(|layer| dump(&*layer.fs, layer.root, Model::LAYER))
+            .map(|layer| dump(&*layer.fs, layer.root, detail))
             .collect();
         let prefix = std::str::from_utf8(self.config.xattrs.prefix()).unwrap();
         Model::merge(upper.as_ref(), &lowers, prefix)
@@ -250,8 +258,8 @@ impl Mounted {
     #[track_caller]
     pub fn assert_shows_layers(&self) {
         let expected = self.model().dump();
-        let found = self.dump(Model::DETAIL).without_root();
-        assert_same(&expected, &found, "the overlay and its layers");
+        let found = self.dump_shown();
+        assert_same(&expected, &found, "the layers and the overlay");
     }
 
     /// Checks that no lower changed.
@@ -326,11 +334,11 @@ where
             "over {medium:?}: expected {expected:?}, found {found:?}"
         );
         mounted.assert_shows_layers();
-        let before = mounted.dump(Model::DETAIL);
+        let before = mounted.dump_shown();
         let nodes = mounted.overlay().stats().nodes;
         assert!(nodes <= 1, "over {medium:?}: {nodes} nodes are referenced");
         mounted.remount();
-        let after = mounted.dump(Model::DETAIL);
+        let after = mounted.dump_shown();
         assert_same(&before, &after, "before and after a remount");
         mounted.finish();
     }

@@ -30,6 +30,9 @@ pub(crate) struct Trace {
 pub(crate) fn run(driver: &Driver, layout: &Layout, ops: &[Op], dir: &Path) -> Result<Trace> {
     let (stack, point) = build(layout, dir)?;
     let lowers_before = read_all(&stack.lowers)?;
+    // The kernel notes the origin of a merged upper directory when it first meets it, Mica when it copies it up. So
+    // both start from an upper that the kernel has met.
+    reread(&Driver::Kernel, &stack)?;
     let upper_before = dump::read(&stack.upper)?;
     let mut mounted = Some(driver.mount(&stack, &point)?);
     let before = dump::read(&point)?;

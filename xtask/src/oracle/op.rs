@@ -1,6 +1,7 @@
 //! One operation on a mounted tree: its script line, and its execution by raw system calls.
 //!
-//! An operation knows nothing of overlays. What it returns is all that a program could see of it: an errno, or
+//! Every open for writing changes something at once: the kernel copies up at the open, Mica at the first change (OVL-20).
+//! Otherwise an operation knows nothing of overlays. What it returns is all that a program could see of it: an errno, or
 //! what was read.
 
 use std::fmt;
@@ -75,7 +76,7 @@ pub(crate) enum Call {
     TmpfileLink(Name, Name),
     /// Opens for reading into a slot.
     Hold(usize, Name),
-    /// Opens for reading and writing into a slot, and writes at once: an open without a change copies up later in Mica.
+    /// Opens for reading and writing into a slot, and writes.
     HoldWrite(usize, Name),
     ReadHeld(usize),
     WriteHeld(usize, &'static str),
@@ -166,7 +167,8 @@ impl Call {
     fn apply_to_data(&self, at: &dyn Fn(&str) -> PathBuf) -> Result<String, Errno> {
         match *self {
             Self::Create(name, bits) => {
-                open(at(name), OFlags::CREATE | OFlags::WRONLY, bits).map(|_| "ok".to_owned())
+                let fd = open(at(name), OFlags::CREATE | OFlags::WRONLY, bits)?;
+                rustix::io::pwrite(&fd, b"c", 0).map(|count| count.to_string())
             }
             Self::CreateNew(name, bits) => {
                 open(at(name), OFlags::CREATE | OFlags::EXCL | OFlags::RDWR, bits)
@@ -188,20 +190,24 @@ impl Call {
                 len,
             )),
             Self::Read(name) => read_at(&open(at(name), OFlags::RDONLY, 0)?),
-            Self::Fallocate(name, flags, offset, len) => done(rustix::fs::fallocate(
-                open(at(name), OFlags::RDWR, 0)?,
-                flags,
-                offset,
-                len,
-            )),
+            Self::Fallocate(name, flags, offset, len) => {
+                let fd = open(at(name), OFlags::RDWR, 0)?;
+                rustix::io::pwrite(&fd, b"f", 0)?;
+                done(rustix::fs::fallocate(&fd, flags, offset, len))
+            }
             Self::SeekHole(name) => {
                 let fd = open(at(name), OFlags::RDONLY, 0)?;
+                // What a hole of a directory is each filesystem decides for itself.
+                if FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) == FileType::Directory {
+                    return Err(Errno::ISDIR);
+                }
                 rustix::fs::seek(&fd, rustix::fs::SeekFrom::Hole(0))
                     .map(|offset| offset.to_string())
             }
             Self::CopyRange(from, to) => {
                 let from = open(at(from), OFlags::RDONLY, 0)?;
                 let to = open(at(to), OFlags::WRONLY, 0)?;
+                rustix::io::pwrite(&to, b"r", 200)?;
                 rustix::fs::copy_file_range(&from, None, &to, None, 100)
                     .map(|count| count.to_string())
             }

@@ -1,11 +1,11 @@
-//! Which crate may depend on which: the picture of ARCHITECTURE.md, as a table.
+//! Which crate may depend on which: the picture of ARCHITECTURE.md, as a table; and that only `sys` names libc.
 
 use super::Finding;
 use super::source::Source;
 
 /// Each crate, and those of ours that it may depend on. Tests (dev-dependencies) may use `testkit` and `tmpfs`, too.
 const EDGES: [(&str, &[&str]); 11] = [
-    ("crates/sys", &[]),
+    ("crates/sys", &["libc"]),
     ("crates/vfs", &[]),
     ("crates/tmpfs", &["mica-vfs"]),
     ("crates/host", &["mica-sys", "mica-vfs"]),
@@ -65,7 +65,7 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
     findings
 }
 
-/// Returns our crates in the `[dependencies]` section of a manifest.
+/// Returns our crates, and libc, in the `[dependencies]` section of a manifest.
 fn dependencies(manifest: &str) -> impl Iterator<Item = &str> {
     manifest
         .lines()
@@ -73,7 +73,7 @@ fn dependencies(manifest: &str) -> impl Iterator<Item = &str> {
         .skip(1)
         .take_while(|line| !line.starts_with('['))
         .filter_map(|line| line.split(['.', ' ', '=']).next())
-        .filter(|name| *name == "mica" || name.starts_with("mica-"))
+        .filter(|name| ["mica", "libc"].contains(name) || name.starts_with("mica-"))
 }
 
 #[cfg(test)]

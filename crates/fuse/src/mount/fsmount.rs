@@ -48,19 +48,31 @@ impl<'a> Direct<'a> {
         mountpoint: &'a Mountpoint,
         options: &'a MountOptions,
     ) -> Result<Self, MountError> {
-        let way = match rustix::mount::fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC) {
+        match rustix::mount::fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC) {
             Ok(context) => {
                 configure(context.as_fd(), device, options)?;
-                Way::Context(context)
+                Ok(Self {
+                    mountpoint,
+                    options,
+                    way: Way::Context(context),
+                })
             }
-            Err(Errno::NOSYS) => Way::Classic(classic_data(device, options)),
-            Err(errno) => return Err(refused(MountStep::Open, None, errno)),
-        };
-        Ok(Self {
+            Err(Errno::NOSYS) => Ok(Self::classic(device, mountpoint, options)),
+            Err(errno) => Err(refused(MountStep::Open, None, errno)),
+        }
+    }
+
+    /// Prepares a mount of `device` by mount(2).
+    pub(crate) fn classic(
+        device: BorrowedFd<'_>,
+        mountpoint: &'a Mountpoint,
+        options: &'a MountOptions,
+    ) -> Self {
+        Self {
             mountpoint,
             options,
-            way,
-        })
+            way: Way::Classic(classic_data(device, options)),
+        }
     }
 
     /// Makes the filesystem. The kernel sends INIT, and under SYNC_INIT waits for the answer.

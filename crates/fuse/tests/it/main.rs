@@ -16,3 +16,5 @@ mod dir;
 mod meta;
 mod mounted;
 mod names;
+mod readers;
+mod ways;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 
+use mica_vfs::{Caller, FileName, Filesystem, KillPriv, NodeId};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
@@ -114,6 +115,27 @@ on_mount! {
         assert!(!path.exists());
         fs::create_dir(&path).unwrap();
         assert!(path.is_dir());
+    }
+}
+
+on_mount! {
+    /// CREATE says EEXIST to the server's surprise: the kernel looks again, checks permissions, and truncates.
+    fn a_name_that_came_up_behind_the_kernel_is_opened_and_truncated(mounted) {
+        let path = mounted.path("late");
+        assert!(!path.exists());
+        let name = FileName::new(b"late").unwrap();
+        let mode = mica_vfs::Mode::new(0o600);
+        let made = mounted.fs.create(&Caller::ROOT, NodeId::ROOT, name, mode).unwrap();
+        mounted.fs.write(made.node, 0, b"behind", KillPriv::Keep).unwrap();
+        mounted.fs.forget(made.node, 1);
+        if !rustix::process::geteuid().is_root() {
+            let refused = fs::write(&path, "x").unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
+            return;
+        }
+        fs::write(&path, "x").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"x");
+        assert_eq!(mounted.requests("CREATE"), 1);
     }
 }
 

@@ -15,7 +15,7 @@ mod layers;
 mod run;
 mod steps;
 
-use mica_testkit::{Filesystems, Medium};
+use mica_testkit::{Filesystems, Medium, require_root};
 use proptest::prelude::*;
 
 fn config() -> ProptestConfig {
@@ -37,6 +37,17 @@ proptest! {
     ) {
         let filesystems = if several { Filesystems::Several } else { Filesystems::One };
         run::run(&layers::stack(&layers).filesystems(filesystems), Medium::Memory, &steps);
+    }
+
+    #[test]
+    fn an_overlay_over_host_directories_is_the_merged_tree_that_copies(
+        layers in layers::layers(3),
+        steps in proptest::collection::vec(steps::step(), 1..20),
+    ) {
+        // To give files away and to set `trusted.*` takes root.
+        if require_root("an_overlay_over_host_directories_is_the_merged_tree_that_copies").is_ok() {
+            run::run(&layers::stack(&layers), Medium::Host, &steps);
+        }
     }
 
     #[test]

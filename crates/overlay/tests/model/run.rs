@@ -81,7 +81,7 @@ impl Run {
     }
 
     fn compare(&mut self) {
-        let found = self.mounted.dump(Model::DETAIL).without_root();
+        let found = self.mounted.dump_shown();
         assert_same(&self.model.dump(), &found, "model and overlay");
         let nodes = self.mounted.overlay().stats().nodes;
         assert!(nodes <= 1, "{nodes} nodes are referenced");

@@ -148,7 +148,7 @@ impl Step {
         let paths = model.paths();
         let pick = |index: &Index| match paths.len() {
             0 => self.name.clone(),
-            len => paths[index.index(len)].clone(),
+            _ => index.get(&paths).clone(),
         };
         let object = pick(&self.object);
         let new = self.new_path(model, &paths);
@@ -183,9 +183,9 @@ impl Step {
         let dirs = model.dirs();
         let strange = self.dir.index(16) == 0 && !paths.is_empty();
         let dir = if strange {
-            &paths[self.other.index(paths.len())]
+            self.other.get(paths)
         } else {
-            &dirs[self.dir.index(dirs.len())]
+            self.dir.get(&dirs)
         };
         match dir.as_str() {
             "" => self.name.clone(),
@@ -215,6 +215,14 @@ fn data(at: u16, len: u16) -> Vec<u8> {
         .collect()
 }
 
+/// What an attribute is set to. The kernel takes only a valid capability (`vfs_cap_data`, revision 2).
+fn value(name: &str) -> &'static [u8] {
+    match name {
+        "security.capability" => b"\0\0\0\x02\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        _ => b"set",
+    }
+}
+
 fn time(secs: i64) -> Time {
     Time { secs, nanos: 123 }
 }
@@ -236,7 +244,7 @@ impl Op {
             Self::Chmod(path, mode) => model.chmod(path, *mode),
             Self::Chown(path, owner) => model.chown(path, *owner, *owner),
             Self::Utimens(path, secs) => model.utimens(path, time(*secs), time(secs + 1)),
-            Self::SetXattr(path, name, mode) => model.setxattr(path, name, b"set", *mode),
+            Self::SetXattr(path, name, mode) => model.setxattr(path, name, value(name), *mode),
             Self::RemoveXattr(path, name) => model.removexattr(path, name),
             Self::Remount => Ok(()),
         }
@@ -258,7 +266,7 @@ impl Op {
             Self::Chmod(path, mode) => walk.chmod(path, *mode),
             Self::Chown(path, owner) => walk.chown(path, *owner, *owner),
             Self::Utimens(path, secs) => walk.utimens(path, time(*secs), time(secs + 1)),
-            Self::SetXattr(path, name, mode) => walk.setxattr_with(path, name, b"set", *mode),
+            Self::SetXattr(path, name, mode) => walk.setxattr_with(path, name, value(name), *mode),
             Self::RemoveXattr(path, name) => walk.removexattr(path, name),
             Self::Remount => Ok(()),
         }

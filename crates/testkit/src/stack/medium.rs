@@ -10,6 +10,8 @@ use mica_tmpfs::Tmpfs;
 use mica_vfs::{Caller, FileName, Filesystem, Mode, NodeId};
 use rustix::fs::{Mode as HostMode, OFlags};
 
+use crate::Detail;
+
 /// How many descriptors the host layers of one stack keep open.
 const FDS: usize = 256;
 
@@ -123,6 +125,14 @@ impl Ground {
                 *all.last_mut().unwrap() = Arc::clone(&fs);
                 layer(fs, NodeId::ROOT, &built.label)
             }
+        }
+    }
+
+    /// What moves by reading alone: the host notes when a symbolic link was read, whoever asks.
+    pub(super) const fn unsettled(&self) -> Detail {
+        match self {
+            Self::Memory { .. } => Detail::empty(),
+            Self::Host { .. } => Detail::ATIME,
         }
     }
 
