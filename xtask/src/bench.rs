@@ -49,24 +49,24 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     }
     let words = words(args);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    if cfg!(debug_assertions) {
-        // The measuring loops are part of what is measured.
-        return run(repo::cargo()?
-            .args([
-                "run",
-                "--quiet",
-                "--release",
-                "--locked",
-                "--package",
-                "xtask",
-                "--",
-            ])
-            .args(words));
-    }
     if !private::inside() {
         let needs = [Need::Root, Need::Fuse, Need::Loop, Need::KernelOverlay];
         if let Some(why) = needs.into_iter().find_map(Need::missing) {
             bail!("cannot measure: {why}");
+        }
+        if cfg!(debug_assertions) {
+            // The measuring loops are part of what is measured.
+            return run(repo::cargo()?
+                .args([
+                    "run",
+                    "--quiet",
+                    "--release",
+                    "--locked",
+                    "--package",
+                    "xtask",
+                    "--",
+                ])
+                .args(words));
         }
         return run(&mut private::command(&words)?);
     }

@@ -14,6 +14,7 @@
 )]
 
 mod bench;
+mod demo;
 mod driver;
 mod dump;
 mod image;
@@ -42,6 +43,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Build Mica, mount an overlay on real directories, change a file through it
+    Demo,
     /// Check the house rules that the compiler does not know
     Tidy,
     /// Run every test tier that this machine can run, and name those that it cannot
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
 
 fn execute(task: Task) -> Result<()> {
     match task {
+        Task::Demo => demo::demo(),
         Task::Tidy => tidy::tidy(),
         Task::Test(args) => test::test(&args),
         Task::Bench(args) => bench::bench(&args),

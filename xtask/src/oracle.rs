@@ -19,6 +19,7 @@ use clap::Args;
 use crate::driver::{Driver, Subject};
 use crate::dump::{self, Lens};
 use crate::image::Scratch;
+use crate::need::Need;
 use crate::private;
 use crate::repo::Profile;
 use crate::rng::Rng;
@@ -48,6 +49,10 @@ pub(crate) struct OracleArgs {
 pub(crate) fn main(args: &OracleArgs) -> Result<()> {
     if private::inside() {
         return compare_all(args);
+    }
+    let needs = [Need::Root, Need::Fuse, Need::Loop, Need::KernelOverlay];
+    if let Some(why) = needs.into_iter().find_map(Need::missing) {
+        bail!("cannot compare: {why}");
     }
     let (sequences, seed) = (args.sequences.to_string(), args.seed.to_string());
     let mut words = vec![

@@ -5,8 +5,8 @@
 //! all readers are in slow operations (an fsync, a copy-up), another one is needed, or everybody waits.
 //!
 //! So a *keeper* looks every [`TICK`] while there is a shortage: it starts a reader when all of them have been busy for
-//! a whole tick, or when they run out of idle ones often and there are processors left, and ends one when that has not
-//! happened for some time. While there is no shortage it sleeps. A reader pays a few atomics per request for it.
+//! a whole tick, or when they run out of idle ones often and there are processors left. When that has not happened for
+//! some time it has the surplus end, and sleeps until there is a shortage. A reader pays a few atomics per request.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -165,12 +165,17 @@ fn keep(pool: &Arc<Pool>, ends: &Sender<End>) {
     }
     let mut quiet = 0;
     while !pool.has_ended() {
-        let total = pool.total.load(Ordering::Relaxed);
-        if quiet >= QUIET && total <= least {
+        if quiet >= QUIET {
+            // Those who are too many leave with the next requests, which need no look.
+            let total = pool.total.load(Ordering::Relaxed);
+            let surplus = total.saturating_sub(least);
+            pool.surplus.store(surplus, Ordering::Relaxed);
             sleep(pool);
+            pool.surplus.store(0, Ordering::Relaxed);
         } else {
             thread::park_timeout(TICK);
         }
+        let total = pool.total.load(Ordering::Relaxed);
         let shortages = pool.shortages.swap(0, Ordering::SeqCst);
         // No reader took a request and left none idle since the last look, and none is idle: they have all been busy
         // since then.
@@ -183,9 +188,6 @@ fn keep(pool: &Arc<Pool>, ends: &Sender<End>) {
         let crowded = shortages >= CROWD && total < processors;
         if (stuck || crowded) && total < most {
             Pool::grow(pool, ends);
-        } else if quiet >= QUIET && total > least {
-            pool.surplus.store(1, Ordering::Relaxed);
-            quiet = 0;
         }
     }
 }

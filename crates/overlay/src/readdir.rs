@@ -24,6 +24,18 @@ struct Raw {
     ino: Ino,
 }
 
+impl Raw {
+    fn listed(self, ino: Option<Ino>, first: u16) -> Listed {
+        let Self { name, kind, .. } = self;
+        Listed {
+            name,
+            kind,
+            ino,
+            first,
+        }
+    }
+}
+
 /// What the upper directory says of its entries' numbers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purity {
@@ -54,9 +66,10 @@ impl Overlay {
         self.counters.listings.fetch_add(1, Relaxed);
         let listing = Listing::new();
         let mut hidden = Hidden::default();
+        let mut below = dir.lowers().len();
         if let Some(upper) = dir.upper() {
             let purity = self.purity(dir, upper)?;
-            for raw in self.read_layer(upper, XattrWhiteouts::None, &mut hidden)? {
+            for raw in self.read_layer(upper, XattrWhiteouts::None, &mut hidden, below)? {
                 let ino = match (purity, raw.kind) {
                     (Purity::Pure, Some(kind)) if kind != FileType::Directory => Some(raw.ino),
                     // A directory that merges has the number of the lower one.
@@ -64,31 +77,16 @@ impl Overlay {
                     _ => None,
                 };
                 let ino = ino.map(|ino| self.number(&upper.layer, upper.layer.dev, ino));
-                self.add(
-                    &listing,
-                    Listed {
-                        name: raw.name,
-                        kind: raw.kind,
-                        ino,
-                        first: 0,
-                    },
-                )?;
+                self.add(&listing, raw.listed(ino, 0))?;
             }
         }
         for (at, lower) in dir.lowers().iter().enumerate() {
+            below -= 1;
             let layer = &lower.node.layer;
             let first = u16::try_from(at).unwrap_or(u16::MAX);
-            for raw in self.read_layer(&lower.node, lower.xattr_whiteouts, &mut hidden)? {
-                let ino = Some(self.number(layer, layer.dev, raw.ino));
-                self.add(
-                    &listing,
-                    Listed {
-                        name: raw.name,
-                        kind: raw.kind,
-                        ino,
-                        first,
-                    },
-                )?;
+            for raw in self.read_layer(&lower.node, lower.xattr_whiteouts, &mut hidden, below)? {
+                let ino = self.number(layer, layer.dev, raw.ino);
+                self.add(&listing, raw.listed(Some(ino), first))?;
             }
         }
         Ok(listing)
@@ -98,25 +96,27 @@ impl Overlay {
         listing.insert(self.hash(listed.name.as_name()), listed)
     }
 
-    /// Lists one layer's directory: the names that it adds to those in `hidden`, which then hides them below.
+    /// Lists one layer's directory: the names that it adds to those in `hidden`, which then hides them in the directories
+    /// below, if there are any.
     fn read_layer(
         &self,
         dir: &LayerNode,
         whiteouts: XattrWhiteouts,
         hidden: &mut Hidden,
+        below: usize,
     ) -> Result<Vec<Raw>, Errno> {
         let mut raws = Vec::new();
         dir.fs().read_dir(dir.id, Cookie::START, &mut |entry| {
-            if hidden.hide(entry.name) {
+            if !hidden.hides(entry.name) {
                 let name = entry.name.to_owned();
-                raws.push(Raw {
-                    name,
-                    kind: entry.kind,
-                    ino: entry.ino,
-                });
+                let (kind, ino) = (entry.kind, entry.ino);
+                raws.push(Raw { name, kind, ino });
             }
             Flow::Continue
         })?;
+        if below > 0 {
+            hidden.hide(&raws);
+        }
         let mut failed = None;
         raws.retain_mut(|raw| {
             if !Self::listing_must_look(dir.layer.idx, whiteouts, raw.kind) {
@@ -319,8 +319,11 @@ struct Hidden {
 }
 
 impl Hidden {
-    /// Hides `name` below; returns whether it was not hidden before.
-    fn hide(&mut self, name: FileName<'_>) -> bool {
-        !self.names.contains(name.as_bytes()) && self.names.insert(name.to_owned())
+    fn hides(&self, name: FileName<'_>) -> bool {
+        !self.names.is_empty() && self.names.contains(name.as_bytes())
+    }
+
+    fn hide(&mut self, raws: &[Raw]) {
+        self.names.extend(raws.iter().map(|raw| raw.name.clone()));
     }
 }

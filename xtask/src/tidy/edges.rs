@@ -22,7 +22,7 @@ const EDGES: [(&str, &[&str]); 11] = [
             "mica-fuse",
         ],
     ),
-    ("crates/cli", &["mica", "mica-vfs"]),
+    ("crates/cli", &["mica", "mica-sys", "mica-vfs"]),
     (
         "crates/testkit",
         &["mica-vfs", "mica-tmpfs", "mica-host", "mica-overlay"],

@@ -1,7 +1,10 @@
 //! Every fuzz target for a short while.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, bail};
 
+use super::sanitizer::host_triple;
 use crate::driver::Subject;
 use crate::repo;
 use crate::run::{quiet, run};
@@ -15,32 +18,44 @@ pub(crate) fn fuzz(_subject: Subject) -> Result<()> {
     if list.trim().is_empty() {
         bail!("fuzz/ has no targets");
     }
-    // All are built first, so that the time of each is spent in the target.
+    // Built at once and started here: `cargo fuzz run` would build each again.
     run(fuzz_command()?.arg("build"))?;
+    let programs = repo::cache_dir("fuzz")?
+        .join(host_triple()?)
+        .join("release");
+    let found = repo::cache_dir("fuzz-found")?;
     for target in list.lines() {
         println!("fuzz target {target}, {SECONDS} s");
-        let seconds = format!("-max_total_time={SECONDS}");
-        // The corpus of a run stays out of the checkout.
-        let corpus = repo::cache_dir(&format!("corpus-{target}"))?;
-        run(fuzz_command()?.args(["run", target]).arg(corpus).args([
-            "--",
-            &seconds,
-            "-rss_limit_mb=2048",
-            "-timeout=10",
-            "-print_final_stats=1",
-            "-verbosity=0",
-        ]))
-        .with_context(|| format!("target {target}"))?;
+        run(Command::new(programs.join(target))
+            // What earlier runs learned stays in the target directory, out of the checkout.
+            .arg(repo::cache_dir(&format!("corpus-{target}"))?)
+            .arg(format!("-max_total_time={SECONDS}"))
+            .arg(format!("-artifact_prefix={}/{target}-", found.display()))
+            .args([
+                "-rss_limit_mb=2048",
+                "-timeout=10",
+                "-verbosity=0",
+                "-print_final_stats=1",
+            ])
+            // As cargo-fuzz sets it: Rust's own statics would be reported.
+            .env("ASAN_OPTIONS", "detect_odr_violation=0"))
+        .with_context(|| {
+            format!(
+                "target {target}: the input that shows it is in {}",
+                found.display()
+            )
+        })?;
     }
     Ok(())
 }
 
-fn fuzz_command() -> Result<std::process::Command> {
+fn fuzz_command() -> Result<Command> {
     let mut command = repo::cargo()?;
-    // libFuzzer needs unstable flags; see the sanitizer tier.
     command
         .arg("fuzz")
         .current_dir(repo::root()?.join("fuzz"))
-        .env("RUSTC_BOOTSTRAP", "1");
+        // libFuzzer needs unstable flags; see the sanitizer tier.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_TARGET_DIR", repo::cache_dir("fuzz")?);
     Ok(command)
 }

@@ -29,7 +29,8 @@ pub(crate) fn sanitizer(_subject: Subject) -> Result<()> {
         .env("CARGO_TARGET_DIR", repo::cache_dir("asan")?))
 }
 
-fn host_triple() -> Result<String> {
+/// Returns the target triple of this machine.
+pub(crate) fn host_triple() -> Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let text = quiet(std::process::Command::new(rustc).arg("-vV"))?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
