@@ -35,7 +35,7 @@ pub(crate) struct OracleArgs {
     #[arg(long, value_enum, default_value_t = Subject::Mica)]
     subject: Subject,
     /// Random sequences per filesystem
-    #[arg(long, default_value_t = 150)]
+    #[arg(long, default_value_t = 300)]
     sequences: u64,
     /// The first random sequence's seed; the others follow
     #[arg(long, default_value_t = 1)]
@@ -74,7 +74,7 @@ pub(crate) fn main(args: &OracleArgs) -> Result<()> {
 pub(crate) fn tier(subject: Subject) -> Result<()> {
     compare_all(&OracleArgs {
         subject,
-        sequences: 150,
+        sequences: 300,
         seed: 1,
         keep_going: false,
     })
