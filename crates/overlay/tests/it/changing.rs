@@ -240,6 +240,75 @@ fn ovl_24_an_object_is_born_with_its_callers_identity() {
     });
 }
 
+/// A default ACL as the kernel stores it: owner rwx, user 1000 rwx, group r-x, mask rwx, others nothing.
+fn default_acl() -> Vec<u8> {
+    let entry = |tag: u16, perm: u16, id: u32| {
+        let mut bytes = tag.to_le_bytes().to_vec();
+        bytes.extend(perm.to_le_bytes());
+        bytes.extend(id.to_le_bytes());
+        bytes
+    };
+    let nobody = u32::MAX;
+    let mut acl = 2u32.to_le_bytes().to_vec();
+    for (tag, perm, id) in [
+        (0x01, 7, nobody),
+        (0x02, 7, 1000),
+        (0x04, 5, nobody),
+        (0x10, 7, nobody),
+        (0x20, 0, nobody),
+    ] {
+        acl.extend(entry(tag, perm, id));
+    }
+    acl
+}
+
+#[test]
+fn ovl_24_a_default_acl_is_inherited_over_a_whiteout_as_anywhere() {
+    let stack = Stack::new()
+        .upper("d/f:whiteout d/sub:whiteout")
+        .lower("d/f='1' d/sub/x='1'");
+    on_each(&stack, |mounted| {
+        let caller = Caller {
+            uid: 5,
+            gid: 6,
+            umask: 0o077,
+        };
+        let (root, walk) = (mounted.walk(), mounted.walk().by(caller));
+        root.setxattr("d", "system.posix_acl_default", &default_acl())
+            .unwrap();
+        walk.create("d/plain", 0o664).unwrap();
+        walk.create("d/f", 0o664).unwrap();
+        walk.mkdir_mode("d/plain.d", 0o775).unwrap();
+        walk.mkdir_mode("d/sub", 0o775).unwrap();
+        for (over, plain) in [("d/f", "d/plain"), ("d/sub", "d/plain.d")] {
+            let shown = |path: &str| {
+                let attr = root.stat(path).unwrap();
+                let acl = |kind: &str| root.getxattr(path, &format!("system.posix_acl_{kind}"));
+                (attr.mode, attr.uid, attr.gid, acl("access"), acl("default"))
+            };
+            assert_eq!(shown(over), shown(plain), "{over}");
+            assert!(shown(over).3.is_ok(), "{over} has no ACL");
+        }
+    });
+}
+
+#[test]
+fn ovl_22_a_file_capability_is_copied_up_and_ends_with_a_write() {
+    let capability = "\u{1}\\0\\0\u{2}\\0\u{4}\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0";
+    let lower = format!("f='program'@0755~7:8[security.capability='{capability}']");
+    on_each(&Stack::new().upper("").lower(lower.as_str()), |mounted| {
+        let walk = mounted.walk();
+        let before = walk.getxattr("f", "security.capability").unwrap();
+        assert_eq!(before.len(), 20);
+        walk.chmod("f", 0o750).unwrap();
+        let copied = mounted.walk_upper().getxattr("f", "security.capability");
+        assert_eq!(copied, Ok(before));
+        walk.write_at("f", 0, b"changed").unwrap();
+        let after = walk.getxattr("f", "security.capability");
+        assert_eq!(after, Err(Errno::NODATA));
+    });
+}
+
 #[test]
 fn ovl_25_an_empty_merged_directory_can_be_removed_and_made_again() {
     on_each(
