@@ -1,6 +1,6 @@
 //! Attributes: what a node shows, and changing it.
 
-use mica_vfs::{Attr, DevId, Errno, FileType, NodeId, SetAttr};
+use mica_vfs::{Attr, Errno, FileType, NodeId, SetAttr};
 
 use crate::copy_up::DataLimit;
 use crate::node::Node;
@@ -46,12 +46,4 @@ impl Overlay {
         let real = upper.fs().set_attr(upper.id, change)?;
         Ok(self.shown(&node, real))
     }
-}
-
-/// Returns a device number for an overlay: it must differ from those of all filesystems that it could be stacked with.
-pub(crate) fn next_dev() -> DevId {
-    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    // Above the 32 bits of the kernel's device numbers.
-    DevId((0x6f76_u64 << 40) + NEXT.fetch_add(1, Relaxed))
 }

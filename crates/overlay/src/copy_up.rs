@@ -11,7 +11,6 @@ use mica_vfs::{
     SyncScope, XattrMode, XattrName,
 };
 
-use crate::marks::for_each_xattr;
 use crate::node::Node;
 use crate::overlay::Overlay;
 use crate::stack::LayerNode;
@@ -232,14 +231,14 @@ impl<'a> Copying<'a> {
     fn xattrs(&self, upper: &LayerNode) -> Result<(), Errno> {
         let prefix = self.overlay.config.xattrs.prefix();
         let mut names: Vec<Box<[u8]>> = Vec::new();
-        for_each_xattr(self.lower, &mut |name| {
+        self.lower.for_each_xattr(&mut |name| {
             if !is_private(prefix, name) {
                 names.push(name.into());
             }
         })?;
         for name in &names {
             let name = XattrName::new(name)?;
-            let value = match Overlay::xattr_value(self.lower, name) {
+            let value = match self.lower.xattr(name) {
                 Ok(value) => value,
                 // A broken file capability is listed and cannot be read (ovl_copy_xattr).
                 Err(Errno::NODATA | Errno::INVAL) if name.as_bytes() == b"security.capability" => {

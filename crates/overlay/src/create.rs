@@ -235,7 +235,7 @@ impl Overlay {
     /// Makes a directory in the work directory that hands down what `dir` does; `None` if that is nothing.
     fn heir_of(&self, dir: &LayerNode) -> Result<Option<(Temp<'_>, LayerNode)>, Errno> {
         let default_acl = XattrName::new(b"system.posix_acl_default")?;
-        let acl = match Self::xattr_value(dir, default_acl) {
+        let acl = match dir.xattr(default_acl) {
             Ok(acl) => Some(acl),
             Err(Errno::NODATA | Errno::OPNOTSUPP) => None,
             Err(errno) => return Err(errno),

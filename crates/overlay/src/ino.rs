@@ -73,6 +73,14 @@ impl Numbering {
     }
 }
 
+/// Returns a device number for an overlay: it must differ from those of all filesystems that it could be stacked with.
+pub(crate) fn next_dev() -> DevId {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    // Above the 32 bits of the kernel's device numbers.
+    DevId((0x6f76_u64 << 40) + NEXT.fetch_add(1, Relaxed))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,6 +35,7 @@ mod copy_up;
 mod create;
 mod data;
 mod error;
+mod filesystem;
 mod gate;
 mod ino;
 mod link;

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use bitflags::bitflags;
-use mica_vfs::{Errno, XATTR_SIZE_MAX, XattrMode, XattrName, invent};
+use mica_vfs::{Errno, XattrMode, XattrName, invent};
 
 use crate::config::XattrNamespace;
 use crate::node::Node;
@@ -54,7 +54,7 @@ impl Marks {
     /// Reads which of the overlay's attributes `node` carries.
     pub(crate) fn read(node: &LayerNode, namespace: XattrNamespace) -> Result<Self, Errno> {
         let mut marks = Self::empty();
-        for_each_xattr(node, &mut |name| {
+        node.for_each_xattr(&mut |name| {
             if let Some(suffix) = name.strip_prefix(namespace.prefix()) {
                 marks |= Self::of_name(suffix);
             }
@@ -95,27 +95,6 @@ impl Marks {
             _ => Self::empty(),
         }
     }
-}
-
-/// Calls `each` for every attribute name of an object; a filesystem without attributes has none.
-pub(crate) fn for_each_xattr(node: &LayerNode, each: &mut dyn FnMut(&[u8])) -> Result<(), Errno> {
-    let mut small = [0; 512];
-    let mut large;
-    let names = match node.fs().list_xattr(node.id, &mut small) {
-        Ok(len) => small.get(..len).ok_or(Errno::IO)?,
-        Err(Errno::OPNOTSUPP) => return Ok(()),
-        Err(Errno::RANGE) => {
-            large = vec![0; XATTR_SIZE_MAX];
-            let len = node.fs().list_xattr(node.id, &mut large)?;
-            large.get(..len).ok_or(Errno::IO)?
-        }
-        Err(errno) => return Err(errno),
-    };
-    names
-        .split(|&b| b == 0)
-        .filter(|name| !name.is_empty())
-        .for_each(each);
-    Ok(())
 }
 
 impl Overlay {

@@ -1,19 +1,13 @@
-//! The overlay as a [`Filesystem`]: each method names the operation that does it.
+//! The overlay: its layers, what it remembers of them, and how it is set up.
 
 use std::sync::Arc;
 
-use mica_vfs::{
-    Access, Attr, Caller, Cookie, CopyMethod, DevId, DirEntry, Entry, Errno, FallocateMode,
-    FileFlags, FileName, FileType, Filesystem, Flow, HostFile, KillPriv, ListedNode, Mode, NodeId,
-    Rdev, RenameFlags, SeekFrom, SetAttr, StatFs, SyncScope, XattrMode, XattrName,
-};
+use mica_vfs::{DevId, Errno, FileName, FileType};
 
-use crate::attr::next_dev;
 use crate::config::{Config, XattrNamespace};
-use crate::create::Make;
 use crate::error::SetupError;
 use crate::gate::Gates;
-use crate::ino::{Filesystems, Numbering};
+use crate::ino::{Filesystems, Numbering, next_dev};
 use crate::listing::{Listings, NAMES_MAX, hash_name};
 use crate::marks::{Marks, Opaque};
 use crate::node::{Lower, NewNode, XattrWhiteouts};
@@ -132,7 +126,7 @@ impl Overlay {
     }
 
     /// The layer that answers for the whole: the upper, else the topmost lower.
-    fn top(&self) -> Result<&LayerInfo, Errno> {
+    pub(crate) fn top(&self) -> Result<&LayerInfo, Errno> {
         let upper = self.work.as_ref().map(|work| &work.dir.layer);
         upper
             .or_else(|| self.lowers.first())
@@ -190,221 +184,5 @@ fn root_whiteouts(root: &LayerNode, namespace: XattrNamespace) -> Result<XattrWh
 impl Drop for Overlay {
     fn drop(&mut self) {
         self.clear_work();
-    }
-}
-
-impl Filesystem for Overlay {
-    fn lookup(&self, dir: NodeId, name: FileName<'_>) -> Result<Entry, Errno> {
-        let dir = self.table.get(dir)?;
-        let (node, attr) = self.lookup_at(&dir, name, None)?;
-        Ok(Entry {
-            node: node.id,
-            attr,
-        })
-    }
-
-    fn forget(&self, node: NodeId, count: u64) {
-        self.table.forget(node, count);
-    }
-
-    fn read_dir(
-        &self,
-        dir: NodeId,
-        from: Cookie,
-        sink: &mut dyn FnMut(DirEntry<'_>) -> Flow,
-    ) -> Result<(), Errno> {
-        self.dir_read(&self.dir(dir)?, from, sink)
-    }
-
-    fn read_dir_plus(
-        &self,
-        dir: NodeId,
-        from: Cookie,
-        sink: &mut dyn FnMut(DirEntry<'_>, &ListedNode) -> Flow,
-    ) -> Result<(), Errno> {
-        self.dir_read_plus(&self.dir(dir)?, from, sink)
-    }
-
-    fn read_link(&self, node: NodeId) -> Result<Vec<u8>, Errno> {
-        let node = self.table.get(node)?;
-        let real = node.real()?;
-        real.fs().read_link(real.id)
-    }
-
-    fn get_attr(&self, node: NodeId) -> Result<Attr, Errno> {
-        let node = self.table.get(node)?;
-        self.attr_of(&node)
-    }
-
-    fn set_attr(&self, node: NodeId, change: &SetAttr) -> Result<Attr, Errno> {
-        self.attr_set(node, change)
-    }
-
-    fn get_xattr(
-        &self,
-        node: NodeId,
-        name: XattrName<'_>,
-        value: &mut [u8],
-    ) -> Result<usize, Errno> {
-        let node = self.table.get(node)?;
-        self.xattr_get(&node, name, value)
-    }
-
-    fn list_xattr(&self, node: NodeId, names: &mut [u8]) -> Result<usize, Errno> {
-        let node = self.table.get(node)?;
-        self.xattr_list(&node, names)
-    }
-
-    fn set_xattr(
-        &self,
-        node: NodeId,
-        name: XattrName<'_>,
-        value: &[u8],
-        mode: XattrMode,
-        kill: KillPriv,
-    ) -> Result<(), Errno> {
-        self.xattr_set(node, name, value, mode, kill)
-    }
-
-    fn remove_xattr(&self, node: NodeId, name: XattrName<'_>) -> Result<(), Errno> {
-        self.xattr_remove(node, name)
-    }
-
-    fn file_flags(&self, node: NodeId) -> Result<FileFlags, Errno> {
-        self.flags_get(node)
-    }
-
-    fn set_file_flags(&self, node: NodeId, flags: FileFlags) -> Result<(), Errno> {
-        self.flags_set(node, flags)
-    }
-
-    fn create(
-        &self,
-        caller: &Caller,
-        dir: NodeId,
-        name: FileName<'_>,
-        mode: Mode,
-    ) -> Result<Entry, Errno> {
-        self.make(caller, dir, name, Make::File(mode))
-    }
-
-    fn mkdir(
-        &self,
-        caller: &Caller,
-        dir: NodeId,
-        name: FileName<'_>,
-        mode: Mode,
-    ) -> Result<Entry, Errno> {
-        self.make(caller, dir, name, Make::Directory(mode))
-    }
-
-    fn mknod(
-        &self,
-        caller: &Caller,
-        dir: NodeId,
-        name: FileName<'_>,
-        kind: FileType,
-        mode: Mode,
-        rdev: Rdev,
-    ) -> Result<Entry, Errno> {
-        self.make(caller, dir, name, Make::Node(kind, mode, rdev))
-    }
-
-    fn symlink(
-        &self,
-        caller: &Caller,
-        dir: NodeId,
-        name: FileName<'_>,
-        target: &[u8],
-    ) -> Result<Entry, Errno> {
-        self.make(caller, dir, name, Make::Symlink(target))
-    }
-
-    fn tmpfile(&self, caller: &Caller, dir: NodeId, mode: Mode) -> Result<Entry, Errno> {
-        self.make_tmpfile(caller, dir, mode)
-    }
-
-    fn link(&self, node: NodeId, dir: NodeId, name: FileName<'_>) -> Result<Entry, Errno> {
-        self.link_at(node, dir, name)
-    }
-
-    fn unlink(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
-        self.remove_file(dir, name)
-    }
-
-    fn rmdir(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
-        self.remove_dir(dir, name)
-    }
-
-    fn rename(
-        &self,
-        from_dir: NodeId,
-        from: FileName<'_>,
-        to_dir: NodeId,
-        to: FileName<'_>,
-        flags: RenameFlags,
-    ) -> Result<(), Errno> {
-        self.rename_at((from_dir, from), (to_dir, to), flags)
-    }
-
-    fn read(&self, node: NodeId, offset: u64, data: &mut [u8]) -> Result<usize, Errno> {
-        self.data_read(node, offset, data)
-    }
-
-    fn write(
-        &self,
-        node: NodeId,
-        offset: u64,
-        data: &[u8],
-        kill: KillPriv,
-    ) -> Result<usize, Errno> {
-        self.data_write(node, offset, data, kill)
-    }
-
-    fn fallocate(
-        &self,
-        node: NodeId,
-        mode: FallocateMode,
-        offset: u64,
-        len: u64,
-    ) -> Result<(), Errno> {
-        self.data_allocate(node, mode, offset, len)
-    }
-
-    fn seek(&self, node: NodeId, from: SeekFrom) -> Result<u64, Errno> {
-        self.data_seek(node, from)
-    }
-
-    fn copy_range(
-        &self,
-        from: NodeId,
-        from_offset: u64,
-        to: NodeId,
-        to_offset: u64,
-        len: u64,
-    ) -> Result<u64, Errno> {
-        self.data_copy_range((from, from_offset), (to, to_offset), len)
-    }
-
-    fn copy_from(
-        &self,
-        to: NodeId,
-        source: &dyn Filesystem,
-        from: NodeId,
-        len: u64,
-    ) -> Result<CopyMethod, Errno> {
-        self.data_copy_from(to, source, from, len)
-    }
-
-    fn fsync(&self, node: NodeId, scope: SyncScope) -> Result<(), Errno> {
-        self.data_sync(node, scope)
-    }
-
-    fn host_file(&self, node: NodeId, access: Access) -> Result<Option<HostFile>, Errno> {
-        self.data_host_file(node, access)
-    }
-
-    fn stat_fs(&self) -> Result<StatFs, Errno> {
-        self.top()?.fs.stat_fs()
     }
 }

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use mica_vfs::{Attr, DevId, Entry, Errno, FileName, FileType, Filesystem, NodeId, Uuid};
+use mica_vfs::{
+    Attr, DevId, Entry, Errno, FileName, FileType, Filesystem, NodeId, Uuid, XATTR_SIZE_MAX,
+    XattrName,
+};
 
 use crate::error::SetupError;
 use crate::ino::FsIdx;
@@ -153,6 +156,46 @@ impl LayerNode {
             Ok(entry) => Ok(Some((Self::adopt(&self.layer, &entry), entry.attr))),
             Err(Errno::NOENT | Errno::NAMETOOLONG) => Ok(None),
             Err(errno) => Err(errno),
+        }
+    }
+}
+
+impl LayerNode {
+    /// Calls `each` for every attribute name; a filesystem without attributes has none.
+    pub(crate) fn for_each_xattr(&self, each: &mut dyn FnMut(&[u8])) -> Result<(), Errno> {
+        let mut small = [0; 512];
+        let mut large;
+        let names = match self.fs().list_xattr(self.id, &mut small) {
+            Ok(len) => small.get(..len).ok_or(Errno::IO)?,
+            Err(Errno::OPNOTSUPP) => return Ok(()),
+            Err(Errno::RANGE) => {
+                large = vec![0; XATTR_SIZE_MAX];
+                let len = self.fs().list_xattr(self.id, &mut large)?;
+                large.get(..len).ok_or(Errno::IO)?
+            }
+            Err(errno) => return Err(errno),
+        };
+        names
+            .split(|&b| b == 0)
+            .filter(|name| !name.is_empty())
+            .for_each(each);
+        Ok(())
+    }
+
+    /// Reads the whole value of an attribute.
+    pub(crate) fn xattr(&self, name: XattrName<'_>) -> Result<Vec<u8>, Errno> {
+        let mut value = vec![0; 256];
+        loop {
+            match self.fs().get_xattr(self.id, name, &mut value) {
+                Ok(len) => {
+                    value.truncate(len);
+                    return Ok(value);
+                }
+                Err(Errno::RANGE) if value.len() < XATTR_SIZE_MAX => {
+                    value.resize(XATTR_SIZE_MAX, 0);
+                }
+                Err(errno) => return Err(errno),
+            }
         }
     }
 }

@@ -3,11 +3,8 @@
 //! An overlay may lie on an overlay, and its attributes must then be kept by the one below like any other: `P.foo` of
 //! a user, where `P` is the prefix in use, is stored as `P.overlay.foo` (OVL-40).
 
-use mica_vfs::{
-    Errno, FileType, KillPriv, NodeId, XATTR_NAME_MAX, XATTR_SIZE_MAX, XattrMode, XattrName,
-};
+use mica_vfs::{Errno, FileType, KillPriv, NodeId, XATTR_NAME_MAX, XattrMode, XattrName};
 
-use crate::marks::for_each_xattr;
 use crate::node::Node;
 use crate::overlay::Overlay;
 
@@ -66,7 +63,7 @@ impl Overlay {
     pub(crate) fn xattr_list(&self, node: &Node, names: &mut [u8]) -> Result<usize, Errno> {
         let prefix = self.config.xattrs.prefix();
         let mut list = Vec::new();
-        for_each_xattr(node.real()?, &mut |stored| {
+        node.real()?.for_each_xattr(&mut |stored| {
             if let Some(name) = unescape(prefix, stored) {
                 list.extend_from_slice(&name);
                 list.push(0);
@@ -117,26 +114,6 @@ impl Overlay {
         }
         let upper = self.copy_up(&node)?;
         upper.fs().remove_xattr(upper.id, stored)
-    }
-
-    /// Reads the whole value of an attribute of a layer's object.
-    pub(crate) fn xattr_value(
-        node: &crate::stack::LayerNode,
-        name: XattrName<'_>,
-    ) -> Result<Vec<u8>, Errno> {
-        let mut value = vec![0; 256];
-        loop {
-            match node.fs().get_xattr(node.id, name, &mut value) {
-                Ok(len) => {
-                    value.truncate(len);
-                    return Ok(value);
-                }
-                Err(Errno::RANGE) if value.len() < XATTR_SIZE_MAX => {
-                    value.resize(XATTR_SIZE_MAX, 0)
-                }
-                Err(errno) => return Err(errno),
-            }
-        }
     }
 }
 
