@@ -32,6 +32,7 @@ mod dispatch;
 mod error;
 mod init;
 mod mount;
+mod notify;
 mod ops;
 mod pool;
 mod reply;

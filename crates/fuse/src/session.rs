@@ -14,6 +14,7 @@ use crate::init::InitReport;
 use crate::mount::fsmount::Direct;
 use crate::mount::fusermount::Unmount;
 use crate::mount::{MountOptions, Mountpoint, fusermount, open_device};
+use crate::notify::Notifier;
 use crate::pool::Pool;
 use crate::stats::SessionStats;
 use crate::unmount::Unmounter;
@@ -174,6 +175,8 @@ impl Start {
         let ended = Arc::new(AtomicBool::new(false));
         let connection = Connection::new(fs, config.cache);
         let pool = Pool::new(connection, device, config.threads, Arc::clone(&ended));
+        let notifier = Notifier::new(Arc::downgrade(&pool.device));
+        pool.connection.fs.observe(Box::new(notifier));
         Self { pool, ended }
     }
 

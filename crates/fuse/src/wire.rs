@@ -27,7 +27,7 @@ pub(crate) use file::{
     FsyncIn, IoctlIn, IoctlOut, LseekIn, LseekOut, OpenOut, ReadIn, WRITE_KILL_SUIDGID, WriteIn,
     WriteOut,
 };
-pub(crate) use header::{INVALID_ID, InHeader, OutHeader};
+pub(crate) use header::{INVALID_ID, InHeader, InvalInodeOut, NOTIFY_INVAL_INODE, OutHeader};
 pub(crate) use init::{InitIn, InitInLegacy, InitOut};
 pub(crate) use name::{
     CreateIn, GetxattrIn, GetxattrOut, LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn,

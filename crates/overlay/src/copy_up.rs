@@ -310,17 +310,37 @@ impl<'a> Copying<'a> {
                 overlay.table.drop_key(node, key)?;
                 return Err(errno);
             }
-            if self.attr.nlink > 1 && node.kind != FileType::Directory {
+            if self.breaks_link() {
                 node.set_ino(overlay.number(&upper.layer, attr.dev, attr.ino));
             }
             node.set_upper(upper);
             overlay.listing_add(parent, place.name.as_name(), node)?;
             overlay.table.rekey(node, Some(key), Some(parent))?;
+            self.tell_observer(parent);
             if node.kind != FileType::Directory {
                 // A file in the upper needs its place no more, nor its parent.
                 overlay.table.move_to(node, None)?;
             }
             return Ok(());
+        }
+    }
+
+    /// Whether the lower file has other names, which stay what they are.
+    fn breaks_link(&self) -> bool {
+        self.node.kind != FileType::Directory && self.attr.nlink > 1
+    }
+
+    /// Tells of what the caller did not ask for: a directory that merges counts its links otherwise (OVL-33), and a link
+    /// that broke has another number (OVL-32).
+    fn tell_observer(&self, parent: &Node) {
+        let Some(observer) = self.overlay.observer.get() else {
+            return;
+        };
+        if self.breaks_link() || self.node.kind == FileType::Directory {
+            observer.attributes_changed(self.node.id);
+        }
+        if self.breaks_link() {
+            observer.numbers_changed(parent.id);
         }
     }
 

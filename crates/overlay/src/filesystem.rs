@@ -2,8 +2,8 @@
 
 use mica_vfs::{
     Access, Attr, Caller, Cookie, CopyMethod, DirEntry, Entry, Errno, FallocateMode, FileFlags,
-    FileName, FileType, Filesystem, Flow, HostFile, KillPriv, ListedNode, Mode, NodeId, Rdev,
-    RenameFlags, SeekFrom, SetAttr, StatFs, SyncScope, XattrMode, XattrName,
+    FileName, FileType, Filesystem, Flow, HostFile, KillPriv, ListedNode, Mode, NodeId, Observer,
+    Rdev, RenameFlags, SeekFrom, SetAttr, StatFs, SyncScope, XattrMode, XattrName,
 };
 
 use crate::create::Make;
@@ -218,6 +218,12 @@ impl Filesystem for Overlay {
 
     fn host_file(&self, node: NodeId, access: Access) -> Result<Option<HostFile>, Errno> {
         self.data_host_file(node, access)
+    }
+
+    fn observe(&self, observer: Box<dyn Observer>) {
+        if self.observer.set(observer).is_err() {
+            tracing::warn!("an overlay has one front; the second is not told of changes");
+        }
     }
 
     fn stat_fs(&self) -> Result<StatFs, Errno> {

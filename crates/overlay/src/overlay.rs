@@ -1,8 +1,8 @@
 //! The overlay: its layers, what it remembers of them, and how it is set up.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use mica_vfs::{DevId, Errno, FileName, FileType};
+use mica_vfs::{DevId, Errno, FileName, FileType, Observer};
 
 use crate::config::{Config, XattrNamespace};
 use crate::error::SetupError;
@@ -32,6 +32,8 @@ pub struct Overlay {
     /// One change of a directory at a time.
     pub(crate) names: Gates,
     pub(crate) counters: Counters,
+    /// Whom to tell of changes that reach beyond what was asked for. Set once.
+    pub(crate) observer: OnceLock<Box<dyn Observer>>,
     /// The upper's work directory; `None`: the overlay is read-only.
     work: Option<Work>,
 }
@@ -94,6 +96,7 @@ impl Overlay {
             copying: Gates::default(),
             names: Gates::default(),
             counters: Counters::default(),
+            observer: OnceLock::new(),
             work,
             lowers,
         })

@@ -13,7 +13,9 @@ use crate::stack::LayerNode;
 impl Overlay {
     pub(crate) fn remove_file(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
         let dir = self.dir(dir)?;
-        let upper_dir = self.copy_up_for_removal(&dir, name)?;
+        // What is not there is missed before the parent is copied up for it.
+        drop(self.hold(&dir, name)?);
+        let upper_dir = self.copy_up(&dir)?;
         let _names = self.names.enter(dir.id);
         let victim = self.hold(&dir, name)?;
         if victim.kind == FileType::Directory {
@@ -33,15 +35,19 @@ impl Overlay {
 
     pub(crate) fn remove_dir(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
         let dir = self.dir(dir)?;
-        let upper_dir = self.copy_up_for_removal(&dir, name)?;
         let victim = self.hold(&dir, name)?;
+        victim.expect_dir()?;
+        // Before the parent is copied up for nothing (ovl_do_remove), and again where nothing changes any more.
+        if !self.is_empty_dir(&victim)? {
+            return Err(Errno::NOTEMPTY);
+        }
+        let upper_dir = self.copy_up(&dir)?;
         let _names = self
             .names
             .enter_all([Some(dir.id), Some(victim.id), None, None]);
         if !self.shows(&dir, name, &victim)? {
             return Err(Errno::NOENT);
         }
-        victim.expect_dir()?;
         if !self.is_empty_dir(&victim)? {
             return Err(Errno::NOTEMPTY);
         }
@@ -59,18 +65,6 @@ impl Overlay {
         }
         self.listings.drop_dir(victim.id)?;
         self.removed(&dir, name, &victim)
-    }
-
-    /// Copies `dir` up, unless there is nothing of that name to remove.
-    fn copy_up_for_removal<'n>(
-        &self,
-        dir: &'n Arc<Node>,
-        name: FileName<'_>,
-    ) -> Result<&'n LayerNode, Errno> {
-        if dir.upper().is_none() {
-            self.hold(dir, name)?;
-        }
-        self.copy_up(dir)
     }
 
     /// Whether `name` of `dir` is (still) `node`.

@@ -105,10 +105,6 @@ impl Overlay {
             match real.fs().get_xattr(real.id, stored, &mut []) {
                 // Where `user.*` cannot be it cannot be removed either, there or not (xattr_permission).
                 Err(Errno::NODATA) if user_elsewhere => return Err(Errno::PERM),
-                // To remove an ACL that never was is no error (ovl_set_or_remove_acl).
-                Err(Errno::NODATA) if name.as_bytes().starts_with(b"system.posix_acl_") => {
-                    return Ok(());
-                }
                 found => found.map(drop)?,
             }
         }

@@ -158,6 +158,18 @@ impl AsFd for HostFile {
     }
 }
 
+/// Is told when what it remembers of a filesystem is out of date though it asked for no change of it.
+///
+/// A front that caches knows what its own calls change: the object they name and its directory. A copy-up reaches
+/// further. The methods must not call the filesystem back.
+pub trait Observer: Send + Sync + fmt::Debug {
+    /// The attributes of `node` changed, but not by a change that names it.
+    fn attributes_changed(&self, node: NodeId);
+
+    /// A name in `dir` is listed with another inode number.
+    fn numbers_changed(&self, dir: NodeId);
+}
+
 /// A tree of files: a layer, or the union of some.
 ///
 /// # References
@@ -380,6 +392,12 @@ pub trait Filesystem: Send + Sync + fmt::Debug {
     }
 
     // The filesystem as a whole.
+
+    /// Tells `observer` of changes that no call names. One at most: a filesystem has one front. Most have nothing to
+    /// tell, and forget it.
+    fn observe(&self, observer: Box<dyn Observer>) {
+        drop(observer);
+    }
 
     /// Returns space and limits.
     fn stat_fs(&self) -> Result<StatFs, Errno>;

@@ -26,7 +26,7 @@ pub use caller::Caller;
 pub use errno::Errno;
 pub use filesystem::{
     Access, CopyMethod, Entry, FallocateMode, FileFlags, FileHandle, Filesystem, HostFile,
-    KillPriv, NodeId, RenameFlags, SeekFrom, SyncScope, Uuid,
+    KillPriv, NodeId, Observer, RenameFlags, SeekFrom, SyncScope, Uuid,
 };
 pub use name::{FileName, FileNameBuf, NAME_MAX};
 pub use readdir::{Cookie, DirEntry, Flow, ListedNode};

@@ -20,6 +20,19 @@ wire! {
     }
 }
 
+/// `FUSE_NOTIFY_INVAL_INODE`, in place of the error of a message that answers nothing.
+pub(crate) const NOTIFY_INVAL_INODE: i32 = 2;
+
+wire! {
+    /// `struct fuse_notify_inval_inode_out` behind its header.
+    InvalInodeOut = 40 {
+        header: OutHeader,
+        ino: u64,
+        off: i64,
+        len: i64,
+    }
+}
+
 wire! {
     /// `struct fuse_out_header`.
     OutHeader = 16 {

@@ -1,7 +1,9 @@
 //! OVL-30 to OVL-34: inode numbers and link counts.
 
+use std::sync::{Arc, Mutex};
+
 use mica_testkit::{Filesystems, Medium, Mounted, Stack};
-use mica_vfs::Ino;
+use mica_vfs::{Filesystem, Ino, NodeId, Observer};
 
 fn ino(mounted: &Mounted, path: &str) -> Ino {
     mounted.walk().stat(path).unwrap().ino
@@ -130,6 +132,43 @@ fn ovl_34_copy_up_marks_the_parent_impure() {
         mounted.walk().mkdir("new").unwrap();
         mounted.walk().write("new/f", b"").unwrap();
         assert!(mark("new").is_err());
+        mounted.finish();
+    }
+}
+
+/// Writes down what it is told.
+#[derive(Debug, Clone, Default)]
+struct Notes(Arc<Mutex<Vec<(&'static str, NodeId)>>>);
+
+impl Observer for Notes {
+    fn attributes_changed(&self, node: NodeId) {
+        self.0.lock().unwrap().push(("attributes", node));
+    }
+
+    fn numbers_changed(&self, dir: NodeId) {
+        self.0.lock().unwrap().push(("numbers", dir));
+    }
+}
+
+#[test]
+fn ovl_32_ovl_33_an_observer_learns_what_no_call_names() {
+    for medium in Medium::ALL {
+        let mounted = Stack::new()
+            .upper("")
+            .lower("d/a='1' d/b=>d/a d/c='1'")
+            .mount(medium);
+        let notes = Notes::default();
+        mounted.overlay().observe(Box::new(notes.clone()));
+        let walk = mounted.walk();
+        let (d, a) = (walk.hold("d").unwrap(), walk.hold("d/a").unwrap());
+        walk.chmod("d/c", 0o600).unwrap();
+        let told = || std::mem::take(&mut *notes.0.lock().unwrap());
+        assert_eq!(told(), [("attributes", d.node())]);
+        walk.chmod("d/a", 0o600).unwrap();
+        assert_eq!(told(), [("attributes", a.node()), ("numbers", d.node())]);
+        walk.chmod("d/a", 0o640).unwrap();
+        assert_eq!(told(), []);
+        drop((d, a));
         mounted.finish();
     }
 }
