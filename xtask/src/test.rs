@@ -93,7 +93,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
     Ok(())
 }
 
-/// Runs the body of one tier, as the child of [`test`].
+/// Runs the body of one tier, as the child of [`test()`].
 pub(crate) fn run_tier(args: &TierArgs) -> Result<()> {
     let tier = find(&args.name)?;
     if tier.place == Place::Private && !private::inside() {

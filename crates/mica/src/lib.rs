@@ -1,6 +1,6 @@
 //! An overlay on any two trees, as a library: the public API of Mica.
 //!
-//! [`MountSpec::parse`] reads mount options, [`mount`] mounts what they say and serves it, [`unmount`] ends it. A
+//! [`MountSpec::parse`] reads mount options, [`mount()`] mounts what they say and serves it, [`unmount()`] ends it. A
 //! program that wants the overlay without a mount opens a [`Stack`] and calls the
 //! [`Filesystem`](vfs::Filesystem) in it, which takes no privileges:
 //!

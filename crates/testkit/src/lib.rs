@@ -6,7 +6,7 @@
 //! - [`Model`]: the merged tree as a plain map, with the errno that Linux gives.
 //! - [`FaultLayer`]: a layer whose Nth change fails.
 //! - [`Stack`], [`check`]: an overlay over literals, on every kind of layer.
-//! - [`skip`], [`require_root`], [`require_program`], [`require_fuse`]: the one way to leave a test out.
+//! - [`skip()`], [`require_root`], [`require_program`], [`require_fuse`]: the one way to leave a test out.
 //!
 //! A test stops at the first surprise, so everything here may panic, and says what surprised it.
 
