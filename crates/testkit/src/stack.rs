@@ -326,7 +326,7 @@ where
     T: PartialEq<E> + fmt::Debug,
     E: fmt::Debug,
 {
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mut mounted = stack.mount(medium);
         let found = operate(mounted.walk());
         assert!(

@@ -19,7 +19,7 @@ fn upper_has(mounted: &Mounted, path: &str) -> &'static str {
 
 /// Mounts the stack over each medium, runs `operate`, and checks what all tests check.
 fn on_each(stack: &Stack, operate: impl Fn(&Mounted)) {
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mounted = stack.mount(medium);
         operate(&mounted);
         mounted.assert_shows_layers();

@@ -49,7 +49,7 @@ const VIEW: Detail = Detail::NLINK;
 
 #[test]
 fn a_fault_at_any_step_leaves_the_view_before_or_the_one_after() {
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         for (name, operate) in OPERATIONS {
             let (before, after, steps) = views(medium, operate);
             assert!(steps > 0, "{name} changes nothing");
@@ -118,7 +118,7 @@ fn strike(
 
 #[test]
 fn a_failed_copy_up_can_be_tried_again() {
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mut mounted = stack().mount(medium);
         let faults = mounted.with_faults();
         for nth in 1..=12 {

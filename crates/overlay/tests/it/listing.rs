@@ -42,7 +42,7 @@ fn ovl_11_a_listed_number_is_that_of_the_object() {
         .upper("d/u='u' e:opaque e/x='u'")
         .lower("d/a='1' d/b='1' d/sub/s='1' e/y='1'")
         .lower("d/c='2' d/sub/t='2'");
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mut mounted = stack.mount(medium);
         mounted.walk().chmod("d/a", 0o600).unwrap();
         mounted.walk().write("d/sub/t", b"changed").unwrap();
@@ -100,7 +100,7 @@ fn some(fs: &dyn Filesystem, from: Cookie, count: usize) -> (Cookie, Vec<String>
 
 #[test]
 fn ovl_12_a_reader_gets_every_lasting_name_once_while_others_come_and_go() {
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let lasting: Vec<_> = (0..200).map(|n| format!("stays{n}")).collect();
         let literal = |names: &[String]| {
             names
@@ -150,7 +150,7 @@ fn ovl_12_a_reader_gets_every_lasting_name_once_while_others_come_and_go() {
 
 #[test]
 fn a_directory_with_ten_thousand_names_is_listed_whole() {
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mounted = Stack::new().upper("").lower("a='1'").mount(medium);
         let walk = mounted.walk();
         for n in 0..10_000 {

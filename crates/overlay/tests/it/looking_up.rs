@@ -94,7 +94,7 @@ fn ovl_5_an_opaque_directory_hides_what_is_below() {
 #[test]
 fn ovl_6_without_the_mark_an_xattr_whiteout_is_listed_but_not_found() {
     let stack = Stack::new().lower("d/a:xwhiteout").lower("d/a='1'");
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mounted = stack.mount(medium);
         assert_eq!(mounted.walk().read("d/a"), Err(Errno::NOENT));
         assert_eq!(mounted.walk().ls("d"), Ok(vec!["a".to_owned()]));
@@ -121,7 +121,7 @@ fn ovl_8_redirect_and_metacopy_are_refused_not_misread() {
         "f=hole(4K)[trusted.overlay.metacopy='']",
     ];
     for (case, path) in cases.into_iter().zip(["d", "f"]) {
-        for medium in Medium::ALL {
+        for medium in Medium::all() {
             let mounted = Stack::new()
                 .upper(case)
                 .lower("d/b='2' f='the data'")
@@ -152,7 +152,7 @@ fn five_hundred_layers_merge() {
     for n in 0..500 {
         stack = stack.lower(format!("d/{n}='{n}' same='{n}'").as_str());
     }
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mounted = stack.mount(medium);
         let w = mounted.walk();
         assert_eq!(w.ls("d").map(|names| names.len()), Ok(500));

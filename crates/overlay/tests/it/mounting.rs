@@ -8,7 +8,7 @@ use mica_vfs::{Errno, Filesystem, KillPriv, SyncScope};
 
 #[test]
 fn ovl_50_leftovers_in_the_work_directory_are_removed() {
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mut mounted = Stack::new().upper("").lower("a='1'").mount(medium);
         mounted.unmount();
         let work = mounted.walk_work();
@@ -27,7 +27,7 @@ fn ovl_50_leftovers_in_the_work_directory_are_removed() {
 
 #[test]
 fn ovl_50_a_mount_leaves_an_empty_work_directory() {
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mut mounted = Stack::new().upper("").lower("a='1' b='1'").mount(medium);
         mounted.walk().unlink("a").unwrap();
         mounted.walk().write("b", b"2").unwrap();
@@ -42,7 +42,7 @@ fn ovl_50_a_mount_leaves_an_empty_work_directory() {
 
 #[test]
 fn ovl_51_an_incompatible_work_directory_is_refused() {
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mut mounted = Stack::new().upper("").lower("a='1'").mount(medium);
         mounted.unmount();
         mounted.walk_work().mkdir("work/incompat").unwrap();
@@ -74,7 +74,7 @@ fn ovl_52_without_an_upper_every_change_is_erofs() {
 
 #[test]
 fn ovl_53_sync_reaches_the_upper_and_needs_nothing_of_a_lower() {
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mounted = Stack::new()
             .upper("d/u='u'")
             .lower("d/a='1' l/")
@@ -158,7 +158,7 @@ fn an_overlay_is_a_layer_of_another() {
 
 #[test]
 fn nodes_end_when_nobody_refers_to_them() {
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mounted = Stack::new()
             .upper("")
             .lower("d/e/f='1' g='1'")

@@ -12,7 +12,7 @@ fn ino(mounted: &Mounted, path: &str) -> Ino {
 #[test]
 fn ovl_30_a_number_survives_copy_up_rename_and_remount() {
     for filesystems in [Filesystems::One, Filesystems::Several] {
-        for medium in Medium::ALL {
+        for medium in Medium::all() {
             let stack = Stack::new()
                 .upper("")
                 .lower("d/a='1' d/l->t d/p:fifo")
@@ -73,7 +73,7 @@ fn ovl_31_numbers_of_several_filesystems_do_not_meet() {
 
 #[test]
 fn ovl_32_a_lower_hard_link_breaks_at_its_first_change() {
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mut mounted = Stack::new()
             .upper("")
             .lower("a='1' b=>a c=>a")
@@ -100,7 +100,7 @@ fn ovl_32_a_lower_hard_link_breaks_at_its_first_change() {
 
 #[test]
 fn ovl_33_a_merged_directory_has_one_link() {
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mounted = Stack::new()
             .upper("")
             .lower("m/x/ l/x/ l/y/")
@@ -119,7 +119,7 @@ fn ovl_33_a_merged_directory_has_one_link() {
 
 #[test]
 fn ovl_34_copy_up_marks_the_parent_impure() {
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mounted = Stack::new().upper("").lower("d/a='1'").mount(medium);
         mounted.walk().chmod("d/a", 0o600).unwrap();
         let mark = |path: &str| {
@@ -152,7 +152,7 @@ impl Observer for Notes {
 
 #[test]
 fn ovl_32_ovl_33_an_observer_learns_what_no_call_names() {
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mounted = Stack::new()
             .upper("")
             .lower("d/a='1' d/b=>d/a d/c='1'")

@@ -28,7 +28,7 @@ fn ovl_40_the_overlays_own_attributes_are_hidden() {
 
 #[test]
 fn ovl_40_an_overlay_on_an_overlay_keeps_its_attributes() {
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mounted = Stack::new().upper("").lower("d/a='1'").mount(medium);
         let walk = mounted.walk();
         walk.setxattr("d", "trusted.overlay.opaque", b"y").unwrap();
@@ -51,7 +51,7 @@ fn ovl_40_an_overlay_on_an_overlay_keeps_its_attributes() {
 #[test]
 fn ovl_41_private_attributes_of_a_lower_are_not_copied_up() {
     let lower = "f='1'[user.k=v,trusted.overlay.foo=x,trusted.overlay.overlay.bar=y]";
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mounted = Stack::new().upper("").lower(lower).mount(medium);
         mounted.walk().chmod("f", 0o600).unwrap();
         let mut names = mounted.walk_upper().listxattr("f").unwrap();
@@ -92,7 +92,7 @@ fn ovl_40_userxattr_keeps_the_marks_in_the_user_namespace() {
         },
         Ok::<_, Errno>((0, 0)),
     );
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mounted = stack.mount(medium);
         mounted.walk().remove_all("d").unwrap();
         mounted.walk().mkdir("d").unwrap();

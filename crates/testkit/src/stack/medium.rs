@@ -10,6 +10,8 @@ use mica_tmpfs::Tmpfs;
 use mica_vfs::{Caller, FileName, Filesystem, Mode, NodeId};
 use rustix::fs::{Mode as HostMode, OFlags};
 
+use crate::require_root;
+
 use crate::Detail;
 
 /// How many descriptors the host layers of one stack keep open.
@@ -25,8 +27,14 @@ pub enum Medium {
 }
 
 impl Medium {
-    /// All that there are.
-    pub const ALL: [Self; 2] = [Self::Memory, Self::Host];
+    /// All that this user can build layers on: an ordinary one may neither make whiteouts nor set `trusted.*` on the host,
+    /// which is reported as a skip of the calling test.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or("a test");
+        let host = require_root(&format!("{test} on the host")).map(|()| Self::Host);
+        std::iter::once(Self::Memory).chain(host)
+    }
 }
 
 /// How many filesystems layers in memory lie on. Directories of the host all lie on one.

@@ -21,7 +21,7 @@ fn a_stack_shows_its_layers_and_keeps_what_is_written() {
 #[test]
 fn a_stack_outlives_its_overlay() {
     let stack = Stack::new().lower("a='1'").upper("");
-    for medium in Medium::ALL {
+    for medium in Medium::all() {
         let mut mounted = stack.mount(medium);
         mounted.walk().write("b", b"2").unwrap();
         mounted.remount();
