@@ -79,7 +79,8 @@ const OPTIONS_HELP: &str = r"Mount options:
   ro, rw
       read-only, or writable (the default with upperdir)
   noatime, atime
-      leave access times alone, or update them (the default)
+      set that flag of the mount, or not (the default). Reads are answered from
+      the page cache and move no access time in either case
   nodev, nosuid, noexec
       refuse devices, setuid and setgid, execution
   dev, suid, exec

@@ -2,7 +2,8 @@
 //!
 //! A node is one inode, told by device and inode number, so two names of one object are one node. It keeps one
 //! place (a parent node and a name) by which the object is opened when it has to be; the place is followed when a
-//! rename moves it, and lost when the name goes away. A node without a place is *pinned*: it holds a descriptor.
+//! rename moves it. When that name goes away another that was seen takes its place; a node without any is *pinned*: it
+//! holds a descriptor.
 //!
 //! The table does no I/O; what has to be closed is handed back in a [`Discard`].
 //!
@@ -95,6 +96,9 @@ impl Stamp {
 pub(crate) struct Node {
     pub(crate) object: ObjectId,
     place: Option<Place>,
+    /// More names that were seen to lead to it, for when the place is removed. Only ever of what has several links.
+    #[expect(clippy::box_collection, reason = "8 bytes of every node instead of 24")]
+    others: Option<Box<Vec<Place>>>,
     pub(crate) pin: Option<Box<Pin>>,
     refs: u64,
     /// The cached descriptor: `O_PATH` of a directory, open with `access` of a regular file.
@@ -105,6 +109,19 @@ pub(crate) struct Node {
     pub(crate) kind: FileType,
     pub(crate) access: Access,
     life: Life,
+}
+
+impl Node {
+    /// Takes out one of the other names.
+    fn take_other(&mut self, is: impl Fn(&Place) -> bool) -> Option<Place> {
+        let others = self.others.as_mut()?;
+        let at = others.iter().position(is)?;
+        let other = others.swap_remove(at);
+        if others.is_empty() {
+            self.others = None;
+        }
+        Some(other)
+    }
 }
 
 #[derive(Debug)]
@@ -150,6 +167,8 @@ pub(crate) struct Table {
 }
 
 const NONE: u32 = u32::MAX;
+/// How many names of one object are remembered besides its place. One that loses more is pinned.
+const OTHERS_MAX: usize = 64;
 
 fn split(id: NodeId) -> (u32, u32) {
     let [a, b, c, d, e, f, g, h] = id.0.to_be_bytes();
@@ -260,6 +279,7 @@ impl Table {
             Some((dir, _, seen)) => self.known(dir)?.stamp.done == seen.done,
             None => true,
         };
+        let seen = place.map(|(dir, name, _)| (split(dir).0, name));
         let place = || {
             place.map(|(dir, name, _)| Place {
                 parent: split(dir).0,
@@ -288,9 +308,13 @@ impl Table {
         node.refs += 1;
         let id = join(index, node.generation);
         let lost = node.place.is_none() && node.life == Life::Referenced;
-        let released = match lost && unchanged {
-            true => place().and_then(|place| self.set_place(index, place)),
-            false => None,
+        let released = match (lost, unchanged) {
+            (true, true) => place().and_then(|place| self.set_place(index, place)),
+            (false, true) => {
+                self.note_other(index, seen);
+                None
+            }
+            (_, false) => None,
         };
         Ok(Interned::Node(id, released))
     }
@@ -352,7 +376,8 @@ impl Table {
         }
     }
 
-    /// Notes that `name` in `dir` does not lead to `object` any more.
+    /// Notes that `name` in `dir` does not lead to `object` any more. A node that has another name is reached by that from
+    /// then on, and needs no pin.
     pub(crate) fn detach(
         &mut self,
         object: ObjectId,
@@ -360,8 +385,6 @@ impl Table {
         pin: impl FnOnce() -> Pin,
     ) -> Discard {
         let mut discard = Discard::default();
-        // Looked up between the removal's first step and the removal itself.
-        self.pin(object, (dir, name), pin);
         let parent = split(dir).0;
         let Some(index) = self.find(object) else {
             return discard;
@@ -369,23 +392,54 @@ impl Table {
         let Some(node) = self.at_mut(index) else {
             return discard;
         };
-        let here = node
-            .place
-            .as_ref()
-            .is_some_and(|place| place.is(parent, name.as_bytes()));
-        if !here {
+        let is = |place: &Place| place.is(parent, name.as_bytes());
+        if !node.place.as_ref().is_some_and(is) {
+            if node.take_other(is).is_some() {
+                self.drop_child(parent, &mut discard);
+            }
             return discard;
         }
-        node.place = None;
-        // Without a pin its number can come back as another object's.
-        if node.pin.is_none() {
-            self.unhash(index);
+        // The parent of the other name counts it already.
+        node.place = node.take_other(|_| true);
+        if node.place.is_some() {
+            discard.pins.extend(node.pin.take().map(|pin| *pin));
+        } else {
+            // Looked up between the removal's first step and the removal itself.
+            if node.refs > 0 && node.pin.is_none() {
+                node.pin = Some(Box::new(pin()));
+            }
+            // Without a pin its number can come back as another object's.
+            if node.pin.is_none() {
+                self.unhash(index);
+            }
         }
         self.drop_child(parent, &mut discard);
         discard
     }
 
-    /// Notes that what was `from` is `to`; a node that is reached by another of its names stays with that.
+    /// Remembers that `name` in the node `parent` leads to a node, too, up to [`OTHERS_MAX`] names.
+    fn note_other(&mut self, index: u32, seen: Option<(u32, FileName<'_>)>) {
+        let (Some((parent, name)), Some(node)) = (seen, self.at_mut(index)) else {
+            return;
+        };
+        let known = |place: &Place| place.is(parent, name.as_bytes());
+        if node.kind == FileType::Directory || node.place.as_ref().is_none_or(known) {
+            return;
+        }
+        let others = node.others.get_or_insert_default();
+        if others.len() >= OTHERS_MAX || others.iter().any(known) {
+            return;
+        }
+        others.push(Place {
+            parent,
+            name: name.as_bytes().into(),
+        });
+        if let Some(parent) = self.at_mut(parent) {
+            parent.children += 1;
+        }
+    }
+
+    /// Notes that what was `from` is `to`.
     pub(crate) fn moved(
         &mut self,
         object: ObjectId,
@@ -397,20 +451,22 @@ impl Table {
         let Some(index) = self.find(object) else {
             return discard;
         };
-        let Some(node) = self.at(index) else {
+        let Some(node) = self.at_mut(index) else {
             return discard;
         };
         let here = |place: &Place| place.is(old_parent, from.1.as_bytes());
-        if !node.place.as_ref().is_some_and(here) {
+        if node.place.as_ref().is_some_and(here) {
+            let place = Place {
+                parent: new_parent,
+                name: to.1.as_bytes().into(),
+            };
+            let pin = self.set_place(index, place);
+            discard.pins.extend(pin.map(|pin| *pin));
+        } else if node.take_other(here).is_some() {
+            self.note_other(index, Some((new_parent, to.1)));
+        } else {
             return discard;
         }
-        let place = Place {
-            parent: new_parent,
-            name: to.1.as_bytes().into(),
-        };
-        discard
-            .pins
-            .extend(self.set_place(index, place).map(|pin| *pin));
         self.drop_child(old_parent, &mut discard);
         discard
     }
@@ -448,6 +504,9 @@ impl Table {
             if node.fd != Token::NONE {
                 discard.tokens.push(node.fd);
             }
+            for other in node.others.into_iter().flat_map(|others| *others) {
+                self.drop_child(other.parent, discard);
+            }
             if let Some(place) = node.place
                 && let Some(parent) = self.at_mut(place.parent)
             {
@@ -482,6 +541,7 @@ impl Table {
         let node = Slot::Used(Node {
             object,
             place,
+            others: None,
             pin: None,
             refs: 1,
             fd: Token::NONE,
@@ -552,7 +612,7 @@ mod tests {
     #[test]
     fn a_node_is_small() {
         // A million known files without their names; what the hash table adds is 5 bytes each.
-        assert!(size_of::<Slot>() <= 96, "{}", size_of::<Slot>());
+        assert!(size_of::<Slot>() <= 104, "{}", size_of::<Slot>());
     }
 
     #[test]

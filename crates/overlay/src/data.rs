@@ -4,11 +4,12 @@
 
 use mica_vfs::{
     Access, Errno, FallocateMode, FileFlags, FileType, Filesystem, HostFile, KillPriv, NodeId,
-    SeekFrom, SyncScope,
+    SeekFrom, SetAttr, SyncScope,
 };
 
 use crate::node::Node;
 use crate::overlay::Overlay;
+use crate::stack::LayerNode;
 
 /// How much a copy between two layers moves at a time.
 const COPY_BLOCK: usize = 1 << 20;
@@ -22,6 +23,27 @@ fn expect_regular(node: &Node) -> Result<(), Errno> {
 }
 
 impl Overlay {
+    /// Drops setuid and setgid before a change of data, and tells the observer: the kernel keeps the mode of a file that it
+    /// writes to, and would execute it with the bits that are gone.
+    ///
+    /// Of who allocates or copies a range a front knows nothing, so the bits go whoever it is.
+    fn drop_privileges(&self, node: &Node, upper: &LayerNode) -> Result<(), Errno> {
+        let mode = upper.attr()?.mode;
+        let kept = mode.without_privileges();
+        if kept == mode {
+            return Ok(());
+        }
+        let change = SetAttr {
+            mode: Some(kept),
+            ..SetAttr::default()
+        };
+        upper.fs().set_attr(upper.id, &change)?;
+        if let Some(observer) = self.observer.get() {
+            observer.attributes_changed(node.id);
+        }
+        Ok(())
+    }
+
     pub(crate) fn data_read(
         &self,
         id: NodeId,
@@ -44,7 +66,10 @@ impl Overlay {
         let node = self.table.get(id)?;
         expect_regular(&node)?;
         let upper = self.copy_up(&node)?;
-        upper.fs().write(upper.id, offset, data, kill)
+        if kill == KillPriv::Clear {
+            self.drop_privileges(&node, upper)?;
+        }
+        upper.fs().write(upper.id, offset, data, KillPriv::Keep)
     }
 
     pub(crate) fn data_allocate(
@@ -57,6 +82,7 @@ impl Overlay {
         let node = self.table.get(id)?;
         expect_regular(&node)?;
         let upper = self.copy_up(&node)?;
+        self.drop_privileges(&node, upper)?;
         upper.fs().fallocate(upper.id, mode, offset, len)
     }
 
@@ -77,6 +103,7 @@ impl Overlay {
         expect_regular(&source)?;
         expect_regular(&target)?;
         let upper = self.copy_up(&target)?;
+        self.drop_privileges(&target, upper)?;
         match source.upper() {
             Some(real) => upper.fs().copy_range(real.id, from.1, upper.id, to.1, len),
             // Two layers are two filesystems to each other; the caller asks again for what is left.

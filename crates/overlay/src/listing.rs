@@ -144,7 +144,8 @@ impl Listings {
 
     /// Keeps a listing, and drops those that were read least recently if there are too many names.
     pub(crate) fn keep(&self, dir: NodeId, listing: &Arc<Listing>) -> Result<(), Errno> {
-        let names = listing.len();
+        // An empty directory takes memory, too.
+        let names = listing.len().max(1);
         let mut cache = self.cache.lock()?;
         cache.clock += 1;
         let cached = Cached {

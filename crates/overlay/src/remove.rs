@@ -119,6 +119,14 @@ impl Overlay {
         if names.is_empty() {
             return Ok(());
         }
+        // Looked at, not trusted: what a listing missed must not be deleted.
+        for name in &names {
+            if let Some((node, attr)) = upper.child(name.as_name())?
+                && !self.is_whiteout(&node, &attr)?
+            {
+                return Err(Errno::NOTEMPTY);
+            }
+        }
         if !dir.lowers().is_empty() {
             self.set_mark(upper, "opaque", b"y")?;
             dir.set_opaque();

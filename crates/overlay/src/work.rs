@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use mica_vfs::lock::{Mutex, Rank};
 use mica_vfs::{
     Attr, Caller, Cookie, Errno, FileName, FileNameBuf, FileType, Filesystem, Flow, Mode, NodeId,
-    RenameFlags, SetAttr,
+    RenameFlags, SetAttr, XattrName,
 };
 
 use crate::error::SetupError;
@@ -67,8 +67,10 @@ impl Work {
         let entry = fs
             .mkdir(mounter, work, name, PRIVATE)
             .map_err(failed("create", "work"))?;
+        let dir = LayerNode::adopt(upper, &entry);
+        inherit_nothing(&dir, mounter).map_err(failed("prepare", "work"))?;
         Ok(Self {
-            dir: LayerNode::adopt(upper, &entry),
+            dir,
             whiteout: Mutex::new(SHARED_WHITEOUT, None),
             counter: AtomicU64::new(0),
         })
@@ -145,6 +147,23 @@ impl Drop for Temp<'_> {
             tracing::warn!(name = %name.as_name(), %errno, "temporary stays in the work directory");
         }
     }
+}
+
+/// Takes away what the directory got from the one that it was made in: whatever is built in it would get it, too, and a copy
+/// would show an owner and an ACL that its lower object does not have (ovl_workdir_create).
+fn inherit_nothing(dir: &LayerNode, mounter: &Caller) -> Result<(), Errno> {
+    for acl in [&b"system.posix_acl_default"[..], b"system.posix_acl_access"] {
+        match dir.fs().remove_xattr(dir.id, XattrName::new(acl)?) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    let change = SetAttr {
+        gid: Some(mounter.gid),
+        mode: Some(PRIVATE),
+        ..SetAttr::default()
+    };
+    dir.fs().set_attr(dir.id, &change).map(drop)
 }
 
 /// Lets the mounter into a directory that another mount, or the kernel, closed to all but root.

@@ -39,6 +39,41 @@ fn ten_thousand_files_are_served_with_16_descriptors() {
 }
 
 #[test]
+fn files_that_lose_one_of_two_names_hold_no_descriptor() {
+    let ground = Ground::with_limit(16);
+    let [a, b, c] = ["a", "b", "c"].map(|dir| ground.mkdir(dir));
+    let files: Vec<_> = (0..200).map(|file| format!("f{file}")).collect();
+    for file in &files {
+        let made = ground.fs.create(&me(), a, name(file), MODE).unwrap();
+        ground
+            .fs
+            .write(made.node, 0, file.as_bytes(), KillPriv::Keep)
+            .unwrap();
+        let linked = ground.fs.link(made.node, b, name(file)).unwrap();
+        assert_eq!(linked.node, made.node);
+    }
+    for file in &files {
+        // The other name is followed, too.
+        ground
+            .fs
+            .rename(b, name(file), c, name(file), RenameFlags::empty())
+            .unwrap();
+        let node = ground.fs.lookup(a, name(file)).unwrap().node;
+        ground.fs.unlink(a, name(file)).unwrap();
+        assert!(ground.fds.open() <= 16, "{} are open", ground.fds.open());
+        assert_eq!(ground.read(node).unwrap(), file.as_bytes());
+    }
+    for file in &files {
+        let node = ground.fs.lookup(c, name(file)).unwrap().node;
+        ground.fs.forget(node, 4);
+    }
+    for dir in [a, b, c] {
+        ground.fs.forget(dir, 1);
+    }
+    assert_eq!(ground.fs.nodes(), 1);
+}
+
+#[test]
 fn a_deep_path_is_walked_with_one_descriptor() {
     let ground = Ground::with_limit(1);
     let mut at = ROOT;

@@ -41,6 +41,52 @@ fn ovl_50_a_mount_leaves_an_empty_work_directory() {
 }
 
 #[test]
+fn ovl_50_nothing_is_inherited_from_the_work_directory() {
+    for medium in Medium::all() {
+        let mut mounted = Stack::new()
+            .upper("w:whiteout wd:whiteout")
+            .lower("a='1'@0644 w='1' wd/x='1' d/")
+            .mount(medium);
+        mounted.unmount();
+        // u::rwx, u:777:rwx, g::rwx, m::rwx, o::r-x
+        let acl = [
+            2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 7, 0, 9, 3, 0, 0, 4, 0, 7, 0, 255,
+            255, 255, 255, 16, 0, 7, 0, 255, 255, 255, 255, 32, 0, 5, 0, 255, 255, 255, 255,
+        ];
+        let work = mounted.walk_work();
+        work.remove_all("work").unwrap();
+        work.chown("", 0, 1234).unwrap();
+        work.chmod("", 0o2775).unwrap();
+        work.setxattr("", "system.posix_acl_default", &acl).unwrap();
+        mounted.remount();
+        let walk = mounted.walk();
+        walk.chmod("a", 0o640).unwrap();
+        walk.chmod("d", 0o750).unwrap();
+        walk.create("w", 0o640).unwrap();
+        walk.mkdir_mode("wd", 0o750).unwrap();
+        for path in ["a", "d", "w", "wd"] {
+            let attr = walk.stat(path).unwrap();
+            let mode = if path.starts_with('d') || path == "wd" {
+                0o750
+            } else {
+                0o640
+            };
+            assert_eq!(
+                (attr.gid, attr.mode.bits()),
+                (0, mode),
+                "{path} over {medium:?}"
+            );
+            assert_eq!(
+                walk.listxattr(path).unwrap(),
+                Vec::<String>::new(),
+                "{path}"
+            );
+        }
+        mounted.finish();
+    }
+}
+
+#[test]
 fn ovl_51_an_incompatible_work_directory_is_refused() {
     for medium in Medium::all() {
         let mut mounted = Stack::new().upper("").lower("a='1'").mount(medium);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use mica_testkit::{Filesystems, Medium, Mounted, Stack};
-use mica_vfs::{Filesystem, Ino, NodeId, Observer};
+use mica_vfs::{FallocateMode, Filesystem, Ino, KillPriv, Mode, NodeId, Observer};
 
 fn ino(mounted: &Mounted, path: &str) -> Ino {
     mounted.walk().stat(path).unwrap().ino
@@ -169,6 +169,34 @@ fn ovl_32_ovl_33_an_observer_learns_what_no_call_names() {
         walk.chmod("d/a", 0o640).unwrap();
         assert_eq!(told(), []);
         drop((d, a));
+        mounted.finish();
+    }
+}
+
+#[test]
+fn an_observer_learns_that_a_change_of_data_took_setuid() {
+    for medium in Medium::all() {
+        let mounted = Stack::new()
+            .upper("a='1'@6755 b='1'@6755 c='1'@6755 plain='1'")
+            .lower("")
+            .mount(medium);
+        let notes = Notes::default();
+        let (fs, walk) = (mounted.overlay(), mounted.walk());
+        fs.observe(Box::new(notes.clone()));
+        let [a, b, c, plain] = ["a", "b", "c", "plain"].map(|path| walk.hold(path).unwrap());
+        let told = || std::mem::take(&mut *notes.0.lock().unwrap());
+        fs.write(a.node(), 0, b"2", KillPriv::Keep).unwrap();
+        fs.write(plain.node(), 0, b"2", KillPriv::Clear).unwrap();
+        assert_eq!(told(), []);
+        fs.write(a.node(), 0, b"2", KillPriv::Clear).unwrap();
+        fs.fallocate(b.node(), FallocateMode::empty(), 0, 10)
+            .unwrap();
+        fs.copy_range(plain.node(), 0, c.node(), 0, 1).unwrap();
+        assert_eq!(told(), [&a, &b, &c].map(|held| ("attributes", held.node())));
+        for held in [&a, &b, &c] {
+            assert_eq!(fs.get_attr(held.node()).unwrap().mode, Mode::new(0o755));
+        }
+        drop((a, b, c, plain));
         mounted.finish();
     }
 }
