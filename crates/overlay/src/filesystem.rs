@@ -20,11 +20,10 @@ impl Filesystem for Overlay {
     }
 
     fn forget(&self, node: NodeId, count: u64) {
-        let is_dir = (self.table.get(node)).is_ok_and(|node| node.kind == FileType::Directory);
-        self.table.forget(node, count);
+        let ended = self.table.forget(node, count);
         // A listing ends with its directory. One that children keep in the table is left to the limit, and so is all after a
         // poisoned lock.
-        if is_dir && self.table.get(node).is_err() {
+        if ended.is_some_and(|node| node.kind == FileType::Directory) {
             _ = self.listings.drop_dir(node);
         }
     }

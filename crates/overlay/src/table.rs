@@ -289,42 +289,51 @@ impl Table {
         node.refs.fetch_add(1, Relaxed);
     }
 
-    /// Ends `count` references on `id`.
-    pub(crate) fn forget(&self, id: NodeId, count: u64) {
-        if id != NodeId::ROOT
-            && let Ok(node) = self.get(id)
-        {
-            self.put(&node, count);
-        }
+    /// Ends `count` references on `id`. Returns the node if those were the last.
+    pub(crate) fn forget(&self, id: NodeId, count: u64) -> Option<Arc<Node>> {
+        let node = self.get(id).ok()?;
+        (self.put(&node, count) == Life::Ended).then_some(node)
     }
 
     /// Ends `count` references; a node without any goes, and its hold on its parent with it.
-    pub(crate) fn put(&self, node: &Arc<Node>, count: u64) {
-        let mut node = Arc::clone(node);
-        let mut count = count;
-        loop {
-            // More forgotten than was given would be the front's fault; it must not wrap to a node that lives for ever.
-            let before = node
-                .refs
-                .fetch_update(AcqRel, Acquire, |refs| Some(refs.saturating_sub(count)))
-                .unwrap_or(0);
-            if before > count || node.id == NodeId::ROOT {
-                return;
-            }
-            let removed = match self.inner.write() {
-                // A lookup may have found it between the subtraction and the lock.
-                Ok(mut table) if node.refs.load(Acquire) == 0 => table.remove(node.id),
-                _ => None,
-            };
-            if removed.is_none() {
-                return;
-            }
-            let Ok(Some(place)) = node.set_place(None) else {
-                return;
-            };
-            (node, count) = (place.parent, 1);
+    pub(crate) fn put(&self, node: &Arc<Node>, count: u64) -> Life {
+        if self.end(node, count) == Life::GoesOn {
+            return Life::GoesOn;
         }
+        let mut at = node.set_place(None).ok().flatten();
+        while let Some(Place { parent, .. }) = at {
+            if self.end(&parent, 1) == Life::GoesOn {
+                break;
+            }
+            at = parent.set_place(None).ok().flatten();
+        }
+        Life::Ended
     }
+
+    /// Ends `count` references and takes the node out of the table if there are no more.
+    fn end(&self, node: &Node, count: u64) -> Life {
+        // More forgotten than was given would be the front's fault; it must not wrap to a node that lives for ever.
+        let before = node
+            .refs
+            .fetch_update(AcqRel, Acquire, |refs| Some(refs.saturating_sub(count)))
+            .unwrap_or(0);
+        if before > count || node.id == NodeId::ROOT {
+            return Life::GoesOn;
+        }
+        let removed = match self.inner.write() {
+            // A lookup may have found it between the subtraction and the lock.
+            Ok(mut table) if node.refs.load(Acquire) == 0 => table.remove(node.id),
+            _ => None,
+        };
+        removed.map_or(Life::GoesOn, |_| Life::Ended)
+    }
+}
+
+/// Whether a node is still in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    GoesOn,
+    Ended,
 }
 
 /// A node with a reference that ends on drop: an operation works on a node that stays in the table.
