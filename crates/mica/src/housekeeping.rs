@@ -22,8 +22,8 @@ pub(crate) struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            idle: Duration::from_secs(2),
-            quiet: Duration::from_secs(8),
+            idle: Duration::from_secs(1),
+            quiet: Duration::from_secs(3),
         }
     }
 }

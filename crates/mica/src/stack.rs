@@ -32,7 +32,7 @@ use place::{DirId, Place};
 use crate::options::{StackSpec, UpperSpec};
 
 /// The most files of the layers that stay open for the next request.
-const FDS_KEPT: u64 = 1024;
+const FDS_KEPT: u64 = 256;
 
 /// An opened stack: the overlay and what it needs to live.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ const FILES: u64 = 100_000;
 /// Names of the listing soak that exist throughout.
 const NAMES: u64 = 100_000;
 /// More open files than this a server may not hold to be quick; limits of 20,000 are common.
-const CACHE: usize = 2000;
+const CACHE: usize = 400;
 /// How long a server may take to close what it does not need.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How far the server's count of open files may move: worker threads clone the connection on demand.
