@@ -14,8 +14,8 @@ use rustix::fs::{
 };
 
 use crate::HostFs;
+use crate::node::ObjectId;
 use crate::open::Site;
-use crate::table::ObjectId;
 
 /// Reads the attributes of what a descriptor, which may be `O_PATH`, has open.
 pub(crate) fn stat_fd(fd: BorrowedFd<'_>) -> Result<Attr, Errno> {

@@ -12,7 +12,8 @@ use rustix::fs::{
 use crate::HostFs;
 use crate::attr::stat_fd;
 use crate::fd_cache::Held;
-use crate::table::{FdSort, Interned, ObjectId, Pin};
+use crate::node::{FdSort, ObjectId, Pin};
+use crate::table::Interned;
 
 /// What is made, if not a regular file that is wanted open.
 #[derive(Debug, Clone, Copy)]

@@ -16,7 +16,8 @@ use crate::create::Birth;
 use crate::fd_cache::{FdCache, Held};
 use crate::handle::uuid_of;
 use crate::layer::LayerAccess;
-use crate::table::{FdSort, ObjectId, Pin, Table};
+use crate::node::{FdSort, ObjectId, Pin};
+use crate::table::Table;
 
 /// A directory of the host as a filesystem.
 #[derive(Debug)]

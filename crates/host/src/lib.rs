@@ -28,6 +28,7 @@ mod handle;
 mod layer;
 mod link;
 mod lookup;
+mod node;
 mod open;
 mod probe;
 mod readdir;

@@ -10,8 +10,9 @@ use crate::HostFs;
 use crate::attr::{stat_entry, stat_fd};
 use crate::entry_name::EntryName;
 use crate::fd_cache::Held;
+use crate::node::{FdSort, ObjectId, Pin};
 use crate::open::OpenDir;
-use crate::table::{FdSort, Interned, ObjectId, Pin};
+use crate::table::Interned;
 
 /// How often a name is looked up again because others in its directory were removed meanwhile.
 const ATTEMPTS: usize = 8;

@@ -16,7 +16,8 @@ use crate::HostFs;
 use crate::attr::stat_fd;
 use crate::entry_name::EntryName;
 use crate::fd_cache::Token;
-use crate::table::{FdSort, Node, ObjectId, Stamp, Table};
+use crate::node::{FdSort, Node, ObjectId, Stamp};
+use crate::table::Table;
 
 /// How often an object is looked for while names around it keep changing.
 const ATTEMPTS: usize = 1000;

@@ -12,8 +12,9 @@ use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
 use crate::HostFs;
 use crate::attr::stat_fd;
 use crate::fd_cache::Held;
+use crate::node::{FdSort, ObjectId, Pin};
 use crate::open::OpenDir;
-use crate::table::{Discard, FdSort, ObjectId, Pin, Table};
+use crate::table::{Discard, Table};
 
 /// Marks directories whose names are being changed, until it is dropped.
 #[derive(Debug)]

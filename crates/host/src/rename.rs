@@ -8,9 +8,9 @@ use rustix::fs::{RenameFlags as HostFlags, renameat_with};
 use crate::HostFs;
 use crate::attr::stat_entry;
 use crate::entry_name::EntryName;
+use crate::node::ObjectId;
 use crate::open::OpenDir;
 use crate::remove::Changing;
-use crate::table::ObjectId;
 
 impl HostFs {
     pub(crate) fn move_name(

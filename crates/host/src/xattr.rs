@@ -10,8 +10,8 @@ use rustix::fs::{Mode as HostMode, XattrFlags};
 use crate::HostFs;
 use crate::attr::stat_fd;
 use crate::entry_name::EntryName;
+use crate::node::FdSort;
 use crate::open::Site;
-use crate::table::FdSort;
 
 impl HostFs {
     pub(crate) fn xattr(

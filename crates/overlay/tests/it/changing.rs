@@ -505,7 +505,7 @@ fn data_operations_copy_up_and_act_on_the_upper() {
 }
 
 #[test]
-fn setuid_goes_with_a_write_of_who_may_not_keep_it() {
+fn ovl_43_setuid_goes_with_a_write_of_who_may_not_keep_it() {
     on_each(
         &Stack::new().upper("").lower("a='1'@6755 b='1'@6755"),
         |mounted| {

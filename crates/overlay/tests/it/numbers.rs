@@ -174,7 +174,7 @@ fn ovl_32_ovl_33_an_observer_learns_what_no_call_names() {
 }
 
 #[test]
-fn an_observer_learns_that_a_change_of_data_took_setuid() {
+fn ovl_43_an_observer_learns_that_a_change_of_data_took_setuid() {
     for medium in Medium::all() {
         let mounted = Stack::new()
             .upper("a='1'@6755 b='1'@6755 c='1'@6755 plain='1'")
