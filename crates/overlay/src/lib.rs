@@ -58,7 +58,7 @@ mod xattr;
 pub use config::{Config, XattrNamespace};
 pub use copy_up::CopyUpStep;
 pub use error::SetupError;
-pub use marks::parse_opaque;
+pub use marks::{Opaque, parse_opaque};
 pub use origin::{Origin, OriginError};
 pub use overlay::Overlay;
 pub use stack::{LAYERS_MAX, Layer, Upper};
