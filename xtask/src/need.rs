@@ -30,7 +30,7 @@ pub(crate) enum Need {
 pub(crate) enum Source {
     /// A Debian package.
     Debian(&'static str),
-    /// A crate and its version.
+    /// A crate and its version, all three numbers: cargo takes less for a mistake.
     Crate(&'static str, &'static str),
 }
 

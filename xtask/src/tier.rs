@@ -109,7 +109,7 @@ pub(crate) static ALL: &[Tier] = &[
         name: "fuzz",
         about: "every fuzz target for a short while",
         needs: &[
-            Program("cargo-fuzz", Crate("cargo-fuzz", "0.13")),
+            Program("cargo-fuzz", Crate("cargo-fuzz", "0.13.2")),
             Program("c++", Debian("g++")),
         ],
         place: Place::Here,

@@ -31,7 +31,7 @@ impl XattrNamespace {
 }
 
 /// The choices of one mount.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Where the overlay keeps its own extended attributes.
     pub xattrs: XattrNamespace,

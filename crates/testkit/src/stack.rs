@@ -48,7 +48,7 @@ impl Stack {
 
     /// Mounts it with these choices.
     #[must_use]
-    pub const fn config(mut self, config: Config) -> Self {
+    pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
@@ -88,7 +88,7 @@ impl Stack {
         let before = lowers.iter().map(untouched).collect();
         let mut mounted = Mounted {
             overlay: None,
-            config: self.config,
+            config: self.config.clone(),
             faults: None,
             upper,
             lowers,
@@ -191,7 +191,7 @@ impl Mounted {
     pub fn remount(&mut self) {
         self.unmount();
         let (upper, lowers) = (self.upper.clone(), self.lowers.clone());
-        let overlay = Overlay::new(upper, lowers, self.config)
+        let overlay = Overlay::new(upper, lowers, self.config.clone())
             .unwrap_or_else(|error| panic!("cannot mount the stack: {error}"));
         self.overlay = Some(Arc::new(overlay));
     }
