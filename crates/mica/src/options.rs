@@ -4,11 +4,17 @@
 //! a backslash before any character takes its special meaning away. `-o` may be repeated; of two options that
 //! contradict each other the last one counts.
 //!
+//! A family of options is a module with a table of what each name does ([`Entry`]), and a line in [`FAMILIES`].
+//!
 //! This module is pure: it looks at no file, and a path stays as it was written, relative or not. Whether the
 //! directories exist and fit together is the business of [`crate::stack`].
 
 mod error;
+mod fuse;
+mod generic;
+mod layers;
 mod split;
+mod unsupported;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -19,7 +25,8 @@ use mica_overlay::{LAYERS_MAX, XattrNamespace};
 
 pub use error::OptionError;
 pub(crate) use error::work_beside;
-use split::{options, split_lower, unescape, unescape_comma};
+use layers::Layers;
+use split::{options, unescape};
 
 /// The source of a mount that says none by `fsname=`, the first field of `/proc/mounts`.
 const DEFAULT_SOURCE: &str = "mica";
@@ -99,6 +106,32 @@ impl MountSpec {
     }
 }
 
+/// The tables of all options.
+const FAMILIES: [&[Entry]; 4] = [
+    layers::OPTIONS,
+    generic::OPTIONS,
+    fuse::OPTIONS,
+    unsupported::OPTIONS,
+];
+
+/// A row of the table of a family: the name of an option and what it does.
+#[derive(Debug, Clone, Copy)]
+struct Entry(&'static str, Effect);
+
+/// What an option does.
+#[derive(Debug, Clone, Copy)]
+enum Effect {
+    /// Sets these flags. The option takes no value.
+    Set(MountFlags),
+    /// Clears these flags. The option takes no value.
+    Clear(MountFlags),
+    /// Reads its value, or does what the other effects cannot.
+    Call(fn(&mut Given, RawOption<'_>) -> Result<(), OptionError>),
+    /// Is known, and does not work in this version. Ignoring it would give somebody another mount than the one they
+    /// asked for.
+    Unsupported,
+}
+
 /// One option as it was written: `name` or `name=value`, escapes still in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct RawOption<'a> {
@@ -106,152 +139,38 @@ struct RawOption<'a> {
     value: Option<&'a [u8]>,
 }
 
-/// What a flag does to a [`MountFlags`] bit.
-#[derive(Debug, Clone, Copy)]
-enum Change {
-    Set,
-    Clear,
-}
-
-/// The options without a value, and `userxattr` aside each one's effect.
-const FLAGS: [(&str, MountFlags, Change); 11] = [
-    ("ro", MountFlags::READ_ONLY, Change::Set),
-    ("rw", MountFlags::READ_ONLY, Change::Clear),
-    ("nodev", MountFlags::NODEV, Change::Set),
-    ("dev", MountFlags::NODEV, Change::Clear),
-    ("nosuid", MountFlags::NOSUID, Change::Set),
-    ("suid", MountFlags::NOSUID, Change::Clear),
-    ("noexec", MountFlags::NOEXEC, Change::Set),
-    ("exec", MountFlags::NOEXEC, Change::Clear),
-    ("noatime", MountFlags::NOATIME, Change::Set),
-    ("atime", MountFlags::NOATIME, Change::Clear),
-    ("allow_other", MountFlags::ALLOW_OTHER, Change::Set),
-];
-
-/// The options besides [`FLAGS`].
-const OTHERS: [&str; 6] = [
-    "lowerdir",
-    "lowerdir+",
-    "upperdir",
-    "workdir",
-    "fsname",
-    "userxattr",
-];
-
-/// Options of overlayfs and fuse-overlayfs whose effect this version does not have. Ignoring one would give
-/// somebody another mount than the one they asked for.
-const UNSUPPORTED: [&str; 17] = [
-    "datadir+",
-    "fsync",
-    "gidmapping",
-    "index",
-    "metacopy",
-    "nfs_export",
-    "noacl",
-    "redirect_dir",
-    "squash_to_gid",
-    "squash_to_root",
-    "squash_to_uid",
-    "static_nlink",
-    "uidmapping",
-    "uuid",
-    "verity",
-    "volatile",
-    "xino",
-];
-
-/// The lower layers so far, and which of the two spellings they came in.
-#[derive(Debug, Default)]
-enum Lower {
-    #[default]
-    None,
-    /// `lowerdir=a:b`
-    Joined(Vec<PathBuf>),
-    /// `lowerdir+=a`, one layer each
-    Appended(Vec<PathBuf>),
-}
-
-/// The options so far.
+/// The options so far: one field for each family that keeps something.
 #[derive(Debug, Default)]
 struct Given {
-    lower: Lower,
-    upper: Option<PathBuf>,
-    work: Option<PathBuf>,
+    layers: Layers,
     flags: MountFlags,
     source: Option<String>,
-    userxattr: bool,
 }
 
 impl Given {
     /// Adds one option to what was given before it.
     fn apply(&mut self, option: RawOption<'_>) -> Result<(), OptionError> {
-        match option.name {
-            b"lowerdir" => self.lower_joined(option.required_value()?)?,
-            b"lowerdir+" => self.lower_appended(option.required_value()?)?,
-            b"upperdir" => self.upper = Some(path(unescape(option.required_value()?))),
-            b"workdir" => self.work = Some(path(unescape(option.required_value()?))),
-            b"fsname" => self.source = Some(option.utf8_value()?),
-            b"userxattr" => {
+        let entry = entries().find(|Entry(name, _)| name.as_bytes() == option.name);
+        let Entry(name, effect) = entry.ok_or_else(|| OptionError::unknown(option.name))?;
+        match effect {
+            Effect::Set(flags) => {
                 option.no_value()?;
-                self.userxattr = true;
+                self.flags.insert(*flags);
             }
-            name => {
-                let flag = FLAGS.iter().find(|(flag, ..)| flag.as_bytes() == name);
-                let (_, bit, change) = flag.ok_or_else(|| OptionError::not_ours(name))?;
+            Effect::Clear(flags) => {
                 option.no_value()?;
-                self.flags.set(*bit, matches!(change, Change::Set));
+                self.flags.remove(*flags);
             }
-        }
-        Ok(())
-    }
-
-    /// `lowerdir=`: all layers at once; a later one replaces an earlier one.
-    fn lower_joined(&mut self, value: &[u8]) -> Result<(), OptionError> {
-        if matches!(self.lower, Lower::Appended(_)) {
-            return Err(OptionError::MixedLower);
-        }
-        let paths = split_lower(value)?;
-        self.lower = Lower::Joined(paths.into_iter().map(path).collect());
-        Ok(())
-    }
-
-    /// `lowerdir+=`: one layer below those before it. A colon in it is part of the path.
-    fn lower_appended(&mut self, value: &[u8]) -> Result<(), OptionError> {
-        let layer = path(unescape_comma(value));
-        match &mut self.lower {
-            Lower::Joined(_) => return Err(OptionError::MixedLower),
-            Lower::Appended(paths) => paths.push(layer),
-            Lower::None => self.lower = Lower::Appended(vec![layer]),
+            Effect::Call(call) => call(self, option)?,
+            Effect::Unsupported => return Err(OptionError::Unsupported { option: name }),
         }
         Ok(())
     }
 
     /// Checks that the options make a mount together.
     fn finish(self) -> Result<MountSpec, OptionError> {
-        let lower = match self.lower {
-            Lower::None => return Err(OptionError::NoLower),
-            Lower::Joined(paths) | Lower::Appended(paths) => paths,
-        };
-        if lower.len() > LAYERS_MAX {
-            return Err(OptionError::TooManyLowers { count: lower.len() });
-        }
-        let upper = match (self.upper, self.work) {
-            (Some(dir), Some(work)) => Some(UpperSpec { dir, work }),
-            (Some(upper), None) => return Err(OptionError::UpperWithoutWork { upper }),
-            (None, Some(work)) => return Err(OptionError::WorkWithoutUpper { work }),
-            (None, None) => None,
-        };
-        let xattrs = if self.userxattr {
-            XattrNamespace::User
-        } else {
-            XattrNamespace::Trusted
-        };
         Ok(MountSpec {
-            stack: StackSpec {
-                lower,
-                upper,
-                xattrs,
-            },
+            stack: self.layers.finish()?,
             flags: self.flags,
             source: self.source.unwrap_or_else(|| DEFAULT_SOURCE.into()),
         })
@@ -290,9 +209,16 @@ impl<'a> RawOption<'a> {
     }
 }
 
-/// Returns the names of all options, for the nearest to a mistyped one.
+/// Returns the rows of all tables.
+fn entries() -> impl Iterator<Item = &'static Entry> {
+    FAMILIES.iter().copied().flatten()
+}
+
+/// Returns the names of all options that work, for the nearest to a mistyped one.
 fn names() -> impl Iterator<Item = &'static str> {
-    FLAGS.iter().map(|(name, ..)| *name).chain(OTHERS)
+    entries()
+        .filter(|Entry(_, effect)| !matches!(effect, Effect::Unsupported))
+        .map(|Entry(name, _)| *name)
 }
 
 fn path(bytes: Vec<u8>) -> PathBuf {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use mica_overlay::LAYERS_MAX;
 use thiserror::Error;
 
-use super::{UNSUPPORTED, names, text};
+use super::{names, text};
 use crate::Escaped;
 
 /// Why `-o` strings are no mount.
@@ -111,11 +111,8 @@ pub enum OptionError {
 }
 
 impl OptionError {
-    /// Says of a name that is not ours whether overlayfs has it, and otherwise which of ours is close.
-    pub(super) fn not_ours(name: &[u8]) -> Self {
-        if let Some(option) = UNSUPPORTED.iter().find(|known| known.as_bytes() == name) {
-            return Self::Unsupported { option };
-        }
+    /// Says of a name that no table has which of them is close.
+    pub(super) fn unknown(name: &[u8]) -> Self {
         let nearest = names()
             .map(|known| (distance(name, known.as_bytes()), known))
             .min()
