@@ -7,6 +7,7 @@
 //! This module is pure: it looks at no file, and a path stays as it was written, relative or not. Whether the
 //! directories exist and fit together is the business of [`crate::stack`].
 
+mod durability;
 mod error;
 mod split;
 
@@ -15,7 +16,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
 use bitflags::bitflags;
-use mica_overlay::{LAYERS_MAX, XattrNamespace};
+use mica_overlay::{Durability, LAYERS_MAX, XattrNamespace};
 
 pub use error::OptionError;
 pub(crate) use error::work_beside;
@@ -61,6 +62,8 @@ pub struct StackSpec {
     pub upper: Option<UpperSpec>,
     /// Which extended attributes hold the marks of the overlay: `userxattr` chooses `user.overlay.*`.
     pub xattrs: XattrNamespace,
+    /// `volatile`, `fsync=`: when changes are put on disk.
+    pub durability: Durability,
 }
 
 /// What to mount, and how.
@@ -140,9 +143,8 @@ const OTHERS: [&str; 6] = [
 
 /// Options of overlayfs and fuse-overlayfs whose effect this version does not have. Ignoring one would give
 /// somebody another mount than the one they asked for.
-const UNSUPPORTED: [&str; 17] = [
+const UNSUPPORTED: [&str; 15] = [
     "datadir+",
-    "fsync",
     "gidmapping",
     "index",
     "metacopy",
@@ -156,7 +158,6 @@ const UNSUPPORTED: [&str; 17] = [
     "uidmapping",
     "uuid",
     "verity",
-    "volatile",
     "xino",
 ];
 
@@ -180,6 +181,7 @@ struct Given {
     flags: MountFlags,
     source: Option<String>,
     userxattr: bool,
+    durability: Durability,
 }
 
 impl Given {
@@ -196,6 +198,10 @@ impl Given {
                 self.userxattr = true;
             }
             name => {
+                if let Some(durability) = durability::parse(option)? {
+                    self.durability = durability;
+                    return Ok(());
+                }
                 let flag = FLAGS.iter().find(|(flag, ..)| flag.as_bytes() == name);
                 let (_, bit, change) = flag.ok_or_else(|| OptionError::not_ours(name))?;
                 option.no_value()?;
@@ -251,6 +257,7 @@ impl Given {
                 lower,
                 upper,
                 xattrs,
+                durability: self.durability,
             },
             flags: self.flags,
             source: self.source.unwrap_or_else(|| DEFAULT_SOURCE.into()),
@@ -292,7 +299,8 @@ impl<'a> RawOption<'a> {
 
 /// Returns the names of all options, for the nearest to a mistyped one.
 fn names() -> impl Iterator<Item = &'static str> {
-    FLAGS.iter().map(|(name, ..)| *name).chain(OTHERS)
+    let flags = FLAGS.iter().map(|(name, ..)| *name);
+    flags.chain(OTHERS).chain(durability::NAMES)
 }
 
 fn path(bytes: Vec<u8>) -> PathBuf {
