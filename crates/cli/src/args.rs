@@ -76,6 +76,15 @@ const OPTIONS_HELP: &str = r"Mount options:
       empty directory on the same mount as upperdir, where changes are prepared
   userxattr
       keep the marks of the overlay as user.overlay.*, as an ordinary user must
+  fsync=auto|strict|volatile
+      what is on disk before a copied-up file shows: its data (auto, the
+      default), or owner, mode and attributes, too, also of directories
+      (strict). volatile puts nothing on disk, also if programs ask for it: the
+      fastest, but after a crash of the machine upper and work must be thrown
+      away. It leaves a mark in workdir by which every later mount refuses it.
+      0 and 1, as fuse-overlayfs has them, mean volatile and auto
+  volatile
+      as fsync=volatile
   ro, rw
       read-only, or writable (the default with upperdir)
   noatime, atime

@@ -1,6 +1,6 @@
 //! What `mica mount -v` says: what was chosen for a mount.
 
-use mica::{Escaped, Features, Mount, MountFlags, MountSpec};
+use mica::{Durability, Escaped, Features, Mount, MountFlags, MountSpec};
 
 /// Describes a mount, one fact to a line.
 pub(crate) fn describe(mount: &Mount, spec: &MountSpec) -> String {
@@ -21,6 +21,9 @@ pub(crate) fn describe(mount: &Mount, spec: &MountSpec) -> String {
     if spec.stack.upper.is_some() && spec.flags.contains(MountFlags::READ_ONLY) {
         lines.push("read-only, as asked for".into());
     }
+    if spec.stack.upper.is_some() {
+        lines.extend(durability(spec.stack.durability).map(str::to_owned));
+    }
     if let Some(features) = mount.stack().features() {
         lines.push(abilities(features));
     }
@@ -30,6 +33,19 @@ pub(crate) fn describe(mount: &Mount, spec: &MountSpec) -> String {
     lines.push(mount.protocol().to_string());
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// Says when changes are put on disk, if not as usual.
+const fn durability(durability: Durability) -> Option<&'static str> {
+    match durability {
+        Durability::Auto => None,
+        Durability::Strict => {
+            Some("fsync strict: copied-up files and directories are on disk before they show")
+        }
+        Durability::Volatile => Some(
+            "volatile: nothing is put on disk; after a crash of the machine, throw upper and work away",
+        ),
+    }
 }
 
 /// Says what the upper filesystem can do and what it cannot.

@@ -4,7 +4,10 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::thread;
 
-use mica::{Mount, MountError, MountSpec, Mountpoint, Observer, Stack, Unmounted, Unmounter};
+use mica::{
+    Escaped, Mount, MountError, MountSpec, Mountpoint, Observer, Recovered, Stack, Unmounted,
+    Unmounter,
+};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -60,6 +63,9 @@ pub(crate) fn run(args: &MountArgs, spec: &MountSpec) -> Result<(), CliError> {
 fn start(args: &MountArgs, spec: &MountSpec) -> Result<Mount, MountError> {
     let mountpoint = Mountpoint::find(&args.mountpoint)?;
     let stack = Stack::open(&spec.stack)?;
+    if let Some(recovered) = stack.recovered() {
+        tell_recovered(args, recovered);
+    }
     if args.server {
         // Before the threads of the server start: each takes the working directory along, and the one of the caller
         // must not be kept busy.
@@ -68,6 +74,20 @@ fn start(args: &MountArgs, spec: &MountSpec) -> Result<Mount, MountError> {
         })?;
     }
     Mount::start(stack, spec, &mountpoint)
+}
+
+/// Says that a mount before ended without unmounting: whoever started it may want to know.
+fn tell_recovered(args: &MountArgs, recovered: &Recovered) {
+    let (work, objects) = (Escaped::new(&recovered.work), recovered.objects);
+    let plural = if objects == 1 { "" } else { "s" };
+    let text = format!(
+        "recovered {work}: removed {objects} unfinished object{plural} of a mount that ended without unmounting"
+    );
+    // Without stderr there is nobody to tell.
+    drop(writeln!(io::stderr().lock(), "mica: {text}"));
+    if args.log.is_some() {
+        tracing::warn!("{text}");
+    }
 }
 
 /// Handles signals on a thread of its own, for as long as the process lives.

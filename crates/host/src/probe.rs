@@ -38,13 +38,16 @@ struct Scratch {
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
+/// What the names of scratch files begin with.
+const PREFIX: &str = "#probe-";
+
 impl Scratch {
     fn new(dir: std::sync::Arc<OwnedFd>) -> Result<Self, Errno> {
         let nth = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut names = [String::new(), String::new()];
         for (name, which) in names.iter_mut().zip(["a", "b"]) {
             let pid = std::process::id();
-            write!(name, "#probe-{pid}-{nth}-{which}").map_err(|_| Errno::NOMEM)?;
+            write!(name, "{PREFIX}{pid}-{nth}-{which}").map_err(|_| Errno::NOMEM)?;
         }
         let scratch = Self { dir, names };
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
@@ -63,15 +66,17 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         for name in &self.names {
-            // What cannot be removed was not made, or the work directory's cleaning finds it.
+            // What cannot be removed was not made, or the next probe here removes it.
             unlinkat(&self.dir, name, AtFlags::empty()).ok();
         }
     }
 }
 
 impl HostFs {
-    /// Finds out what the filesystem under `scratch`, a directory that may be written to, can do. Nothing is left
-    /// behind. `xattr_prefix` is that of the overlay's own attributes.
+    /// Finds out what the filesystem under `scratch`, a directory that may be written to, can do. `xattr_prefix` is that of
+    /// the overlay's own attributes.
+    ///
+    /// Nothing is left behind; what a probe left that was killed is removed, so the caller has the directory for itself.
     ///
     /// # Errors
     ///
@@ -79,6 +84,7 @@ impl HostFs {
     pub fn probe(&self, scratch: NodeId, xattr_prefix: &[u8]) -> Result<Features, Errno> {
         self.writable()?;
         let open = self.dir(scratch)?;
+        self.remove_leftovers(scratch, &open.fd)?;
         let names = Scratch::new(open.fd)?;
         let rename_exchange = names.rename(RenameFlags::EXCHANGE).is_ok();
         Ok(Features {
@@ -89,6 +95,22 @@ impl HostFs {
             // Last, as it leaves the first name to a whiteout.
             rename_whiteout: leaves_whiteout(&names),
         })
+    }
+
+    fn remove_leftovers(&self, scratch: NodeId, dir: &OwnedFd) -> Result<(), Errno> {
+        let mut leftovers = Vec::new();
+        self.list(scratch, Cookie::START, &mut |entry| {
+            let name = entry.name.as_bytes();
+            if name.starts_with(PREFIX.as_bytes()) {
+                leftovers.push(EntryName::new(name));
+            }
+            Flow::Continue
+        })?;
+        for name in &leftovers {
+            // A user's directory of that name is none of ours.
+            unlinkat(dir, name.as_c_str(), AtFlags::empty()).ok();
+        }
+        Ok(())
     }
 
     fn tells_types(&self, scratch: NodeId, names: &Scratch) -> Result<bool, Errno> {

@@ -103,7 +103,7 @@ mod tests {
     use mica_vfs::{Caller, FileName, Filesystem as _, KillPriv, Mode, NodeId};
 
     use super::*;
-    use crate::{Stack, StackSpec, UpperSpec, XattrNamespace};
+    use crate::{Durability, Stack, StackSpec, UpperSpec, XattrNamespace};
 
     #[test]
     fn dropping_it_ends_the_thread_at_once() {
@@ -126,6 +126,7 @@ mod tests {
                 work: at("w"),
             }),
             xattrs: XattrNamespace::User,
+            durability: Durability::Auto,
         })
         .unwrap();
         let at_rest = stack.fds().open();

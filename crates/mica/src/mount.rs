@@ -96,6 +96,27 @@ impl Mount {
         spec: &MountSpec,
         mountpoint: &Mountpoint,
     ) -> Result<Self, MountError> {
+        let served = Self::serve(&stack, spec, mountpoint);
+        let (session, housekeeping) = served.inspect_err(|_| stack.overlay().abandon())?;
+        let observer = Observer {
+            session: session.stats(),
+            overlay: Arc::clone(stack.overlay()),
+            fds: Arc::clone(stack.fds()),
+        };
+        Ok(Self {
+            session,
+            observer,
+            housekeeping,
+            stack,
+        })
+    }
+
+    /// Starts what serves the mount.
+    fn serve(
+        stack: &Stack,
+        spec: &MountSpec,
+        mountpoint: &Mountpoint,
+    ) -> Result<(Session, Housekeeping), MountError> {
         let options = options_of(spec);
         let overlay: Arc<Overlay> = Arc::clone(stack.overlay());
         let housekeeping = Housekeeping::start(Arc::clone(stack.fds()), Pace::default())
@@ -108,17 +129,7 @@ impl Mount {
                 SessionConfig::default(),
             )
         })??;
-        let observer = Observer {
-            session: session.stats(),
-            overlay: Arc::clone(stack.overlay()),
-            fds: Arc::clone(stack.fds()),
-        };
-        Ok(Self {
-            session,
-            observer,
-            housekeeping,
-            stack,
-        })
+        Ok((session, housekeeping))
     }
 
     /// Waits until the mount is gone.

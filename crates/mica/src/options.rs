@@ -9,6 +9,7 @@
 //! This module is pure: it looks at no file, and a path stays as it was written, relative or not. Whether the
 //! directories exist and fit together is the business of [`crate::stack`].
 
+mod durability;
 mod error;
 mod fuse;
 mod generic;
@@ -21,7 +22,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
 use bitflags::bitflags;
-use mica_overlay::{LAYERS_MAX, XattrNamespace};
+use mica_overlay::{Durability, LAYERS_MAX, XattrNamespace};
 
 pub use error::OptionError;
 pub(crate) use error::work_beside;
@@ -68,6 +69,8 @@ pub struct StackSpec {
     pub upper: Option<UpperSpec>,
     /// Which extended attributes hold the marks of the overlay: `userxattr` chooses `user.overlay.*`.
     pub xattrs: XattrNamespace,
+    /// `volatile`, `fsync=`: when changes are put on disk.
+    pub durability: Durability,
 }
 
 /// What to mount, and how.
@@ -107,8 +110,9 @@ impl MountSpec {
 }
 
 /// The tables of all options.
-const FAMILIES: [&[Entry]; 4] = [
+const FAMILIES: [&[Entry]; 5] = [
     layers::OPTIONS,
+    durability::OPTIONS,
     generic::OPTIONS,
     fuse::OPTIONS,
     unsupported::OPTIONS,
@@ -145,6 +149,7 @@ struct Given {
     layers: Layers,
     flags: MountFlags,
     source: Option<String>,
+    durability: Durability,
 }
 
 impl Given {
@@ -170,7 +175,10 @@ impl Given {
     /// Checks that the options make a mount together.
     fn finish(self) -> Result<MountSpec, OptionError> {
         Ok(MountSpec {
-            stack: self.layers.finish()?,
+            stack: StackSpec {
+                durability: self.durability,
+                ..self.layers.finish()?
+            },
             flags: self.flags,
             source: self.source.unwrap_or_else(|| DEFAULT_SOURCE.into()),
         })

@@ -12,14 +12,15 @@
 mod error;
 mod in_use;
 mod place;
+mod unmapped;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mica_host::{FdCache, Features, HostFs, LayerAccess, OpenLayerError, open_layer};
-use mica_overlay::{Config, Layer, Overlay, Upper, XattrNamespace};
+use mica_overlay::{Config, Layer, Overlay, SetupError, Upper, XattrNamespace};
 use mica_vfs::{Caller, Errno, NodeId};
 use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat};
 use rustix::process::{Resource, Rlimit};
@@ -40,8 +41,18 @@ pub struct Stack {
     overlay: Arc<Overlay>,
     fds: Arc<FdCache>,
     features: Option<Features>,
+    recovered: Option<Recovered>,
     /// The upper and the work directory, if there are any.
     _in_use: Vec<InUse>,
+}
+
+/// A work directory in which a mount had left unfinished work, which was removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// The work directory, as the user named it.
+    pub work: PathBuf,
+    /// How many objects that mount was making or changing when it ended.
+    pub objects: usize,
 }
 
 impl Stack {
@@ -82,12 +93,24 @@ impl Stack {
                 gid: rustix::process::getegid().as_raw(),
                 umask: 0,
             },
+            durability: spec.durability,
+            unmapped: unmapped::unmapped(),
             ..Config::default()
         };
+        let overlay =
+            Overlay::new(upper, lowers, config).map_err(|error| not_stacked(spec, error))?;
+        let recovered = match (&spec.upper, overlay.recovered()) {
+            (None, _) | (_, 0) => None,
+            (Some(upper), objects) => Some(Recovered {
+                work: upper.work.clone(),
+                objects,
+            }),
+        };
         Ok(Self {
-            overlay: Arc::new(Overlay::new(upper, lowers, config)?),
+            overlay: Arc::new(overlay),
             fds,
             features,
+            recovered,
             _in_use: in_use,
         })
     }
@@ -107,6 +130,30 @@ impl Stack {
     #[must_use]
     pub fn features(&self) -> Option<Features> {
         self.features
+    }
+
+    /// Returns what was cleaned up after a mount that ended without unmounting, if there was anything.
+    #[must_use]
+    pub fn recovered(&self) -> Option<&Recovered> {
+        self.recovered.as_ref()
+    }
+}
+
+/// Says in this module's words why the layers are no overlay.
+fn not_stacked(spec: &StackSpec, error: SetupError) -> StackError {
+    match (error, &spec.upper) {
+        (SetupError::Incompatible { feature }, Some(upper)) => StackError::Incompatible {
+            upper: LayerDir {
+                role: Role::Upper,
+                path: upper.dir.clone(),
+            },
+            work: LayerDir {
+                role: Role::Work,
+                path: upper.work.clone(),
+            },
+            feature,
+        },
+        (error, _) => error.into(),
     }
 }
 

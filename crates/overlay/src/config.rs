@@ -4,6 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use mica_vfs::Caller;
 
+use crate::durability::Durability;
+
 /// Where the overlay keeps its own extended attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum XattrNamespace {
@@ -30,6 +32,16 @@ impl XattrNamespace {
     }
 }
 
+/// The ids that layers show for owners and groups whose true id is not known: in a user namespace those without a mapping
+/// (OVL-72).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Unmapped {
+    /// Such an owner; `None` where every owner is known.
+    pub uid: Option<u32>,
+    /// Such a group.
+    pub gid: Option<u32>,
+}
+
 /// The choices of one mount.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -37,6 +49,10 @@ pub struct Config {
     pub xattrs: XattrNamespace,
     /// Who makes whiteouts and temporary files: the mounter.
     pub mounter: Caller,
+    /// When what is written is put on disk.
+    pub durability: Durability,
+    /// Owners and groups that are not known, and so cannot be given to a copy.
+    pub unmapped: Unmapped,
     /// Key of the hash that orders directory listings. A server that takes a mount over must use the same key, or the
     /// cookies that readers hold mean nothing to it.
     pub cookie_key: (u64, u64),
@@ -48,6 +64,8 @@ impl Default for Config {
         Self {
             xattrs: XattrNamespace::default(),
             mounter: Caller::ROOT,
+            durability: Durability::default(),
+            unmapped: Unmapped::default(),
             cookie_key: (random.hash_one(0), random.hash_one(1)),
         }
     }

@@ -8,9 +8,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use mica_vfs::{
     Attr, Caller, Errno, FileName, FileType, KillPriv, Mode, RenameFlags, SetAttr, SetTime,
-    SyncScope, XattrMode, XattrName,
+    SyncScope, XattrMode, XattrName, invent,
 };
 
+use crate::durability::Durability;
 use crate::node::Node;
 use crate::overlay::Overlay;
 use crate::stack::LayerNode;
@@ -127,6 +128,7 @@ impl Overlay {
         }
         let lower = node.real()?;
         let attr = step(node, CopyUpStep::Read, lower.attr())?;
+        self.refuse_unmapped(node, lower, &attr)?;
         let copying = Copying {
             overlay: self,
             node,
@@ -137,6 +139,23 @@ impl Overlay {
         let (temp, upper) = copying.build()?;
         step(node, CopyUpStep::Publish, copying.publish(temp, upper))?;
         node.upper().ok_or(Errno::IO)
+    }
+}
+
+impl Overlay {
+    /// Refuses to copy what belongs to somebody whom this user namespace has no id for: the copy could not be theirs
+    /// (OVL-72, ovl_copy_up_one).
+    fn refuse_unmapped(&self, node: &Node, lower: &LayerNode, attr: &Attr) -> Result<(), Errno> {
+        let unmapped = self.config.unmapped;
+        if unmapped.uid != Some(attr.uid) && unmapped.gid != Some(attr.gid) {
+            return Ok(());
+        }
+        Err(invent!(
+            Errno::OVERFLOW,
+            "no copy-up: owner or group has no mapping in this user namespace",
+            layer = lower.layer.label,
+            path = node.path()
+        ))
     }
 }
 
@@ -157,8 +176,7 @@ impl<'a> Copying<'a> {
         step(self.node, CopyUpStep::Origin, self.origin(&upper))?;
         step(self.node, CopyUpStep::Mode, self.mode(&upper))?;
         step(self.node, CopyUpStep::Times, set_times(&upper, &self.attr))?;
-        if copied > 0 {
-            // What a crash leaves at the published name must have its data: a rename is durable before the data is.
+        if self.must_sync(copied) {
             step(
                 self.node,
                 CopyUpStep::Sync,
@@ -256,6 +274,21 @@ impl<'a> Copying<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the copy, with `copied` bytes of data, has to be on disk before its name is: a rename may be durable before
+    /// what it shows (OVL-65, OVL-67).
+    ///
+    /// As in the kernel, links, devices, pipes and sockets are left out, which nobody can open to sync
+    /// (ovl_should_sync_metadata).
+    fn must_sync(&self, copied: u64) -> bool {
+        match self.overlay.config.durability {
+            Durability::Auto => copied > 0,
+            Durability::Strict => {
+                matches!(self.node.kind, FileType::Regular | FileType::Directory)
+            }
+            Durability::Volatile => false,
+        }
     }
 
     /// Notes the lower object, so that the number stays what it is. Not for one of several hard links: the copy is

@@ -7,6 +7,7 @@ use mica_vfs::{
     SeekFrom, SetAttr, SyncScope,
 };
 
+use crate::durability::Durability;
 use crate::node::Node;
 use crate::overlay::Overlay;
 use crate::stack::LayerNode;
@@ -119,11 +120,16 @@ impl Overlay {
         }
     }
 
-    /// Syncs the upper object; what lies in a lower is on disk as far as this mount can tell (ovl_fsync).
+    /// Syncs the upper object; what lies in a lower is on disk as far as this mount can tell (ovl_fsync, OVL-53). A volatile
+    /// mount syncs nothing (OVL-66).
     pub(crate) fn data_sync(&self, id: NodeId, scope: SyncScope) -> Result<(), Errno> {
         let node = self.table.get(id)?;
-        node.upper()
-            .map_or(Ok(()), |upper| upper.fs().fsync(upper.id, scope))
+        match node.upper() {
+            Some(upper) if self.config.durability != Durability::Volatile => {
+                upper.fs().fsync(upper.id, scope)
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn data_host_file(

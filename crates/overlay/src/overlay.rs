@@ -63,7 +63,7 @@ impl Overlay {
             Some(Upper { layer, work }) => {
                 let fs_of = |dev| filesystems.index(dev);
                 let info = LayerInfo::new(layer, LayerIdx::UPPER, Position::Above, fs_of)?;
-                let work = Work::prepare(&info, work, &config.mounter)?;
+                let work = Work::prepare(&info, work, &config)?;
                 (Some(info), Some(work))
             }
             None => (None, None),
@@ -108,6 +108,13 @@ impl Overlay {
         self.counters.snapshot(self.table.len())
     }
 
+    /// Returns how many unfinished objects were found in the work directory and removed: what a mount before, which ended
+    /// without unmounting, was working on (OVL-50).
+    #[must_use]
+    pub fn recovered(&self) -> usize {
+        self.work.as_ref().map_or(0, |work| work.recovered)
+    }
+
     /// Removes what the mount keeps in the work directory, at the end of its life. A drop does the same, but the overlay
     /// may be shared by who only reads its counters.
     pub fn clear_work(&self) {
@@ -116,6 +123,16 @@ impl Overlay {
         {
             // The next mount empties it.
             tracing::debug!(%errno, "work directory not emptied");
+        }
+    }
+
+    /// Takes back what [`new`](Self::new) did to the work directory, the mark of a volatile mount included: for an overlay that
+    /// nobody has used.
+    pub fn abandon(&self) {
+        if let Some(work) = &self.work
+            && let Err(errno) = work.abandon()
+        {
+            tracing::warn!(%errno, "work directory not emptied");
         }
     }
 

@@ -9,12 +9,16 @@ use mica_vfs::{
     RenameFlags, SetAttr, XattrName,
 };
 
+use crate::config::Config;
+use crate::durability::Durability;
 use crate::error::SetupError;
+use crate::incompat::{self, INCOMPAT};
 use crate::stack::{LayerInfo, LayerNode};
+use crate::whiteout::is_device_whiteout;
 
 const SHARED_WHITEOUT: Rank = Rank(140);
 /// Mode of the directory. The kernel makes it with none, which a mounter without `CAP_DAC_OVERRIDE` could not use.
-const PRIVATE: Mode = Mode::from_bits_retain(0o700);
+pub(crate) const PRIVATE: Mode = Mode::from_bits_retain(0o700);
 /// How deep leftovers in the work directory can lie.
 const DEPTH_MAX: usize = 1000;
 
@@ -25,6 +29,8 @@ pub(crate) struct Work {
     pub(crate) dir: LayerNode,
     /// The whiteout that others are links to.
     pub(crate) whiteout: Mutex<Option<Arc<LayerNode>>>,
+    /// How many unfinished objects of a mount before were found and removed.
+    pub(crate) recovered: usize,
     counter: AtomicU64,
 }
 
@@ -37,11 +43,12 @@ pub(crate) struct Temp<'a> {
 }
 
 impl Work {
-    /// Makes `work` in the mount's work directory, or empties the one that a mount before left (OVL-50).
+    /// Makes `work` in the mount's work directory, or empties the one that a mount before left (OVL-50), and marks it if this
+    /// mount is volatile (OVL-66).
     pub(crate) fn prepare(
         upper: &Arc<LayerInfo>,
         work: NodeId,
-        mounter: &Caller,
+        config: &Config,
     ) -> Result<Self, SetupError> {
         let failed = |action, name: &'static str| {
             move |source| SetupError::Work {
@@ -52,12 +59,14 @@ impl Work {
         };
         let fs = &*upper.fs;
         let name = FileName::new(b"work").map_err(failed("name", "work"))?;
+        let mut recovered = 0;
         match fs.lookup(work, name) {
             Ok(entry) => {
                 let old = LayerNode::adopt(upper, &entry);
                 make_readable(&old, &entry.attr).map_err(failed("open", "work"))?;
                 if entry.attr.kind == FileType::Directory {
-                    refuse_incompatible(&old)?;
+                    incompat::refuse(&old)?;
+                    recovered = unfinished(&old).map_err(failed("read", "work"))?;
                 }
                 remove_tree(fs, work, name, entry.attr.kind, 0).map_err(failed("empty", "work"))?;
             }
@@ -65,15 +74,21 @@ impl Work {
             Err(errno) => return Err(failed("look up", "work")(errno)),
         }
         let entry = fs
-            .mkdir(mounter, work, name, PRIVATE)
+            .mkdir(&config.mounter, work, name, PRIVATE)
             .map_err(failed("create", "work"))?;
         let dir = LayerNode::adopt(upper, &entry);
-        inherit_nothing(&dir, mounter).map_err(failed("prepare", "work"))?;
-        Ok(Self {
+        inherit_nothing(&dir, &config.mounter).map_err(failed("prepare", "work"))?;
+        let prepared = Self {
             dir,
             whiteout: Mutex::new(SHARED_WHITEOUT, None),
+            recovered,
             counter: AtomicU64::new(0),
-        })
+        };
+        if config.durability == Durability::Volatile {
+            incompat::mark_volatile(&prepared, &config.mounter)
+                .map_err(failed("create", "work/incompat/volatile/dirty"))?;
+        }
+        Ok(prepared)
     }
 
     /// Returns a name that nothing in the directory has: `#` and a number, as the kernel's are.
@@ -92,8 +107,20 @@ impl Work {
         }
     }
 
-    /// Removes what the mount leaves behind.
+    /// Removes what the mount leaves behind, but for the mark of a volatile one (OVL-66).
     pub(crate) fn clear(&self) -> Result<(), Errno> {
+        drop(self.whiteout.lock()?.take());
+        let (fs, dir) = (self.dir.fs(), self.dir.id);
+        for (name, kind) in names_in(fs, dir)? {
+            if name.as_name().as_bytes() != INCOMPAT {
+                remove_entry(fs, dir, name.as_name(), kind, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything, for a mount that never was.
+    pub(crate) fn abandon(&self) -> Result<(), Errno> {
         drop(self.whiteout.lock()?.take());
         empty_dir(self.dir.fs(), self.dir.id, 0)
     }
@@ -167,7 +194,7 @@ fn inherit_nothing(dir: &LayerNode, mounter: &Caller) -> Result<(), Errno> {
 }
 
 /// Lets the mounter into a directory that another mount, or the kernel, closed to all but root.
-fn make_readable(dir: &LayerNode, attr: &Attr) -> Result<(), Errno> {
+pub(crate) fn make_readable(dir: &LayerNode, attr: &Attr) -> Result<(), Errno> {
     if attr.kind != FileType::Directory || attr.mode.contains(PRIVATE) {
         return Ok(());
     }
@@ -181,31 +208,6 @@ fn make_readable(dir: &LayerNode, attr: &Attr) -> Result<(), Errno> {
             },
         )
         .map(drop)
-}
-
-/// Refuses a work directory that a mount with other promises used: everything in `work/incompat` names a feature that
-/// whoever mounts it must know (ovl_workdir_cleanup_recurse).
-fn refuse_incompatible(work: &LayerNode) -> Result<(), SetupError> {
-    let failed = |source| SetupError::Work {
-        action: "read",
-        name: "work/incompat".into(),
-        source,
-    };
-    let Ok(name) = FileName::new(b"incompat") else {
-        return Ok(());
-    };
-    let Some((incompat, _)) = work.child(name).map_err(failed)? else {
-        return Ok(());
-    };
-    let mut feature = None;
-    incompat
-        .fs()
-        .read_dir(incompat.id, Cookie::START, &mut |entry| {
-            feature = Some(entry.name.to_string());
-            Flow::Stop
-        })
-        .map_err(failed)?;
-    feature.map_or(Ok(()), |feature| Err(SetupError::Incompatible { feature }))
 }
 
 /// Removes a name and all below it.
@@ -231,21 +233,55 @@ pub(crate) fn empty_dir(fs: &dyn Filesystem, dir: NodeId, depth: usize) -> Resul
     if depth > DEPTH_MAX {
         return Err(Errno::LOOP);
     }
+    for (name, kind) in names_in(fs, dir)? {
+        remove_entry(fs, dir, name.as_name(), kind, depth + 1)?;
+    }
+    Ok(())
+}
+
+/// Removes a listed name and all below it.
+fn remove_entry(
+    fs: &dyn Filesystem,
+    dir: NodeId,
+    name: FileName<'_>,
+    kind: Option<FileType>,
+    depth: usize,
+) -> Result<(), Errno> {
+    let kind = match kind {
+        Some(kind) => kind,
+        None => {
+            let entry = fs.lookup(dir, name)?;
+            fs.forget(entry.node, 1);
+            entry.attr.kind
+        }
+    };
+    remove_tree(fs, dir, name, kind, depth)
+}
+
+/// Lists a directory, which is about to be changed, to its end.
+fn names_in(
+    fs: &dyn Filesystem,
+    dir: NodeId,
+) -> Result<Vec<(FileNameBuf, Option<FileType>)>, Errno> {
     let mut names = Vec::new();
     fs.read_dir(dir, Cookie::START, &mut |entry| {
         names.push((entry.name.to_owned(), entry.kind));
         Flow::Continue
     })?;
-    for (name, kind) in names {
-        let kind = match kind {
-            Some(kind) => kind,
-            None => {
-                let entry = fs.lookup(dir, name.as_name())?;
-                fs.forget(entry.node, 1);
-                entry.attr.kind
-            }
-        };
-        remove_tree(fs, dir, name.as_name(), kind, depth + 1)?;
+    Ok(names)
+}
+
+/// Counts what a mount that ended without unmounting was working on.
+///
+/// A whiteout is none of it: the kernel leaves the one that it links to behind whenever it unmounts.
+fn unfinished(work: &LayerNode) -> Result<usize, Errno> {
+    let mut count = 0;
+    for (name, _) in names_in(work.fs(), work.id)? {
+        if name.as_name().as_bytes() == INCOMPAT {
+            continue;
+        }
+        let found = work.child(name.as_name())?;
+        count += usize::from(found.is_some_and(|(_, attr)| !is_device_whiteout(&attr)));
     }
-    Ok(())
+    Ok(count)
 }

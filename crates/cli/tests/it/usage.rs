@@ -26,6 +26,8 @@ fn the_help_of_mount_lists_every_option() {
         "upperdir=",
         "workdir=",
         "userxattr",
+        "fsync=auto|strict|volatile",
+        "volatile\n",
         "ro,",
         "rw",
         "noatime",

@@ -48,6 +48,12 @@ pub enum OptionError {
         /// The value.
         value: OsString,
     },
+    /// A value of `fsync` that there is not.
+    #[error("mount option `fsync` has no value {}", Escaped::new(value))]
+    Fsync {
+        /// What was written.
+        value: OsString,
+    },
     /// There is no lower layer.
     #[error("mount option `lowerdir` is missing")]
     NoLower,
@@ -144,6 +150,7 @@ impl OptionError {
             Self::UnexpectedValue { option, .. } => {
                 format!("write `-o {}`", option.display())
             }
+            Self::Fsync { .. } => "write `fsync=auto`, `fsync=strict` or `fsync=volatile`".into(),
             Self::NoLower => {
                 "give at least one directory: `mica mount -o lowerdir=DIR MOUNTPOINT`".into()
             }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use super::split::{split_lower, unescape, unescape_comma};
+use mica_overlay::Durability;
+
 use super::{
     Effect, Entry, Given, LAYERS_MAX, OptionError, RawOption, StackSpec, UpperSpec, XattrNamespace,
     path,
@@ -99,6 +101,7 @@ impl Layers {
             lower,
             upper,
             xattrs,
+            durability: Durability::default(),
         })
     }
 }

@@ -161,7 +161,7 @@ fn an_option_of_overlayfs_that_is_not_here_is_said_to_be_so() {
         "index=on",
         "metacopy=on",
         "redirect_dir=on",
-        "volatile",
+        "uuid=on",
         "xino=auto",
     ] {
         let name = option.split('=').next().unwrap();

@@ -4,7 +4,6 @@ use super::{Effect, Entry};
 
 pub(super) const OPTIONS: &[Entry] = &[
     Entry("datadir+", Effect::Unsupported),
-    Entry("fsync", Effect::Unsupported),
     Entry("gidmapping", Effect::Unsupported),
     Entry("index", Effect::Unsupported),
     Entry("metacopy", Effect::Unsupported),
@@ -18,6 +17,5 @@ pub(super) const OPTIONS: &[Entry] = &[
     Entry("uidmapping", Effect::Unsupported),
     Entry("uuid", Effect::Unsupported),
     Entry("verity", Effect::Unsupported),
-    Entry("volatile", Effect::Unsupported),
     Entry("xino", Effect::Unsupported),
 ];

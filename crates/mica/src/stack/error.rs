@@ -156,6 +156,19 @@ pub enum StackError {
         /// Why.
         source: Errno,
     },
+    /// The work directory was used by a mount with a feature that this one does not go on with.
+    #[error(
+        "{work} is marked with the incompatible feature {}",
+        Escaped::new(feature)
+    )]
+    Incompatible {
+        /// The upper directory.
+        upper: LayerDir,
+        /// The work directory.
+        work: LayerDir,
+        /// The feature.
+        feature: String,
+    },
     /// The overlay refuses the layers.
     #[error(transparent)]
     Overlay(#[from] SetupError),
@@ -218,6 +231,9 @@ impl StackError {
             }
             Self::Probe { work, .. } => {
                 format!("see who may write there with `namei -l {}`", word(&work.path))
+            }
+            Self::Incompatible { upper, work, feature } => {
+                hint_incompatible(&upper.path, &work.path, feature)
             }
             Self::Overlay(error) => hint_overlay(error)?,
         })
@@ -283,14 +299,25 @@ fn hint_inside(inner: &LayerDir, outer: &LayerDir) -> String {
     }
 }
 
+/// Says how to get rid of a mark in `work/incompat`. A volatile mount leaves its own also when it is unmounted.
+fn hint_incompatible(upper: &Path, work: &Path, feature: &str) -> String {
+    if feature == "volatile" {
+        format!(
+            "a volatile mount used it. If the machine did not crash since, take the mark away with `rm -r {}`; if it did, {} and {} may hold half-written files: start with new ones",
+            word(&work.join("work/incompat/volatile")),
+            Escaped::new(upper),
+            Escaped::new(work)
+        )
+    } else {
+        "an overlay that can read it left this behind; mount once with `mount -t overlay`, or start with a new upperdir and workdir".into()
+    }
+}
+
 fn hint_overlay(error: &SetupError) -> Option<String> {
     match error {
-        SetupError::Work { .. } => {
-            Some("a workdir is an empty directory that this user may write to; name a new one".into())
-        }
-        SetupError::Incompatible { .. } => {
-            Some("an overlay that can read it left this behind; mount once with `mount -t overlay`, or start with a new upperdir and workdir".into())
-        }
+        SetupError::Work { .. } => Some(
+            "a workdir is an empty directory that this user may write to; name a new one".into(),
+        ),
         _ => None,
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use mica_overlay::Durability;
 use mica_vfs::{FileName, Filesystem as _};
 use tempfile::TempDir;
 
@@ -33,6 +34,7 @@ impl Ground {
             }),
             // Works as any user.
             xattrs: XattrNamespace::User,
+            durability: Durability::Auto,
         }
     }
 
