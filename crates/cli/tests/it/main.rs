@@ -9,10 +9,12 @@
     reason = "a test that cannot go on fails, and says on stderr why it did not run"
 )]
 
+mod durability;
 mod foreground;
 mod ground;
 mod life;
 mod options;
+mod recovery;
 mod refusals;
 mod talk;
 mod usage;
