@@ -3,10 +3,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mica_overlay::{Origin, XattrNamespace, escape, parse_opaque, unescape};
+use mica_overlay::{
+    Origin, XattrNamespace, escape, parse_metacopy, parse_opaque, parse_redirect, unescape,
+};
 
 fuzz_target!(|data: &[u8]| {
-    let _ = parse_opaque(data);
+    let _ = (parse_opaque(data), parse_redirect(data), parse_metacopy(data));
     if let Ok(origin) = Origin::parse(data) {
         let again = Origin::parse(&origin.encode());
         assert_eq!(

@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 mod attr;
+mod bad_mark;
 mod config;
 mod copy_up;
 mod create;
@@ -44,10 +45,12 @@ mod link;
 mod listing;
 mod lookup;
 mod marks;
+mod metacopy;
 mod node;
 mod origin;
 mod overlay;
 mod readdir;
+mod redirect;
 mod remove;
 mod rename;
 mod stack;
@@ -57,13 +60,16 @@ mod whiteout;
 mod work;
 mod xattr;
 
+pub use bad_mark::BadMark;
 pub use config::{Config, Unmapped, XattrNamespace};
 pub use copy_up::CopyUpStep;
 pub use durability::Durability;
 pub use error::SetupError;
 pub use marks::{Opaque, parse_opaque};
+pub use metacopy::{Metacopy, parse_metacopy};
 pub use origin::{Origin, OriginError};
 pub use overlay::Overlay;
+pub use redirect::{Redirect, parse_redirect};
 pub use stack::{LAYERS_MAX, Layer, Upper};
 pub use stats::OverlayStats;
 pub use xattr::{escape, unescape};

@@ -141,27 +141,15 @@ impl Overlay {
             below,
         } = top;
         let kind = attr.kind;
+        let path = || path_of(dir, name);
         let own = self.number(&node.layer, attr.dev, attr.ino);
-        if node.layer.position == Position::Bottom {
-            let lowers = vec![Lower {
-                node,
-                xattr_whiteouts: XattrWhiteouts::None,
-            }];
-            return Ok(NewNode {
-                kind,
-                ino: own,
-                upper: None,
-                lowers,
-                place: Some(place),
-            });
-        }
-        let marks = match marks {
-            Some(marks) => marks,
-            None => self.marks(&node)?,
+        let marks = match (marks, node.layer.position, kind) {
+            (Some(marks), ..) => marks,
+            (None, Position::Above, _) => self.marks(&node)?,
+            (None, Position::Bottom, FileType::Regular) => self.marks_of_bottom_file(&node)?,
+            (None, Position::Bottom, _) => Marks::empty(),
         };
-        if kind == FileType::Regular {
-            self.refuse_unfollowed(&node, marks, &|| path_of(dir, name))?;
-        }
+        self.refuse_unfollowed(&node, kind, marks, &path)?;
         if node.layer.idx != LayerIdx::UPPER {
             let lowers = vec![Lower {
                 node,
@@ -181,7 +169,7 @@ impl Overlay {
                 .filter_map(|lower| lower.node.child(name).ok().flatten())
                 .next()
         };
-        let origin = self.origin_ino(&node, kind, marks, &candidate)?;
+        let origin = self.origin_ino(&node, kind, marks, &candidate, &path)?;
         let ino = origin.unwrap_or(own);
         Ok(NewNode {
             kind,
@@ -257,8 +245,8 @@ impl Overlay {
             return Ok(Merge::Stop);
         }
         let marks = self.marks(node)?;
-        self.refuse_unfollowed(node, marks, path)?;
-        Ok(match self.opaque(node, marks)? {
+        self.refuse_unfollowed(node, FileType::Directory, marks, path)?;
+        Ok(match self.opaque(node, marks, path)? {
             Opaque::Stop => Merge::Stop,
             Opaque::XattrWhiteouts => Merge::GoOn(XattrWhiteouts::Possible),
             Opaque::No => Merge::GoOn(XattrWhiteouts::None),

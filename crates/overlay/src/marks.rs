@@ -3,11 +3,14 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use bitflags::bitflags;
-use mica_vfs::{Errno, XattrMode, XattrName, invent};
+use mica_vfs::{Errno, FileType, XattrMode, XattrName, invent};
 
+use crate::bad_mark::{BadMark, MarkError};
 use crate::config::XattrNamespace;
+use crate::metacopy::{self, parse_metacopy};
 use crate::node::Node;
 use crate::overlay::Overlay;
+use crate::redirect::parse_redirect;
 use crate::stack::LayerNode;
 
 bitflags! {
@@ -36,17 +39,20 @@ pub enum Opaque {
     Stop,
     /// `x`: it merges, and names in it may be whiteouts in the xattr form.
     XattrWhiteouts,
-    /// Any other value: it means nothing.
+    /// There is none.
     No,
 }
 
-/// Reads the value of an `opaque` attribute: one byte counts (ovl_get_opaquedir_val).
-#[must_use]
-pub fn parse_opaque(value: &[u8]) -> Opaque {
+/// Reads the value of an `opaque` attribute (ovl_get_opaquedir_val).
+///
+/// # Errors
+///
+/// [`BadMark::Opaque`]: it says nothing.
+pub fn parse_opaque(value: &[u8]) -> Result<Opaque, BadMark> {
     match value {
-        b"y" => Opaque::Stop,
-        b"x" => Opaque::XattrWhiteouts,
-        _ => Opaque::No,
+        b"y" => Ok(Opaque::Stop),
+        b"x" => Ok(Opaque::XattrWhiteouts),
+        _ => Err(BadMark::Opaque),
     }
 }
 
@@ -67,7 +73,7 @@ impl Marks {
         self,
         node: &LayerNode,
         namespace: XattrNamespace,
-    ) -> Result<Opaque, Errno> {
+    ) -> Result<Opaque, MarkError> {
         if !self.contains(Self::OPAQUE) {
             return Ok(Opaque::No);
         }
@@ -77,10 +83,11 @@ impl Marks {
             .fs()
             .get_xattr(node.id, XattrName::new(&name)?, &mut value)
         {
-            Ok(len) => Ok(parse_opaque(value.get(..len).unwrap_or_default())),
+            Ok(len) => Ok(parse_opaque(value.get(..len).unwrap_or_default())?),
+            Err(Errno::NODATA) => Ok(Opaque::No),
             // A value that is longer than the buffer is as meaningless as any other.
-            Err(Errno::NODATA | Errno::RANGE) => Ok(Opaque::No),
-            Err(errno) => Err(errno),
+            Err(Errno::RANGE) => Err(BadMark::Opaque.into()),
+            Err(errno) => Err(errno.into()),
         }
     }
 
@@ -130,9 +137,15 @@ impl Overlay {
             .set_xattr(node.id, name, value, mode, mica_vfs::KillPriv::Keep)
     }
 
-    /// Reads what a directory's opaque mark says, given its `marks`.
-    pub(crate) fn opaque(&self, node: &LayerNode, marks: Marks) -> Result<Opaque, Errno> {
-        marks.opaque(node, self.config.xattrs)
+    /// Reads what a directory's opaque mark says, given its `marks` (OVL-5).
+    pub(crate) fn opaque(
+        &self,
+        node: &LayerNode,
+        marks: Marks,
+        path: &dyn Fn() -> String,
+    ) -> Result<Opaque, Errno> {
+        let opaque = marks.opaque(node, self.config.xattrs);
+        opaque.map_err(|error| error.errno(node, path))
     }
 
     /// Marks upper directory `dir` before an object with an origin appears in it: from then on its listing looks at
@@ -157,31 +170,80 @@ impl Overlay {
     }
 
     /// Refuses an object that this version cannot show rightly (OVL-8): `EPERM`, as the kernel answers with
-    /// `redirect_dir=nofollow` and `metacopy=off`.
+    /// `redirect_dir=nofollow` and `metacopy=off`, or `EIO` if its marks lead nowhere (OVL-68).
+    ///
+    /// Only a regular file can be a metacopy, and of what is no directory only a metacopy is redirected: the kernel leaves the
+    /// `redirect` of one behind when it copies the data.
     pub(crate) fn refuse_unfollowed(
         &self,
         node: &LayerNode,
+        kind: FileType,
         marks: Marks,
         path: &dyn Fn() -> String,
     ) -> Result<(), Errno> {
+        let metacopy = kind == FileType::Regular && marks.contains(Marks::METACOPY);
+        let redirect = marks.contains(Marks::REDIRECT) && (metacopy || kind == FileType::Directory);
+        if !metacopy && !redirect {
+            return Ok(());
+        }
+        let checked = || {
+            if metacopy {
+                self.check_metacopy(node)?;
+            }
+            if redirect {
+                self.check_redirect(node)?;
+            }
+            Ok(())
+        };
+        checked().map_err(|error: MarkError| error.errno(node, path))?;
         let layer = &node.layer.label;
-        if marks.contains(Marks::METACOPY) {
-            return Err(invent!(
+        Err(if metacopy {
+            invent!(
                 Errno::PERM,
                 "refusing to follow metacopy",
                 layer = layer,
                 path = path()
-            ));
-        }
-        if marks.contains(Marks::REDIRECT) {
-            return Err(invent!(
+            )
+        } else {
+            invent!(
                 Errno::PERM,
                 "refusing to follow redirect",
                 layer = layer,
                 path = path()
-            ));
+            )
+        })
+    }
+
+    fn check_metacopy(&self, node: &LayerNode) -> Result<(), MarkError> {
+        let mut value = [0; metacopy::LEN_MAX];
+        match self.mark(node, "metacopy", &mut value) {
+            Ok(value) => Ok(parse_metacopy(value).map(drop)?),
+            Err(Errno::RANGE) => Err(BadMark::MetacopyLength.into()),
+            Err(errno) => Err(errno.into()),
         }
-        Ok(())
+    }
+
+    fn check_redirect(&self, node: &LayerNode) -> Result<(), MarkError> {
+        let name = self.config.xattrs.name("redirect");
+        let value = node.xattr(XattrName::new(&name)?)?;
+        Ok(parse_redirect(&value).map(drop)?)
+    }
+
+    /// Returns the marks of a regular file of the lowest layer as far as they count there: whether it is a metacopy.
+    ///
+    /// One call instead of a list of names, as most files of most stacks are of the lowest layer and have neither.
+    pub(crate) fn marks_of_bottom_file(&self, node: &LayerNode) -> Result<Marks, Errno> {
+        let name = self.config.xattrs.name("metacopy");
+        match node
+            .fs()
+            .get_xattr(node.id, XattrName::new(&name)?, &mut [])
+        {
+            Ok(_) => self.marks(node),
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(Marks::empty()),
+            // A user's attribute of a file that this process may not read.
+            Err(Errno::ACCESS) if self.config.xattrs == XattrNamespace::User => Ok(Marks::empty()),
+            Err(errno) => Err(errno),
+        }
     }
 }
 
@@ -191,10 +253,10 @@ mod tests {
 
     #[test]
     fn ovl_5_only_a_single_y_or_x_means_something() {
-        assert_eq!(parse_opaque(b"y"), Opaque::Stop);
-        assert_eq!(parse_opaque(b"x"), Opaque::XattrWhiteouts);
+        assert_eq!(parse_opaque(b"y"), Ok(Opaque::Stop));
+        assert_eq!(parse_opaque(b"x"), Ok(Opaque::XattrWhiteouts));
         for other in [&b""[..], b"n", b"yy", b"Y", b"y\0"] {
-            assert_eq!(parse_opaque(other), Opaque::No, "{other:?}");
+            assert_eq!(parse_opaque(other), Err(BadMark::Opaque), "{other:?}");
         }
     }
 }

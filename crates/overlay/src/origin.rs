@@ -5,6 +5,7 @@
 
 use mica_vfs::{Attr, Errno, FileHandle, FileType, Ino, Uuid};
 
+use crate::bad_mark::{BadMark, MarkError};
 use crate::marks::Marks;
 use crate::overlay::Overlay;
 use crate::stack::{LayerInfo, LayerNode};
@@ -46,7 +47,7 @@ impl Origin {
     ///
     /// # Errors
     ///
-    /// [`OriginError`]: in both cases the object has no usable origin.
+    /// [`OriginError`], of which one says that there is no origin to know.
     pub fn parse(value: &[u8]) -> Result<Self, OriginError> {
         let [version, magic, len, flags, kind, rest @ ..] = value else {
             let unknown = value.is_empty();
@@ -123,6 +124,7 @@ impl Overlay {
         kind: FileType,
         marks: Marks,
         candidate: &dyn Fn() -> Option<(LayerNode, Attr)>,
+        path: &dyn Fn() -> String,
     ) -> Result<Option<Ino>, Errno> {
         if !marks.contains(Marks::ORIGIN) {
             return Ok(None);
@@ -137,10 +139,8 @@ impl Overlay {
         let origin = match origin {
             Ok(origin) => origin,
             Err(OriginError::Unknown) => return Ok(None),
-            Err(error) => {
-                // The number of the upper object serves as well; the kernel goes on, too (ovl_get_fh).
-                tracing::warn!(layer = node.layer.label, %error, "origin ignored");
-                return Ok(None);
+            Err(OriginError::Malformed) => {
+                return Err(MarkError::Bad(BadMark::Origin).errno(node, path));
             }
         };
         let numbered = |layer: &LayerInfo, attr: &Attr| {

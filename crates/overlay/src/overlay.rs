@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use mica_vfs::{DevId, Errno, FileName, FileType, Observer};
 
+use crate::bad_mark::MarkError;
 use crate::config::{Config, XattrNamespace};
 use crate::error::SetupError;
 use crate::gate::Gates;
@@ -195,9 +196,15 @@ fn root_whiteouts(root: &LayerNode, namespace: XattrNamespace) -> Result<XattrWh
     if root.layer.position == Position::Bottom {
         return Ok(XattrWhiteouts::None);
     }
-    match Marks::read(root, namespace)?.opaque(root, namespace)? {
-        Opaque::XattrWhiteouts => Ok(XattrWhiteouts::Possible),
-        Opaque::Stop | Opaque::No => Ok(XattrWhiteouts::None),
+    match Marks::read(root, namespace)?.opaque(root, namespace) {
+        Ok(Opaque::XattrWhiteouts) => Ok(XattrWhiteouts::Possible),
+        Ok(Opaque::Stop | Opaque::No) => Ok(XattrWhiteouts::None),
+        Err(MarkError::Layer(errno)) => Err(errno),
+        // Roots merge whatever they say, so nothing hidden can show.
+        Err(MarkError::Bad(reason)) => {
+            tracing::warn!(layer = root.layer.label, path = "/", %reason, "malformed mark ignored");
+            Ok(XattrWhiteouts::None)
+        }
     }
 }
 

@@ -241,7 +241,7 @@ impl Overlay {
         }
         let upper = source.upper().ok_or(Errno::STALE)?;
         let marks = self.marks(upper)?;
-        if self.opaque(upper, marks)? == Opaque::Stop {
+        if self.opaque(upper, marks, &|| source.path())? == Opaque::Stop {
             return Ok(());
         }
         // An upper that cannot hold the mark cannot have the directory there (ovl_set_opaque_xerr).

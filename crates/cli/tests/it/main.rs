@@ -9,10 +9,14 @@
     reason = "a test that cannot go on fails, and says on stderr why it did not run"
 )]
 
+mod bad_marks;
+mod durability;
 mod foreground;
 mod ground;
+mod layers;
 mod life;
 mod options;
+mod recovery;
 mod refusals;
 mod talk;
 mod usage;

@@ -6,10 +6,13 @@
     reason = "a test stops at the first surprise, and prints which steps it covered"
 )]
 
+mod bad_marks;
 mod changing;
+mod durability;
 mod faults;
 mod listing;
 mod looking_up;
 mod mounting;
 mod numbers;
+mod unmapped;
 mod xattrs;

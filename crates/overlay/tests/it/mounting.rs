@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mica_overlay::{Config, Layer, Overlay, SetupError};
 use mica_testkit::{Medium, Stack, Walk, check};
-use mica_vfs::{Errno, Filesystem, KillPriv, SyncScope};
+use mica_vfs::{Errno, FileType, Filesystem, KillPriv, Rdev, SyncScope};
 
 #[test]
 fn ovl_50_leftovers_in_the_work_directory_are_removed() {
@@ -16,11 +16,17 @@ fn ovl_50_leftovers_in_the_work_directory_are_removed() {
         work.mkdir("work/#12/deep").unwrap();
         work.write("work/#12/deep/file", b"left").unwrap();
         work.write("work/#13", b"left").unwrap();
+        // The kernel leaves the whiteout that it links to whenever it unmounts.
+        let (kind, rdev) = (FileType::CharDevice, Rdev::WHITEOUT);
+        work.mknod("work/#14", kind, 0, rdev).unwrap();
         mounted.remount();
+        assert_eq!(mounted.overlay().recovered(), 2);
         assert_eq!(
             mounted.walk_work().ls("work").unwrap(),
             Vec::<String>::new()
         );
+        mounted.remount();
+        assert_eq!(mounted.overlay().recovered(), 0);
         mounted.finish();
     }
 }
