@@ -54,4 +54,4 @@ pub use init::{
 pub use mount::{Audience, MountAccess, MountFlags, MountOptions};
 pub use session::{Attached, Session, SessionConfig, Threads};
 pub use stats::SessionStats;
-pub use unmount::{Unmounted, Unmounter};
+pub use unmount::{ByItself, Unmount, Unmounted, Unmounter};

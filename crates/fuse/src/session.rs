@@ -13,12 +13,12 @@ use crate::connection::{CacheTimes, Connection};
 use crate::error::{MountError, SessionError};
 use crate::init::InitReport;
 use crate::mount::fsmount::Direct;
-use crate::mount::fusermount::Unmount;
+use crate::mount::fusermount::Unmount as How;
 use crate::mount::{MountOptions, Mountpoint, fusermount, open_device};
 use crate::notify::Notifier;
 use crate::pool::Pool;
 use crate::stats::SessionStats;
-use crate::unmount::Unmounter;
+use crate::unmount::{Unmount, Unmounter};
 use crate::worker::{self, End};
 
 /// How many threads serve a mount.
@@ -78,7 +78,7 @@ impl Attached {
                 let start = Start::new(fs, device, config);
                 let attached = start.answer_init().and_then(|()| start.finish(&mountpoint));
                 if attached.is_err()
-                    && let Err(message) = fusermount::unmount(&mountpoint.path, Unmount::Lazy)
+                    && let Err(message) = fusermount::unmount(&mountpoint.path, How::Lazy)
                 {
                     tracing::warn!(message, "cannot unmount what failed");
                 }
@@ -141,6 +141,15 @@ impl Attached {
             unmounter,
             ends,
         })
+    }
+
+    /// Leaves unmounting to `by`, as a process that gave up its rights has to.
+    #[must_use]
+    pub fn unmounted_by(self, by: Arc<dyn Unmount>) -> Self {
+        Self {
+            unmounter: self.unmounter.with(by),
+            ..self
+        }
     }
 
     /// Returns what ends the mount.
