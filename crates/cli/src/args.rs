@@ -18,6 +18,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Mount(MountArgs),
     Umount(UmountArgs),
+    #[command(hide = true)]
+    UnmountHelper(UnmountHelperArgs),
 }
 
 /// Mount an overlay: lower directories with a writable upper one over them
@@ -58,6 +60,11 @@ pub(crate) struct MountArgs {
         reason = "absent, `--stats` and `--stats=FILE` are three things"
     )]
     pub(crate) stats: Option<Option<PathBuf>>,
+
+    /// Leave the server all the rights of its caller, for debugging. Otherwise it keeps its layers, the capabilities
+    /// and the system calls that it needs to serve them, and nothing else: `-v` tells what it gave up
+    #[arg(long)]
+    pub(crate) no_sandbox: bool,
 
     /// Be the server of a mount whose caller waits at the other end of stdout
     #[arg(long, hide = true, conflicts_with = "foreground")]
@@ -154,6 +161,9 @@ impl MountArgs {
         if let Some(file) = &self.log {
             line.push(joined("--log=", file.as_os_str()));
         }
+        if self.no_sandbox {
+            line.push("--no-sandbox".into());
+        }
         line.push(joined("--log-level=", self.log_level.name().as_ref()));
         match &self.stats {
             Some(Some(file)) => line.push(joined("--stats=", file.as_os_str())),
@@ -185,6 +195,31 @@ pub(crate) struct UmountArgs {
     pub(crate) lazy: bool,
 }
 
+/// Unmount for the server at the other end of stdin
+#[derive(Debug, Args)]
+pub(crate) struct UnmountHelperArgs {
+    /// Where the server's mount is
+    #[arg(value_name = "MOUNTPOINT")]
+    pub(crate) mountpoint: PathBuf,
+
+    /// Unmount, too, if the server is killed
+    #[arg(long)]
+    pub(crate) auto: bool,
+}
+
+impl UnmountHelperArgs {
+    /// Returns the command line of this process.
+    pub(crate) fn line(&self) -> Vec<OsString> {
+        let mut line: Vec<OsString> = vec!["unmount-helper".into()];
+        if self.auto {
+            line.push("--auto".into());
+        }
+        line.push("--".into());
+        line.push(self.mountpoint.clone().into());
+        line
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -195,7 +230,7 @@ mod tests {
         let line = ["mica", "mount"].iter().chain(line);
         match Cli::try_parse_from(line).unwrap().command {
             Command::Mount(args) => args,
-            Command::Umount(_) => panic!("not a mount"),
+            Command::Umount(_) | Command::UnmountHelper(_) => panic!("not a mount"),
         }
     }
 
@@ -226,6 +261,7 @@ mod tests {
             "--log-level",
             "debug",
             "--stats=s",
+            "--no-sandbox",
             "--",
             "-mnt",
         ];
@@ -237,10 +273,26 @@ mod tests {
         };
         assert!(served.server && !served.foreground && served.verbose);
         assert_eq!(served.options, args.options);
+        assert!(served.no_sandbox);
         assert_eq!(served.log, args.log);
         assert_eq!(served.log_level, args.log_level);
         assert_eq!(served.stats, args.stats);
         assert_eq!(served.mountpoint, args.mountpoint);
+    }
+
+    #[test]
+    fn the_helper_is_told_where_to_unmount() {
+        for auto in [false, true] {
+            let args = UnmountHelperArgs {
+                mountpoint: "-m".into(),
+                auto,
+            };
+            let line = std::iter::once(OsString::from("mica")).chain(args.line());
+            let Command::UnmountHelper(told) = Cli::try_parse_from(line).unwrap().command else {
+                panic!("not the helper");
+            };
+            assert_eq!((told.mountpoint, told.auto), (args.mountpoint, auto));
+        }
     }
 
     #[test]

@@ -61,18 +61,34 @@ pub(crate) fn leave_session() -> Result<(), CliError> {
     }
 }
 
-/// Lets go of all that is the caller's, then tells it that the mount answers.
-pub(crate) fn tell_caller() -> Result<(), CliError> {
-    detach().map_err(|source| CliError::Background { source })
+/// The caller of a server in the background, who waits until the mount answers.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    /// Opened before the server confines itself, which then reaches no `/dev`.
+    null: File,
 }
 
-fn detach() -> io::Result<()> {
-    let null = File::options().read(true).write(true).open("/dev/null")?;
-    let mut caller = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
-    // Last: the caller ends when it has read this.
-    caller.write_all(b"\n")?;
-    Ok(())
+impl Caller {
+    /// Prepares to let it go.
+    pub(crate) fn find() -> Result<Self, CliError> {
+        let null = File::options().read(true).write(true).open("/dev/null");
+        null.map(|null| Self { null })
+            .map_err(|source| CliError::Background { source })
+    }
+
+    /// Lets go of all that is the caller's, then tells it that the mount answers.
+    pub(crate) fn tell(self) -> Result<(), CliError> {
+        self.detach()
+            .map_err(|source| CliError::Background { source })
+    }
+
+    fn detach(&self) -> io::Result<()> {
+        let mut caller = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        rustix::stdio::dup2_stdin(&self.null)?;
+        rustix::stdio::dup2_stdout(&self.null)?;
+        rustix::stdio::dup2_stderr(&self.null)?;
+        // Last: the caller ends when it has read this.
+        caller.write_all(b"\n")?;
+        Ok(())
+    }
 }

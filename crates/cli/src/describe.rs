@@ -1,9 +1,11 @@
 //! What `mica mount -v` says: what was chosen for a mount.
 
-use mica::{Durability, Escaped, Features, Mount, MountFlags, MountSpec};
+use mica::{Cage, Durability, Escaped, Features, Mount, MountFlags, MountSpec, Reach};
+
+use crate::cause::Cause;
 
 /// Describes a mount, one fact to a line.
-pub(crate) fn describe(mount: &Mount, spec: &MountSpec) -> String {
+pub(crate) fn describe(mount: &Mount, spec: &MountSpec, cage: Option<&Cage>) -> String {
     let mut lines = vec![format!(
         "mounted at {}",
         Escaped::new(mount.unmounter().path())
@@ -31,6 +33,16 @@ pub(crate) fn describe(mount: &Mount, spec: &MountSpec) -> String {
     lines.push(format!("marks kept as {}*", marks.escape_ascii()));
     lines.push("data path cached, transport dev".into());
     lines.push(mount.protocol().to_string());
+    lines.push(cage.map_or_else(|| "no sandbox".into(), Cage::to_string));
+    if let (Some(_), Some(reach)) = (cage, mount.stack().reach()) {
+        lines.push(match reach {
+            Reach::Below(dir) => format!("sandbox reach: upper and work, in {}", Escaped::new(dir)),
+            Reach::Mount { source } => format!(
+                "sandbox reach: upper and work, and all else on their mount, which cannot be cloned: {}",
+                Cause(*source)
+            ),
+        });
+    }
     lines.push(String::new());
     lines.join("\n")
 }

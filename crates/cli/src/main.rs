@@ -14,6 +14,7 @@ mod mount;
 mod serve;
 mod stats;
 mod umount;
+mod unmount_helper;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Mount(args) => mount::run(&args),
         Command::Umount(args) => umount::run(&args),
+        Command::UnmountHelper(args) => unmount_helper::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

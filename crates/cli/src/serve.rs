@@ -5,43 +5,47 @@ use std::sync::Arc;
 use std::thread;
 
 use mica::{
-    Escaped, Mount, MountError, MountSpec, Mountpoint, Observer, Recovered, Stack, Unmounted,
-    Unmounter,
+    AutoUnmount, Cage, Escaped, Mount, MountError, MountSpec, Mountpoint, Observer, Recovered,
+    Stack, Unmounted, Unmounter,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::args::MountArgs;
-use crate::background;
+use crate::background::{self, Caller};
 use crate::describe::describe;
 use crate::error::CliError;
 use crate::log;
 use crate::stats::StatsWriter;
+use crate::unmount_helper;
 
 /// Mounts what `spec` says and serves it until it is unmounted.
 pub(crate) fn run(args: &MountArgs, spec: &MountSpec) -> Result<(), CliError> {
-    if args.server {
+    let caller = if args.server {
         background::leave_session()?;
-    }
+        Some(Caller::find()?)
+    } else {
+        None
+    };
     log::start(args)?;
     let stats = Arc::new(StatsWriter::open(args)?);
     // Before there is a mount: a signal that comes while it is made must unmount it, not end its server.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
         .map_err(|source| CliError::Signals { source })?;
-    let mount = start(args, spec).map_err(|source| CliError::Mount {
+    let (mount, cage) = start(args, spec).map_err(|source| CliError::Mount {
         mountpoint: args.mountpoint.clone(),
         source,
     })?;
     if args.verbose {
         // Without stderr there is nobody to tell.
-        let described = describe(&mount, spec);
+        let described = describe(&mount, spec, cage.as_ref());
         drop(io::stderr().lock().write_all(described.as_bytes()));
     }
     tracing::info!(mountpoint = ?args.mountpoint, "mounted");
     let (unmounter, observer) = (mount.unmounter(), mount.observer());
-    if args.server
-        && let Err(unheard) = background::tell_caller()
+    if let Some(caller) = caller
+        && let Err(unheard) = caller.tell()
     {
         // The caller is gone: a mount that nobody waits for is nobody's.
         end(&unmounter);
@@ -59,21 +63,37 @@ pub(crate) fn run(args: &MountArgs, spec: &MountSpec) -> Result<(), CliError> {
     })
 }
 
-/// Opens the layers and mounts them.
-fn start(args: &MountArgs, spec: &MountSpec) -> Result<Mount, MountError> {
+/// Opens the layers, mounts them, and serves them from within the cage.
+fn start(args: &MountArgs, spec: &MountSpec) -> Result<(Mount, Option<Cage>), MountError> {
     let mountpoint = Mountpoint::find(&args.mountpoint)?;
     let stack = Stack::open(&spec.stack)?;
     if let Some(recovered) = stack.recovered() {
         tell_recovered(args, recovered);
     }
     if args.server {
-        // Before the threads of the server start: each takes the working directory along, and the one of the caller
-        // must not be kept busy.
+        // The directory of the caller must not be kept busy.
         rustix::process::chdir("/").map_err(|errno| MountError::Mountpoint {
             source: errno.into(),
         })?;
     }
-    Mount::start(stack, spec, &mountpoint)
+    if args.no_sandbox {
+        return Mount::start(stack, spec, &mountpoint).map(|mount| (mount, None));
+    }
+    let helper = unmount_helper::start(mountpoint.path(), AutoUnmount::No)
+        .map_err(|source| MountError::Helper { source })?;
+    let attached = Mount::attach(stack, spec, &mountpoint)?.unmounted_by(Arc::new(helper));
+    let (unmounter, xattrs) = (attached.unmounter(), spec.stack.xattrs);
+    let served = match mica::enter_cage(xattrs) {
+        Ok(cage) => attached.serve().map(|mount| (mount, Some(cage))),
+        Err(error) => {
+            attached.abandon();
+            Err(error.into())
+        }
+    };
+    served.map_err(|error| match unmounter.unmount() {
+        Ok(_) => error,
+        Err(source) => MountError::Left { source },
+    })
 }
 
 /// Says that a mount before ended without unmounting: whoever started it may want to know.

@@ -195,6 +195,12 @@ pub enum UnmountError {
         /// What the kernel says.
         source: Errno,
     },
+    /// The process that unmounts for this one is gone.
+    #[error("cannot unmount `{}`: the process that does it is gone", path.display())]
+    Alone {
+        /// Where the mount is.
+        path: PathBuf,
+    },
     /// The helper did not unmount.
     #[error("cannot unmount `{}`: {message}", path.display())]
     Helper {

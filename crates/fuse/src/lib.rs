@@ -1,6 +1,7 @@
 //! A FUSE server for any [`Filesystem`](mica_vfs::Filesystem).
 //!
-//! [`Session::mount`] opens `/dev/fuse`, mounts it and serves it from threads of this process until it is unmounted.
+//! [`Session::mount`] opens `/dev/fuse`, mounts it and serves it from threads of this process until it is unmounted. A
+//! program that gives up rights before it serves does so between [`Attached::mount`] and [`Attached::serve`].
 //! The data path is the kernel's page cache: OPEN, OPENDIR and FLUSH are answered `ENOSYS` once, so opening and
 //! closing sends nothing, and every request works from the node alone.
 //!
@@ -51,6 +52,6 @@ pub use init::{
     ProtocolVersion,
 };
 pub use mount::{Audience, MountAccess, MountFlags, MountOptions};
-pub use session::{Session, SessionConfig, Threads};
+pub use session::{Attached, Session, SessionConfig, Threads};
 pub use stats::SessionStats;
-pub use unmount::{Unmounted, Unmounter};
+pub use unmount::{ByItself, Unmount, Unmounted, Unmounter};

@@ -36,6 +36,8 @@ pub(crate) struct Pool {
     pub(crate) device: Arc<OwnedFd>,
     /// Immutable.
     threads: Threads,
+    /// Processors of this process. Asked when it mounts: later there may be no /sys any more. Immutable.
+    processors: usize,
     /// Readers that are there. Atomic.
     total: AtomicUsize,
     /// Readers that wait for a request, or end references and will then. Atomic.
@@ -63,6 +65,7 @@ impl Pool {
             connection,
             device: Arc::new(device),
             threads,
+            processors: thread::available_parallelism().map_or(1, usize::from),
             total: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
             shortages: AtomicU32::new(0),
@@ -159,7 +162,7 @@ impl Pool {
 /// The life of the keeper.
 fn keep(pool: &Arc<Pool>, ends: &Sender<End>) {
     let Threads { least, most } = pool.threads;
-    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let processors = pool.processors;
     for _ in pool.total.load(Ordering::Relaxed)..least {
         Pool::grow(pool, ends);
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
+use std::thread::{self, JoinHandle};
 
 use mica_vfs::{Errno, Filesystem};
 
@@ -12,13 +13,13 @@ use crate::connection::{CacheTimes, Connection};
 use crate::error::{MountError, SessionError};
 use crate::init::InitReport;
 use crate::mount::fsmount::Direct;
-use crate::mount::fusermount::Unmount;
+use crate::mount::fusermount::Unmount as How;
 use crate::mount::{MountOptions, Mountpoint, fusermount, open_device};
 use crate::notify::Notifier;
 use crate::pool::Pool;
 use crate::stats::SessionStats;
-use crate::unmount::Unmounter;
-use crate::worker::{self, End, First};
+use crate::unmount::{Unmount, Unmounter};
+use crate::worker::{self, End};
 
 /// How many threads serve a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,20 +46,19 @@ pub struct SessionConfig {
     pub threads: Threads,
 }
 
-/// A mount that is served by threads of this process until it is unmounted.
+/// A mount that is visible and whose connection is up, but that nobody serves yet: requests wait in the kernel.
 ///
-/// Dropping it leaves mount and threads as they are.
+/// This process has no thread for it, so a program can still change what all its threads will inherit: ids,
+/// capabilities, namespaces, a seccomp(2) filter. Dropping it leaves a mount that answers `ENOTCONN`.
 #[derive(Debug)]
-pub struct Session {
-    stats: Arc<SessionStats>,
+pub struct Attached {
+    pool: Arc<Pool>,
     init: InitReport,
     unmounter: Unmounter,
-    /// One message per thread that ends. Closed when the last one has let go of the filesystem.
-    ends: Receiver<End>,
 }
 
-impl Session {
-    /// Mounts `fs` on the directory `mountpoint` and returns when the mount answers.
+impl Attached {
+    /// Mounts `fs` on the directory `mountpoint`.
     ///
     /// Uses the kernel's mount API, mount(2) where that is missing, and `fusermount3` where this process may not mount.
     ///
@@ -76,15 +76,13 @@ impl Session {
             Err(error) if error.is_lack_of_permission() => {
                 let device = fusermount::mount(&mountpoint, options, error)?;
                 let start = Start::new(fs, device, config);
-                let served = start
-                    .serve()
-                    .and_then(|first| start.wait(first, &mountpoint));
-                if served.is_err()
-                    && let Err(message) = fusermount::unmount(&mountpoint.path, Unmount::Lazy)
+                let attached = start.answer_init().and_then(|()| start.finish(&mountpoint));
+                if attached.is_err()
+                    && let Err(message) = fusermount::unmount(&mountpoint.path, How::Lazy)
                 {
                     tracing::warn!(message, "cannot unmount what failed");
                 }
-                served
+                attached
             }
             other => other,
         }
@@ -106,20 +104,92 @@ impl Session {
             Err(source) => return Err(MountError::Device { source }),
         };
         let start = Start::new(Arc::clone(fs), device, config);
-        let (created, first) = match waits {
+        let (created, answered) = match waits {
             Waits::ForInit => {
-                let first = start.serve()?;
-                (direct.create().map_err(|error| start.named(error))?, first)
+                let thread = start.answer_init_aside()?;
+                let created = direct.create().map_err(|error| start.named(error))?;
+                // The thread has nothing to wait for any more. One that panicked has answered nothing.
+                let answered = thread.join().unwrap_or(Err(MountError::NoAnswer));
+                (created, answered)
             }
-            Waits::Not => (direct.create()?, start.serve()?),
+            Waits::Not => (direct.create()?, start.answer_init()),
         };
-        match start.wait(first, mountpoint) {
-            Ok(session) => created.show().map(|()| session),
+        match answered.and_then(|()| start.finish(mountpoint)) {
+            Ok(attached) => created.show().map(|()| attached),
             Err(error) => {
                 created.discard();
                 Err(error)
             }
         }
+    }
+
+    /// Serves the mount by threads of this process.
+    ///
+    /// # Errors
+    ///
+    /// The system has no thread. The mount is still there, and answers `ENOTCONN`.
+    pub fn serve(self) -> Result<Session, MountError> {
+        let Self {
+            pool,
+            init,
+            unmounter,
+        } = self;
+        let ends = worker::start(&pool).map_err(|source| MountError::Thread { source })?;
+        Ok(Session {
+            stats: pool.connection.stats(),
+            init,
+            unmounter,
+            ends,
+        })
+    }
+
+    /// Leaves unmounting to `by`, as a process that gave up its rights has to.
+    #[must_use]
+    pub fn unmounted_by(self, by: Arc<dyn Unmount>) -> Self {
+        Self {
+            unmounter: self.unmounter.with(by),
+            ..self
+        }
+    }
+
+    /// Returns what ends the mount.
+    #[must_use]
+    pub fn unmounter(&self) -> Unmounter {
+        self.unmounter.clone()
+    }
+}
+
+/// A mount that is served by threads of this process until it is unmounted.
+///
+/// Dropping it leaves mount and threads as they are.
+#[derive(Debug)]
+pub struct Session {
+    stats: Arc<SessionStats>,
+    init: InitReport,
+    unmounter: Unmounter,
+    /// One message per thread that ends. Closed when the last one has let go of the filesystem.
+    ends: Receiver<End>,
+}
+
+impl Session {
+    /// Mounts `fs` on the directory `mountpoint` and serves it: [`Attached::mount`], then [`Attached::serve`].
+    ///
+    /// # Errors
+    ///
+    /// The step that failed. Nothing stays mounted.
+    pub fn mount(
+        fs: Arc<dyn Filesystem>,
+        mountpoint: &Path,
+        options: &MountOptions,
+        config: SessionConfig,
+    ) -> Result<Self, MountError> {
+        let attached = Attached::mount(fs, mountpoint, options, config)?;
+        let unmounter = attached.unmounter();
+        attached.serve().inspect_err(|_| {
+            if let Err(error) = unmounter.unmount() {
+                tracing::warn!(%error, "cannot unmount what failed");
+            }
+        })
     }
 
     /// Waits until the mount is gone and no thread uses the filesystem any more.
@@ -180,22 +250,30 @@ impl Start {
         Self { pool, ended }
     }
 
-    /// Starts the thread that answers INIT.
-    fn serve(&self) -> Result<First, MountError> {
-        worker::start(&self.pool).map_err(|source| MountError::Thread { source })
+    /// Answers INIT, for which the connection waits, on this thread.
+    fn answer_init(&self) -> Result<(), MountError> {
+        worker::answer_init(&self.pool)
     }
 
-    /// Waits until INIT was answered.
-    fn wait(&self, first: First, mountpoint: &Mountpoint) -> Result<Session, MountError> {
-        // An error says that the thread has ended; what INIT brought, if it came, is in the connection.
-        let _ = first.up.recv();
-        let connection = &self.pool.connection;
-        match connection.init() {
-            Some(Ok(init)) => Ok(Session {
-                stats: connection.stats(),
+    /// Answers INIT on a thread that ends with that.
+    ///
+    /// Before the kernel has made the filesystem, reading waits, and where that fails it waits for as long as the
+    /// process lives; so the thread holds the device alone until INIT comes.
+    fn answer_init_aside(&self) -> Result<JoinHandle<Result<(), MountError>>, MountError> {
+        let (device, pool) = (Arc::clone(&self.pool.device), Arc::downgrade(&self.pool));
+        thread::Builder::new()
+            .name("mica-fuse-init".to_owned())
+            .spawn(move || worker::answer_init_on(&device, &pool))
+            .map_err(|source| MountError::Thread { source })
+    }
+
+    /// Makes a mount of a connection on which INIT was answered.
+    fn finish(&self, mountpoint: &Mountpoint) -> Result<Attached, MountError> {
+        match self.pool.connection.init() {
+            Some(Ok(init)) => Ok(Attached {
+                pool: Arc::clone(&self.pool),
                 init,
                 unmounter: Unmounter::new(mountpoint.path.clone(), Arc::clone(&self.ended)),
-                ends: first.ends,
             }),
             Some(Err(kernel)) => Err(MountError::KernelTooOld { kernel }),
             None => Err(MountError::NoAnswer),
@@ -217,7 +295,7 @@ mod tests {
 
     use super::*;
 
-    /// As before Linux 5.2, and without SYNC_INIT: mount(2) first, then a thread that finds INIT in the queue.
+    /// As before Linux 5.2, and without SYNC_INIT: mount(2) first, then INIT is found in the queue.
     #[test]
     #[expect(clippy::print_stderr, reason = "a skipped test is counted by its line")]
     fn the_classic_call_mounts_too() {
@@ -235,10 +313,11 @@ mod tests {
         let direct = Direct::classic(device.as_fd(), &mountpoint, &options);
         let start = Start::new(Arc::new(Tmpfs::new()), device, SessionConfig::default());
         let created = direct.create().unwrap();
-        let first = start.serve().unwrap();
-        let session = start.wait(first, &mountpoint).unwrap();
+        start.answer_init().unwrap();
+        let attached = start.finish(&mountpoint).unwrap();
         drop(start);
         created.show().unwrap();
+        let session = attached.serve().unwrap();
         let written = std::fs::write(dir.path().join("f"), "x");
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         session.unmounter().unmount().unwrap();

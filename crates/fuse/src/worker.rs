@@ -15,6 +15,7 @@ use std::thread;
 use mica_vfs::Errno;
 
 use crate::dispatch::{Outcome, dispatch, undo};
+use crate::error::MountError;
 use crate::init::{MAX_WRITE, PAGE};
 use crate::pool::Pool;
 use crate::wire::{InHeader, Opcode, take};
@@ -32,28 +33,24 @@ pub(crate) enum End {
     Failed(Errno),
 }
 
-/// The first thread of a session, as the mounting thread sees it.
-#[derive(Debug)]
-pub(crate) struct First {
-    /// Gets one message when INIT was answered; closed if that will not happen.
-    pub(crate) up: Receiver<()>,
-    /// Gets one message per thread that ends; closed when the last one has.
-    pub(crate) ends: Receiver<End>,
-}
-
-/// Starts the thread that answers INIT, and the others after it.
+/// Starts the first reader, and the keeper that starts the others.
+///
+/// The receiver gets one message per thread that ends, and is closed when the last one has.
 ///
 /// # Errors
 ///
 /// The system has no thread.
-pub(crate) fn start(pool: &Arc<Pool>) -> io::Result<First> {
-    let (tell_up, up) = channel();
+pub(crate) fn start(pool: &Arc<Pool>) -> io::Result<Receiver<End>> {
     let (tell_end, ends) = channel();
-    let (device, pool) = (Arc::clone(&pool.device), Arc::downgrade(pool));
-    thread::Builder::new()
-        .name("mica-fuse".to_owned())
-        .spawn(move || wait_for_connection(&device, &pool, &tell_up, &tell_end))?;
-    Ok(First { up, ends })
+    let (shared, told) = (Arc::clone(pool), tell_end.clone());
+    // Counted before it starts, or the keeper would start one more.
+    pool.enter();
+    let named = thread::Builder::new().name("mica-fuse".to_owned());
+    named.spawn(move || serve(shared, &told))?;
+    if let Err(error) = Pool::start_keeper(pool, &tell_end) {
+        tracing::warn!(%error, "cannot start more than one thread");
+    }
+    Ok(ends)
 }
 
 /// A request and the reply to it, in memory that is aligned to pages and used again.
@@ -94,40 +91,34 @@ impl PageBuffer {
     }
 }
 
-/// The life of the first thread: INIT, then as every other.
+/// Answers requests until INIT was among them. It is the first one, and comes twice from a kernel with a newer major
+/// version.
 ///
-/// Before the kernel has made the filesystem, reading waits, and where that fails it waits for as long as the process
-/// lives; so the filesystem and the pool are only held from the first request on.
-fn wait_for_connection(
-    device: &Arc<OwnedFd>,
-    pool: &Weak<Pool>,
-    up: &Sender<()>,
-    ends: &Sender<End>,
-) {
+/// # Errors
+///
+/// `NoAnswer`: the connection ended before.
+pub(crate) fn answer_init(pool: &Pool) -> Result<(), MountError> {
     let mut buffers = Buffers::new();
-    loop {
-        let read = next_request(device, buffers.request.bytes());
-        let Some(pool) = pool.upgrade() else {
-            return;
-        };
-        match read {
-            Ok(len) => answer(&pool, &mut buffers, len),
-            Err(end) => return leave(pool, ends, end),
-        }
-        if pool.connection.init().is_some() {
-            pool.enter();
-            if let Err(error) = Pool::start_keeper(&pool, ends) {
-                tracing::warn!(%error, "cannot start more than one thread");
-            }
-            // The mounting thread may have given up.
-            let _ = up.send(());
-            let end = serve_with(&pool, &mut buffers);
-            return leave(pool, ends, end);
-        }
+    while pool.connection.init().is_none() {
+        let read = next_request(&pool.device, buffers.request.bytes());
+        let len = read.map_err(|_| MountError::NoAnswer)?;
+        answer(pool, &mut buffers, len);
     }
+    Ok(())
 }
 
-/// The life of the other threads, which are counted in the pool before they start.
+/// As [`answer_init`], where the filesystem may never be made: the pool is only held from the first request on.
+pub(crate) fn answer_init_on(device: &Arc<OwnedFd>, pool: &Weak<Pool>) -> Result<(), MountError> {
+    let mut buffers = Buffers::new();
+    let read = next_request(device, buffers.request.bytes());
+    let (Ok(len), Some(pool)) = (read, pool.upgrade()) else {
+        return Err(MountError::NoAnswer);
+    };
+    answer(&pool, &mut buffers, len);
+    answer_init(&pool)
+}
+
+/// The life of a reader, which is counted in the pool before it starts.
 pub(crate) fn serve(pool: Arc<Pool>, ends: &Sender<End>) {
     let end = serve_with(&pool, &mut Buffers::new());
     leave(pool, ends, end);

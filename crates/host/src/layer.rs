@@ -1,12 +1,12 @@
 //! From a path that the user typed to the descriptor that a layer is made of.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use mica_sys::mount::set_read_only;
+use mica_sys::mount::change;
 use mica_vfs::Errno;
 use rustix::fs::{Mode, OFlags, open};
-use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 
 /// Whether a layer may be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +53,8 @@ pub enum OpenLayerError {
 /// Opens the directory that `path` leads to; symbolic links in it are followed, as it is the user's own.
 ///
 /// A read-only layer is a private copy of the mount where that is permitted: read-only, and blind to what is
-/// mounted below or over it, so that an overlay can be mounted over its own lower. Otherwise, and for an upper
-/// (two copies of one mount would make each rename between upper and work directory `EXDEV`), it is the directory
-/// as it is.
+/// mounted below or over it, so that an overlay can be mounted over its own lower. Otherwise it is the directory as
+/// it is; so is an upper, which shares its copy with the work directory ([`private_copy`] of what holds both).
 ///
 /// # Errors
 ///
@@ -66,17 +65,32 @@ pub fn open_layer(path: &Path, access: LayerAccess) -> Result<OwnedFd, OpenLayer
     if access == LayerAccess::ReadWrite {
         return Ok(plain);
     }
-    Ok(private_copy(&plain).unwrap_or(plain))
+    Ok(private_copy(plain.as_fd(), access).unwrap_or(plain))
 }
 
-/// Clones the mount of `dir`, from `dir` on and without what is mounted below. Fails without privilege, and where
-/// something below is hidden by a mount that a user namespace has locked.
-fn private_copy(dir: &OwnedFd) -> Result<OwnedFd, Errno> {
+/// What no layer is needed for: its devices are no devices, its programs are not run.
+const INERT: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV
+    .union(MountAttrFlags::MOUNT_ATTR_NOSUID)
+    .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+
+/// Clones the mount of `dir`, from `dir` on and without what is mounted below. In the copy nothing is above `dir`;
+/// devices, setuid bits and programs have no effect, and of a layer that is only read nothing can be changed.
+///
+/// # Errors
+///
+/// - `EPERM`: no `CAP_SYS_ADMIN`.
+/// - `EINVAL`: something below is hidden by a mount that a user namespace has locked.
+/// - `ENOSYS`: before Linux 5.12.
+pub fn private_copy(dir: BorrowedFd<'_>, access: LayerAccess) -> Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
     let copy = open_tree(dir, c"", flags)?;
-    set_read_only(copy.as_fd())?;
+    let restrictions = match access {
+        LayerAccess::ReadOnly => INERT | MountAttrFlags::MOUNT_ATTR_RDONLY,
+        LayerAccess::ReadWrite => INERT,
+    };
+    change(copy.as_fd(), restrictions, MountAttrFlags::empty())?;
     Ok(copy)
 }
 

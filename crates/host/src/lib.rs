@@ -39,5 +39,5 @@ mod xattr;
 
 pub use fd_cache::FdCache;
 pub use fs::HostFs;
-pub use layer::{LayerAccess, OpenLayerError, open_layer};
+pub use layer::{LayerAccess, OpenLayerError, open_layer, private_copy};
 pub use probe::Features;

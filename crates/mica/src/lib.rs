@@ -43,20 +43,24 @@
 
 #![forbid(unsafe_code)]
 
+mod cage;
 mod escaped;
 mod housekeeping;
 mod mount;
 mod options;
 mod stack;
 mod unmount;
+mod unmount_helper;
 
-pub use mica_fuse::{InitReport, SessionError, Unmounted, Unmounter};
+pub use mica_fuse::{InitReport, SessionError, Unmount, Unmounted, Unmounter};
 pub use mica_host::Features;
 pub use mica_overlay::{Durability, LAYERS_MAX, OverlayStats, XattrNamespace};
 pub use mica_vfs as vfs;
 
+pub use cage::{Cage, CageError, CageStep, enter_cage};
 pub use escaped::Escaped;
-pub use mount::{Mount, MountError, Mountpoint, Observer, Stats, mount};
+pub use mount::{Attached, Mount, MountError, Mountpoint, Observer, Stats, mount};
 pub use options::{MountFlags, MountSpec, OptionError, StackSpec, UpperSpec};
-pub use stack::{Boundary, LayerDir, Recovered, Role, Stack, StackError};
+pub use stack::{Boundary, LayerDir, Reach, Recovered, Role, Stack, StackError};
 pub use unmount::{Busy, UnmountError, unmount};
+pub use unmount_helper::{AutoUnmount, UnmountHelper, help_unmounting};

@@ -5,6 +5,7 @@
 //! - [`Mount::start`] returns a mount that has answered a request, or leaves nothing mounted.
 //! - The threads that serve requests do not hold `CAP_SYS_RESOURCE`, as those of the kernel's overlayfs do not:
 //!   with it, disk quotas and reserved blocks would not bind whoever writes through the mount.
+//! - Between [`Mount::attach`] and [`Attached::serve`] this process has no thread of ours.
 
 mod error;
 
@@ -15,7 +16,7 @@ use std::thread;
 
 use mica_fuse::{
     Audience, InitReport, MountAccess, MountOptions, Session, SessionConfig, SessionError,
-    SessionStats, Unmounter,
+    SessionStats, Unmount, Unmounter,
 };
 use mica_host::FdCache;
 use mica_overlay::{Overlay, OverlayStats};
@@ -71,6 +72,71 @@ impl Mountpoint {
     }
 }
 
+/// An overlay that is mounted and that nobody serves yet: requests wait in the kernel.
+///
+/// This process has no thread for it, so this is the time for [`enter_cage`](crate::enter_cage). Dropping it leaves a
+/// mount that answers `ENOTCONN`; [`unmounter`](Self::unmounter) removes it.
+#[derive(Debug)]
+pub struct Attached {
+    session: mica_fuse::Attached,
+    stack: Stack,
+}
+
+impl Attached {
+    /// Leaves unmounting to `by`, as a process in a cage has to.
+    #[must_use]
+    pub fn unmounted_by(self, by: Arc<dyn Unmount>) -> Self {
+        Self {
+            session: self.session.unmounted_by(by),
+            ..self
+        }
+    }
+
+    /// Returns what ends the mount.
+    #[must_use]
+    pub fn unmounter(&self) -> Unmounter {
+        self.session.unmounter()
+    }
+
+    /// Gives the mount up before it was served: the work directory is left as if it had not been there.
+    pub fn abandon(self) {
+        self.stack.overlay().abandon();
+    }
+
+    /// Serves the mount on threads of this process.
+    ///
+    /// # Errors
+    ///
+    /// The system has no thread. The mount is still there, and answers `ENOTCONN`.
+    pub fn serve(self) -> Result<Mount, MountError> {
+        let Self { session, stack } = self;
+        let started = start_threads(session, &stack);
+        let (session, housekeeping) = started.inspect_err(|_| stack.overlay().abandon())?;
+        let observer = Observer {
+            session: session.stats(),
+            overlay: Arc::clone(stack.overlay()),
+            fds: Arc::clone(stack.fds()),
+        };
+        Ok(Mount {
+            session,
+            observer,
+            housekeeping,
+            stack,
+        })
+    }
+}
+
+/// Starts what serves a mount.
+fn start_threads(
+    session: mica_fuse::Attached,
+    stack: &Stack,
+) -> Result<(Session, Housekeeping), MountError> {
+    let housekeeping = Housekeeping::start(Arc::clone(stack.fds()), Pace::default())
+        .map_err(|source| MountError::Thread { source })?;
+    let session = without_cap_sys_resource(|| session.serve())??;
+    Ok((session, housekeeping))
+}
+
 /// A mounted overlay and its server.
 ///
 /// Dropping it leaves the mount to its server; [`unmounter`](Self::unmounter) ends it.
@@ -83,10 +149,37 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Mounts an open stack. Of `spec`, the layers are not looked at again.
+    /// Mounts an open stack, to be served later. Of `spec`, the layers are not looked at again.
     ///
     /// Root's mounts are for everyone, as those of the kernel's overlayfs are; those of other users only with
     /// `allow_other`.
+    ///
+    /// # Errors
+    ///
+    /// A [`MountError`]; nothing is mounted then.
+    pub fn attach(
+        stack: Stack,
+        spec: &MountSpec,
+        mountpoint: &Mountpoint,
+    ) -> Result<Attached, MountError> {
+        let options = options_of(spec);
+        let overlay: Arc<Overlay> = Arc::clone(stack.overlay());
+        let session = mica_fuse::Attached::mount(
+            overlay,
+            mountpoint.path(),
+            &options,
+            SessionConfig::default(),
+        );
+        match session {
+            Ok(session) => Ok(Attached { session, stack }),
+            Err(error) => {
+                stack.overlay().abandon();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Mounts an open stack and serves it: [`attach`](Self::attach), then [`serve`](Attached::serve).
     ///
     /// # Errors
     ///
@@ -96,40 +189,12 @@ impl Mount {
         spec: &MountSpec,
         mountpoint: &Mountpoint,
     ) -> Result<Self, MountError> {
-        let served = Self::serve(&stack, spec, mountpoint);
-        let (session, housekeeping) = served.inspect_err(|_| stack.overlay().abandon())?;
-        let observer = Observer {
-            session: session.stats(),
-            overlay: Arc::clone(stack.overlay()),
-            fds: Arc::clone(stack.fds()),
-        };
-        Ok(Self {
-            session,
-            observer,
-            housekeeping,
-            stack,
+        let attached = Self::attach(stack, spec, mountpoint)?;
+        let unmounter = attached.unmounter();
+        attached.serve().map_err(|error| match unmounter.unmount() {
+            Ok(_) => error,
+            Err(source) => MountError::Left { source },
         })
-    }
-
-    /// Starts what serves the mount.
-    fn serve(
-        stack: &Stack,
-        spec: &MountSpec,
-        mountpoint: &Mountpoint,
-    ) -> Result<(Session, Housekeeping), MountError> {
-        let options = options_of(spec);
-        let overlay: Arc<Overlay> = Arc::clone(stack.overlay());
-        let housekeeping = Housekeeping::start(Arc::clone(stack.fds()), Pace::default())
-            .map_err(|source| MountError::Thread { source })?;
-        let session = without_cap_sys_resource(|| {
-            Session::mount(
-                overlay,
-                mountpoint.path(),
-                &options,
-                SessionConfig::default(),
-            )
-        })??;
-        Ok((session, housekeeping))
     }
 
     /// Waits until the mount is gone.

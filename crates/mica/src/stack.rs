@@ -12,6 +12,7 @@
 mod error;
 mod in_use;
 mod place;
+mod reach;
 mod unmapped;
 
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ use rustix::thread::CapabilitySet;
 pub use error::{Boundary, LayerDir, Role, StackError};
 use in_use::InUse;
 use place::{DirId, Place};
+pub use reach::Reach;
 
 use crate::options::{StackSpec, UpperSpec};
 
@@ -42,6 +44,8 @@ pub struct Stack {
     fds: Arc<FdCache>,
     features: Option<Features>,
     recovered: Option<Recovered>,
+    xattrs: XattrNamespace,
+    reach: Option<Reach>,
     /// The upper and the work directory, if there are any.
     _in_use: Vec<InUse>,
 }
@@ -75,6 +79,7 @@ impl Stack {
 
         let mut in_use = Vec::new();
         let mut features = None;
+        let reach = writable.as_ref().map(|writable| writable.reach.clone());
         let upper = match writable {
             Some(writable) => {
                 in_use.extend(writable.claim()?);
@@ -111,6 +116,8 @@ impl Stack {
             fds,
             features,
             recovered,
+            xattrs: spec.xattrs,
+            reach,
             _in_use: in_use,
         })
     }
@@ -124,6 +131,18 @@ impl Stack {
     /// Returns the open files of the layers.
     pub(crate) fn fds(&self) -> &Arc<FdCache> {
         &self.fds
+    }
+
+    /// Returns how far the upper and its work directory let their server reach; `None` without an upper.
+    #[must_use]
+    pub fn reach(&self) -> Option<&Reach> {
+        self.reach.as_ref()
+    }
+
+    /// Returns where the overlay keeps its marks.
+    #[must_use]
+    pub fn xattrs(&self) -> XattrNamespace {
+        self.xattrs
     }
 
     /// Returns what the upper filesystem can do; `None` without an upper.
@@ -161,7 +180,7 @@ fn not_stacked(spec: &StackSpec, error: SetupError) -> StackError {
 #[derive(Debug)]
 struct Opened {
     dir: LayerDir,
-    /// What the layer is made of. Of a lower it may be a private copy of its mount, which has no directory above.
+    /// What the layer is made of. It may be open through a private copy of its mount, which has no directory above.
     fd: OwnedFd,
     place: Place,
     above: Vec<DirId>,
@@ -248,14 +267,15 @@ fn not_opened(dir: LayerDir, error: OpenLayerError) -> StackError {
 struct Writable {
     upper: Opened,
     work: Opened,
+    reach: Reach,
 }
 
 impl Writable {
     fn open(spec: &UpperSpec) -> Result<Self, StackError> {
-        Ok(Self {
-            upper: Opened::open(Role::Upper, &spec.dir)?,
-            work: Opened::open(Role::Work, &spec.work)?,
-        })
+        let mut upper = Opened::open(Role::Upper, &spec.dir)?;
+        let mut work = Opened::open(Role::Work, &spec.work)?;
+        let reach = reach::narrow(&mut upper, &mut work);
+        Ok(Self { upper, work, reach })
     }
 
     fn claim(&self) -> Result<[InUse; 2], StackError> {
@@ -271,7 +291,7 @@ impl Writable {
         xattrs: XattrNamespace,
         fds: &Arc<FdCache>,
     ) -> Result<(Upper, Features), StackError> {
-        let Self { upper, work } = self;
+        let Self { upper, work, .. } = self;
         let label = upper.dir.path.display().to_string();
         let open = |source| StackError::Open {
             dir: upper.dir.clone(),
@@ -328,7 +348,7 @@ fn check_separate(lowers: &[Opened], writable: Option<&Writable>) -> Result<(), 
             });
         }
     }
-    if let Some(Writable { upper, work }) = writable
+    if let Some(Writable { upper, work, .. }) = writable
         && !upper.place.same_mount(work.place)
     {
         let boundary = if upper.place.same_filesystem(work.place) {

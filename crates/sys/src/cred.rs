@@ -153,8 +153,14 @@ fn switch(to: Identity) -> Result<(), Errno> {
 
 /// Decides how capabilities survive a change of the fsuid, which by default drops those on files.
 fn keep_capabilities() -> Result<Keep, Errno> {
+    // A server that gave up CAP_SETPCAP has set the bit before, and may not set it once more.
+    let ours = CapabilitiesSecureBits::NO_SETUID_FIXUP;
     let securebit = capabilities_secure_bits().and_then(|bits| {
-        set_capabilities_secure_bits(bits | CapabilitiesSecureBits::NO_SETUID_FIXUP)
+        if bits.contains(ours) {
+            Ok(())
+        } else {
+            set_capabilities_secure_bits(bits | ours)
+        }
     });
     match securebit {
         Ok(()) => Ok(Keep::Securebit),

@@ -17,5 +17,7 @@ pub mod fsattr;
 pub mod fuse_dev;
 pub mod handle;
 pub mod mount;
+pub mod namespace;
 pub mod proc;
+pub mod seccomp;
 pub mod xattr;

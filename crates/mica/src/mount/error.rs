@@ -7,9 +7,10 @@ use mica_vfs::Errno;
 use thiserror::Error;
 
 use crate::Escaped;
+use crate::cage::CageError;
 use crate::stack::StackError;
 
-/// Why there is no mount. Nothing stays mounted.
+/// Why there is no mount. Nothing stays mounted, unless the error says so.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum MountError {
@@ -33,6 +34,21 @@ pub enum MountError {
     Capabilities {
         /// Why.
         source: Errno,
+    },
+    /// The server cannot be confined.
+    #[error(transparent)]
+    Cage(#[from] CageError),
+    /// The process that unmounts for the server cannot be started.
+    #[error("the process that unmounts for the server cannot be started")]
+    Helper {
+        /// Why.
+        source: io::Error,
+    },
+    /// The mount cannot be served, and is still there.
+    #[error("the mount cannot be served, and cannot be removed either")]
+    Left {
+        /// Why it is still there.
+        source: mica_fuse::UnmountError,
     },
     /// A thread cannot be started.
     #[error("cannot start a thread of the server")]
@@ -65,6 +81,9 @@ impl MountError {
             }
             Self::Stack(error) => error.hint(),
             Self::Fuse(error) => hint_fuse(error),
+            Self::Cage(error) => Some(error.hint()),
+            Self::Helper { .. } => Some("`mica mount --no-sandbox ...` mounts without one".into()),
+            Self::Left { .. } => Some(format!("remove it with `mica umount --lazy {at:#}`")),
             Self::Capabilities { .. } => None,
             Self::Thread { .. } => Some("see the limit of processes with `ulimit -u`".into()),
         }

@@ -73,7 +73,8 @@ pub(super) fn above(dir: impl AsFd) -> Result<Vec<DirId>, Errno> {
     }
 }
 
-fn open_parent(dir: impl AsFd) -> Result<OwnedFd, Errno> {
+/// Opens the directory above `dir`; the root of everything is above itself.
+pub(super) fn open_parent(dir: impl AsFd) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(dir, c"..", flags, Mode::empty())
 }

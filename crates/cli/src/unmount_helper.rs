@@ -1,0 +1,48 @@
+//! The process that unmounts for a server in its cage: this program, run once more before the server goes in.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use mica::{AutoUnmount, UnmountHelper, help_unmounting};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+use crate::args::UnmountHelperArgs;
+use crate::error::CliError;
+
+/// Starts the helper of the mount at `mountpoint`.
+pub(crate) fn start(mountpoint: &Path, auto: AutoUnmount) -> io::Result<UnmountHelper> {
+    let args = UnmountHelperArgs {
+        mountpoint: mountpoint.to_owned(),
+        auto: auto == AutoUnmount::Yes,
+    };
+    UnmountHelper::start(
+        Command::new("/proc/self/exe")
+            .arg0("mica")
+            .args(args.line()),
+    )
+}
+
+/// Is the helper, until its server ends.
+pub(crate) fn run(args: &UnmountHelperArgs) -> Result<(), CliError> {
+    let failed = |source| CliError::Signals { source };
+    // Signals are the server's business: it may need this process to follow one. In a session of its own it gets none
+    // from a terminal.
+    if let Err(errno) = rustix::process::setsid() {
+        tracing::debug!(%errno, "this process leads a group already");
+    }
+    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))).map_err(failed)?;
+    }
+    let requests = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
+    let auto = if args.auto {
+        AutoUnmount::Yes
+    } else {
+        AutoUnmount::No
+    };
+    help_unmounting(requests, &args.mountpoint, auto).map_err(failed)
+}
