@@ -29,6 +29,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acl;
 mod attr;
 mod config;
 mod copy_up;
@@ -37,6 +38,7 @@ mod data;
 mod error;
 mod filesystem;
 mod gate;
+mod ids;
 mod ino;
 mod link;
 mod listing;
@@ -55,9 +57,11 @@ mod whiteout;
 mod work;
 mod xattr;
 
-pub use config::{Config, XattrNamespace};
+pub use acl::Acls;
+pub use config::{Config, DirLinks, XattrNamespace};
 pub use copy_up::CopyUpStep;
 pub use error::SetupError;
+pub use ids::{IdMap, IdRange, IdRangeError, IdRanges, IdRules, OVERFLOW_ID};
 pub use marks::{Opaque, parse_opaque};
 pub use origin::{Origin, OriginError};
 pub use overlay::Overlay;
