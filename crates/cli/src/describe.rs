@@ -1,6 +1,9 @@
 //! What `mica mount -v` says: what was chosen for a mount.
 
-use mica::{Escaped, Features, Mount, MountFlags, MountSpec};
+use mica::{
+    Acls, DirLinks, Escaped, Features, IdRules, Identity, Mount, MountFlags, MountSpec, OwnerXattr,
+    Owners,
+};
 
 /// Describes a mount, one fact to a line.
 pub(crate) fn describe(mount: &Mount, spec: &MountSpec) -> String {
@@ -26,10 +29,48 @@ pub(crate) fn describe(mount: &Mount, spec: &MountSpec) -> String {
     }
     let marks = spec.stack.xattrs.prefix();
     lines.push(format!("marks kept as {}*", marks.escape_ascii()));
+    lines.extend(identity(&spec.stack.identity));
     lines.push("data path cached, transport dev".into());
     lines.push(mount.protocol().to_string());
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// Says whose objects are shown as whose, where that is not as everywhere.
+fn identity(identity: &Identity) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(rules("uids", &identity.ids.users));
+    lines.extend(rules("gids", &identity.ids.groups));
+    match identity.owners {
+        Owners::Real => {}
+        Owners::Xattr(OwnerXattr::Security) => {
+            lines.push("owners kept as security.fuseoverlayfs.override_stat".into());
+        }
+        Owners::Xattr(OwnerXattr::User) => {
+            lines.push("owners kept as user.fuseoverlayfs.override_stat".into());
+        }
+    }
+    if identity.acls == Acls::Off {
+        lines.push("no ACLs".into());
+    }
+    if identity.dir_links == DirLinks::One {
+        lines.push("link count of directories 1".into());
+    }
+    lines
+}
+
+fn rules(what: &str, rules: &IdRules) -> Option<String> {
+    let ranges = rules.ranges.as_ref().map(|ranges| {
+        let ranges = ranges.as_slice().iter();
+        let ranges = ranges.map(|r| format!("{}:{}:{}", r.stored, r.shown, r.len));
+        ranges.collect::<Vec<_>>().join(" ")
+    });
+    match (rules.squash, ranges) {
+        (None, None) => None,
+        (Some(id), None) => Some(format!("{what} shown as {id}")),
+        (None, Some(ranges)) => Some(format!("{what} mapped {ranges}")),
+        (Some(id), Some(ranges)) => Some(format!("{what} shown as {id}, stored by {ranges}")),
+    }
 }
 
 /// Says what the upper filesystem can do and what it cannot.

@@ -51,6 +51,6 @@ pub use init::{
     ProtocolVersion,
 };
 pub use mount::{Audience, MountAccess, MountFlags, MountOptions};
-pub use session::{Session, SessionConfig, Threads};
+pub use session::{AclChecks, Session, SessionConfig, Threads};
 pub use stats::SessionStats;
 pub use unmount::{Unmounted, Unmounter};

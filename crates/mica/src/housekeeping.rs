@@ -126,6 +126,7 @@ mod tests {
                 work: at("w"),
             }),
             xattrs: XattrNamespace::User,
+            identity: crate::Identity::default(),
         })
         .unwrap();
         let at_rest = stack.fds().open();

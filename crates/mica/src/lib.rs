@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use mica::vfs::{Caller, FileName, Filesystem, KillPriv, NodeId};
-//! use mica::{Stack, StackSpec, UpperSpec, XattrNamespace};
+//! use mica::{Identity, Stack, StackSpec, UpperSpec, XattrNamespace};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dir = tempfile::tempdir()?;
@@ -22,6 +22,7 @@
 //!         work: dir.path().join("work"),
 //!     }),
 //!     xattrs: XattrNamespace::User,
+//!     identity: Identity::default(),
 //! })?;
 //! let merged = stack.overlay();
 //! let hello = merged.lookup(NodeId::ROOT, FileName::new(b"hello")?)?;
@@ -50,12 +51,15 @@ mod stack;
 mod unmount;
 
 pub use mica_fuse::{InitReport, SessionError, Unmounted, Unmounter};
-pub use mica_host::Features;
-pub use mica_overlay::{LAYERS_MAX, OverlayStats, XattrNamespace};
+pub use mica_host::{Features, OwnerXattr, Owners};
+pub use mica_overlay::{
+    Acls, DirLinks, IdMap, IdRange, IdRangeError, IdRanges, IdRules, LAYERS_MAX, OverlayStats,
+    XattrNamespace,
+};
 pub use mica_vfs as vfs;
 
 pub use escaped::Escaped;
 pub use mount::{Mount, MountError, Mountpoint, Observer, Stats, mount};
-pub use options::{MountFlags, MountSpec, OptionError, StackSpec, UpperSpec};
+pub use options::{Identity, MountFlags, MountSpec, OptionError, StackSpec, UpperSpec};
 pub use stack::{Boundary, LayerDir, Role, Stack, StackError};
 pub use unmount::{Busy, UnmountError, unmount};

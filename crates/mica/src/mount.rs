@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::thread;
 
 use mica_fuse::{
-    Audience, InitReport, MountAccess, MountOptions, Session, SessionConfig, SessionError,
-    SessionStats, Unmounter,
+    AclChecks, Audience, InitReport, MountAccess, MountOptions, Session, SessionConfig,
+    SessionError, SessionStats, Unmounter,
 };
 use mica_host::FdCache;
-use mica_overlay::{Overlay, OverlayStats};
+use mica_overlay::{Acls, Overlay, OverlayStats};
 use mica_vfs::Errno;
 use rustix::thread::CapabilitySet;
 
@@ -100,13 +100,15 @@ impl Mount {
         let overlay: Arc<Overlay> = Arc::clone(stack.overlay());
         let housekeeping = Housekeeping::start(Arc::clone(stack.fds()), Pace::default())
             .map_err(|source| MountError::Thread { source })?;
+        let config = SessionConfig {
+            acls: match spec.stack.identity.acls {
+                Acls::On => AclChecks::On,
+                Acls::Off => AclChecks::Off,
+            },
+            ..SessionConfig::default()
+        };
         let session = without_cap_sys_resource(|| {
-            Session::mount(
-                overlay,
-                mountpoint.path(),
-                &options,
-                SessionConfig::default(),
-            )
+            Session::mount(overlay, mountpoint.path(), &options, config)
         })??;
         let observer = Observer {
             session: session.stats(),

@@ -8,6 +8,7 @@
 //! directories exist and fit together is the business of [`crate::stack`].
 
 mod error;
+mod ids;
 mod split;
 
 use std::ffi::{OsStr, OsString};
@@ -19,6 +20,7 @@ use mica_overlay::{LAYERS_MAX, XattrNamespace};
 
 pub use error::OptionError;
 pub(crate) use error::work_beside;
+pub use ids::Identity;
 use split::{options, split_lower, unescape, unescape_comma};
 
 /// The source of a mount that says none by `fsname=`, the first field of `/proc/mounts`.
@@ -61,6 +63,8 @@ pub struct StackSpec {
     pub upper: Option<UpperSpec>,
     /// Which extended attributes hold the marks of the overlay: `userxattr` chooses `user.overlay.*`.
     pub xattrs: XattrNamespace,
+    /// Whose the objects are.
+    pub identity: Identity,
 }
 
 /// What to mount, and how.
@@ -140,20 +144,13 @@ const OTHERS: [&str; 6] = [
 
 /// Options of overlayfs and fuse-overlayfs whose effect this version does not have. Ignoring one would give
 /// somebody another mount than the one they asked for.
-const UNSUPPORTED: [&str; 17] = [
+const UNSUPPORTED: [&str; 10] = [
     "datadir+",
     "fsync",
-    "gidmapping",
     "index",
     "metacopy",
     "nfs_export",
-    "noacl",
     "redirect_dir",
-    "squash_to_gid",
-    "squash_to_root",
-    "squash_to_uid",
-    "static_nlink",
-    "uidmapping",
     "uuid",
     "verity",
     "volatile",
@@ -180,6 +177,7 @@ struct Given {
     flags: MountFlags,
     source: Option<String>,
     userxattr: bool,
+    ids: ids::Given,
 }
 
 impl Given {
@@ -195,6 +193,7 @@ impl Given {
                 option.no_value()?;
                 self.userxattr = true;
             }
+            _ if self.ids.apply(option)? => {}
             name => {
                 let flag = FLAGS.iter().find(|(flag, ..)| flag.as_bytes() == name);
                 let (_, bit, change) = flag.ok_or_else(|| OptionError::not_ours(name))?;
@@ -251,6 +250,7 @@ impl Given {
                 lower,
                 upper,
                 xattrs,
+                identity: self.ids.finish(),
             },
             flags: self.flags,
             source: self.source.unwrap_or_else(|| DEFAULT_SOURCE.into()),
@@ -292,7 +292,8 @@ impl<'a> RawOption<'a> {
 
 /// Returns the names of all options, for the nearest to a mistyped one.
 fn names() -> impl Iterator<Item = &'static str> {
-    FLAGS.iter().map(|(name, ..)| *name).chain(OTHERS)
+    let flags = FLAGS.iter().map(|(name, ..)| *name);
+    flags.chain(OTHERS).chain(ids::NAMES)
 }
 
 fn path(bytes: Vec<u8>) -> PathBuf {

@@ -62,9 +62,10 @@ impl Recording {
     }
 
     fn value(&self, name: &str, attribute: &str) -> Option<String> {
-        let mut value = [0; 128];
+        let mut value = vec![0; 128];
         let len = rustix::fs::lgetxattr(self.path(name), attribute, &mut value[..]).ok()?;
-        Some(String::from_utf8(value[..len].to_vec()).unwrap())
+        value.truncate(len);
+        Some(String::from_utf8(value).unwrap())
     }
 
     fn set(&self, name: &str, attribute: &str, value: &str) {

@@ -6,6 +6,8 @@ use std::os::unix::fs::symlink;
 use mica_vfs::{FileName, Filesystem as _};
 use tempfile::TempDir;
 
+use crate::options::Identity;
+
 use super::*;
 
 /// A directory with the parts of a stack in it.
@@ -33,6 +35,7 @@ impl Ground {
             }),
             // Works as any user.
             xattrs: XattrNamespace::User,
+            identity: Identity::default(),
         }
     }
 
