@@ -10,6 +10,7 @@
 )]
 
 mod foreground;
+mod fuse_overlayfs;
 mod ground;
 mod life;
 mod options;

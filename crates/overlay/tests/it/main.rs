@@ -8,6 +8,7 @@
 
 mod changing;
 mod faults;
+mod ids;
 mod listing;
 mod looking_up;
 mod mounting;
