@@ -104,6 +104,20 @@ const OPTIONS_HELP: &str = r"Mount options:
   allow_other
       let other users see the mount. Root's mounts always do, as those of the
       kernel's overlayfs; other users need user_allow_other in /etc/fuse.conf
+  squash_to_root, squash_to_uid=N, squash_to_gid=N
+      show every object as root's, or as user N's and group N's; what is made is
+      stored as its maker's. Whoever has the shown id may do what an owner may
+  uidmapping=STORED:SHOWN:COUNT[:...], gidmapping=...
+      show COUNT ids from STORED on as those from SHOWN on, and store them the
+      other way round; ids in no range become the overflow id, 65534
+  xattr_permissions=2
+      keep owners and modes in an attribute of the files, for filesystems and
+      users that cannot give files away; 1 for the attribute that only root can
+      set, 0 for real owners (the default). Implies noacl
+  noacl
+      have no ACLs; those of the layers stay where they are and have no effect
+  static_nlink
+      show 1 as the link count of every directory
   fsname=NAME
       the source that /proc/mounts shows (default: mica)
 

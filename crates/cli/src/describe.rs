@@ -1,6 +1,9 @@
 //! What `mica mount -v` says: what was chosen for a mount.
 
-use mica::{Cage, Durability, Escaped, Features, Mount, MountFlags, MountSpec, Reach};
+use mica::{
+    Acls, Cage, DirLinks, Durability, Escaped, Features, IdRules, Identity, Mount, MountFlags,
+    MountSpec, OwnerXattr, Owners, Reach,
+};
 
 use crate::cause::Cause;
 
@@ -31,6 +34,7 @@ pub(crate) fn describe(mount: &Mount, spec: &MountSpec, cage: Option<&Cage>) -> 
     }
     let marks = spec.stack.xattrs.prefix();
     lines.push(format!("marks kept as {}*", marks.escape_ascii()));
+    lines.extend(identity(&spec.stack.identity));
     lines.push("data path cached, transport dev".into());
     lines.push(mount.protocol().to_string());
     lines.push(cage.map_or_else(|| "no sandbox".into(), Cage::to_string));
@@ -57,6 +61,43 @@ const fn durability(durability: Durability) -> Option<&'static str> {
         Durability::Volatile => Some(
             "volatile: nothing is put on disk; after a crash of the machine, throw upper and work away",
         ),
+    }
+}
+
+/// Says whose objects are shown as whose, where that is not as everywhere.
+fn identity(identity: &Identity) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(rules("uids", &identity.ids.users));
+    lines.extend(rules("gids", &identity.ids.groups));
+    match identity.owners {
+        Owners::Real => {}
+        Owners::Xattr(OwnerXattr::Security) => {
+            lines.push("owners kept as security.fuseoverlayfs.override_stat".into());
+        }
+        Owners::Xattr(OwnerXattr::User) => {
+            lines.push("owners kept as user.fuseoverlayfs.override_stat".into());
+        }
+    }
+    if identity.acls == Acls::Off {
+        lines.push("no ACLs".into());
+    }
+    if identity.dir_links == DirLinks::One {
+        lines.push("link count of directories 1".into());
+    }
+    lines
+}
+
+fn rules(what: &str, rules: &IdRules) -> Option<String> {
+    let ranges = rules.ranges.as_ref().map(|ranges| {
+        let ranges = ranges.as_slice().iter();
+        let ranges = ranges.map(|r| format!("{}:{}:{}", r.stored, r.shown, r.len));
+        ranges.collect::<Vec<_>>().join(" ")
+    });
+    match (rules.squash, ranges) {
+        (None, None) => None,
+        (Some(id), None) => Some(format!("{what} shown as {id}")),
+        (None, Some(ranges)) => Some(format!("{what} mapped {ranges}")),
+        (Some(id), Some(ranges)) => Some(format!("{what} shown as {id}, stored by {ranges}")),
     }
 }
 

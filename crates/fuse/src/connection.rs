@@ -40,6 +40,8 @@ pub struct Connection {
     pub(crate) fs: Arc<dyn Filesystem>,
     /// Immutable.
     times: CacheTimes,
+    /// What INIT asks for. Immutable.
+    pub(crate) wanted: InitFlags,
     /// Atomic counters.
     pub(crate) stats: Arc<SessionStats>,
     /// Set once, by INIT.
@@ -55,10 +57,18 @@ impl Connection {
         Self {
             fs,
             times,
+            wanted: InitFlags::wanted(),
             stats: Arc::default(),
             init: OnceLock::new(),
             advice: ListingAdvice::default(),
         }
+    }
+
+    /// Has no ACLs: the filesystem answers `EOPNOTSUPP` to them.
+    #[must_use]
+    pub fn without_acls(mut self) -> Self {
+        self.wanted = InitFlags::wanted_without_acls();
+        self
     }
 
     /// Returns the counters.

@@ -193,7 +193,7 @@ fn serve(
 
 /// Negotiates.
 fn init(cx: &Connection, mut request: Request<'_>, reply: &mut Reply<'_>) -> Result<(), Errno> {
-    let (out, outcome) = match negotiate(request.rest())? {
+    let (out, outcome) = match negotiate(request.rest(), cx.wanted)? {
         Negotiation::Agreed(out, report) => (out, Ok(report)),
         Negotiation::AskAgain(out) => return reply.put(&out),
         Negotiation::TooOld(version) => {

@@ -5,7 +5,8 @@
 //!
 //! # Invariants
 //!
-//! - A flag is in the reply only if the kernel offered it and the table says [`Decision::Negotiated`].
+//! - A flag is in the reply only if the kernel offered it and the table says [`Decision::Negotiated`]. Two of them are
+//!   left out for a filesystem without ACLs.
 //! - The same offer gives the same reply, so another server can reconstruct it.
 
 mod flags;
@@ -104,12 +105,12 @@ pub(crate) enum Negotiation {
     TooOld(ProtocolVersion),
 }
 
-/// Answers an INIT request.
+/// Answers an INIT request: of the flags that are `wanted` those that the kernel offers.
 ///
 /// # Errors
 ///
 /// `EINVAL`: the request is shorter than its version says.
-pub(crate) fn negotiate(body: &[u8]) -> Result<Negotiation, Errno> {
+pub(crate) fn negotiate(body: &[u8], wanted: InitFlags) -> Result<Negotiation, Errno> {
     let short = || invent!(Errno::INVAL, "INIT request is too short", len = body.len());
     let (old, _) = take::<InitInLegacy>(body).ok_or_else(short)?;
     let kernel = ProtocolVersion {
@@ -139,7 +140,7 @@ pub(crate) fn negotiate(body: &[u8]) -> Result<Negotiation, Errno> {
     let report = InitReport {
         kernel,
         offered,
-        negotiated: offered.and(InitFlags::wanted()),
+        negotiated: offered.and(wanted),
         max_write: u32::try_from(MAX_WRITE).unwrap_or(u32::MAX),
         max_pages: u16::try_from(MAX_WRITE / PAGE).unwrap_or(u16::MAX),
         max_readahead: old.max_readahead,
@@ -184,7 +185,7 @@ mod tests {
             flags2: u32::try_from(flags >> 32).unwrap(),
             unused: [0; 11],
         };
-        negotiate(init.as_bytes()).unwrap()
+        negotiate(init.as_bytes(), InitFlags::wanted()).unwrap()
     }
 
     #[test]
@@ -221,6 +222,15 @@ mod tests {
     }
 
     #[test]
+    fn ovl_75_without_acls_the_kernel_applies_the_umask() {
+        let left_out = InitFlags::wanted().without(InitFlags::wanted_without_acls());
+        assert_eq!(
+            left_out.names().collect::<Vec<_>>(),
+            ["DONT_MASK", "POSIX_ACL"]
+        );
+    }
+
+    #[test]
     fn an_old_kernel_is_named() {
         let Negotiation::TooOld(version) = ask(30, 0) else {
             panic!("not refused");
@@ -230,6 +240,9 @@ mod tests {
 
     #[test]
     fn a_short_init_is_einval() {
-        assert_eq!(negotiate(&[0; 15]).err(), Some(Errno::INVAL));
+        assert_eq!(
+            negotiate(&[0; 15], InitFlags::wanted()).err(),
+            Some(Errno::INVAL)
+        );
     }
 }

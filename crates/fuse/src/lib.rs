@@ -52,6 +52,6 @@ pub use init::{
     ProtocolVersion,
 };
 pub use mount::{Audience, MountAccess, MountFlags, MountOptions};
-pub use session::{Attached, Session, SessionConfig, Threads};
+pub use session::{AclChecks, Attached, Session, SessionConfig, Threads};
 pub use stats::SessionStats;
 pub use unmount::{ByItself, Unmount, Unmounted, Unmounter};

@@ -37,6 +37,16 @@ impl Default for Threads {
     }
 }
 
+/// Whether the kernel checks ACLs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AclChecks {
+    /// It asks the filesystem for them.
+    #[default]
+    On,
+    /// The filesystem has none, and the umask counts everywhere.
+    Off,
+}
+
 /// How a mount is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SessionConfig {
@@ -44,6 +54,8 @@ pub struct SessionConfig {
     pub cache: CacheTimes,
     /// How many threads serve.
     pub threads: Threads,
+    /// Whether there are ACLs.
+    pub acls: AclChecks,
 }
 
 /// A mount that is visible and whose connection is up, but that nobody serves yet: requests wait in the kernel.
@@ -244,6 +256,10 @@ impl Start {
     fn new(fs: Arc<dyn Filesystem>, device: OwnedFd, config: SessionConfig) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let connection = Connection::new(fs, config.cache);
+        let connection = match config.acls {
+            AclChecks::On => connection,
+            AclChecks::Off => connection.without_acls(),
+        };
         let pool = Pool::new(connection, device, config.threads, Arc::clone(&ended));
         let notifier = Notifier::new(Arc::downgrade(&pool.device));
         pool.connection.fs.observe(Box::new(notifier));

@@ -2,8 +2,10 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use mica_sys::chmod::chmod_fd;
+use mica_sys::xattr::Object;
 use mica_vfs::{
     Access, Attr, DevId, Errno, FileType, Ino, KillPriv, Mode, NodeId, Rdev, SetAttr, SetTime,
     Time, invent,
@@ -14,8 +16,10 @@ use rustix::fs::{
 };
 
 use crate::HostFs;
-use crate::node::ObjectId;
+use crate::node::{FdSort, ObjectId};
 use crate::open::Site;
+use crate::owners::{self, Owners};
+use crate::xattr::object;
 
 /// Reads the attributes of what a descriptor, which may be `O_PATH`, has open.
 pub(crate) fn stat_fd(fd: BorrowedFd<'_>) -> Result<Attr, Errno> {
@@ -81,6 +85,26 @@ fn time_of(time: &StatxTimestamp) -> Time {
 
 impl HostFs {
     pub(crate) fn attr(&self, id: NodeId) -> Result<Attr, Errno> {
+        let real = self.real_attr(id)?;
+        if self.owners == Owners::Real {
+            return Ok(real);
+        }
+        self.reading(id, |site| {
+            owners::show(self.owners, object(site, real.kind), real)
+        })
+    }
+
+    /// Reads the attributes to show of what a descriptor has open.
+    pub(crate) fn shown_fd(&self, fd: &Arc<OwnedFd>, sort: FdSort) -> Result<Attr, Errno> {
+        let real = stat_fd(fd.as_fd())?;
+        if self.owners == Owners::Real {
+            return Ok(real);
+        }
+        let site = Site::Fd(Arc::clone(fd), sort);
+        owners::show(self.owners, object(&site, real.kind), real)
+    }
+
+    fn real_attr(&self, id: NodeId) -> Result<Attr, Errno> {
         let named = match self.site(id)? {
             Site::Fd(fd, _) => return stat_fd(fd.as_fd()),
             Site::Name(named) => named,
@@ -98,25 +122,28 @@ impl HostFs {
     pub(crate) fn change_attr(&self, id: NodeId, change: &SetAttr) -> Result<Attr, Errno> {
         if let Some(size) = change.size {
             let fd = self.data_fd(id, Access::Write)?;
-            drop_privileges(&fd, change.kill)?;
+            self.drop_privileges(&fd, change.kill)?;
             ftruncate(&fd, size)?;
         }
         let kind = self.table.read()?.node(id)?.kind;
-        let (fd, _) = self.object_fd(id)?;
+        let (fd, sort) = self.object_fd(id)?;
         // -1 means "unchanged" to the kernel, and rustix refuses it as an id.
         let (uid, gid) = (
             change.uid.filter(|&uid| uid != u32::MAX),
             change.gid.filter(|&gid| gid != u32::MAX),
         );
-        if uid.is_some() || gid.is_some() {
-            let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
-            chownat(&fd, c"", uid, gid, AtFlags::EMPTY_PATH)?;
-        }
-        if let Some(mode) = change.mode {
-            if kind == FileType::Symlink {
-                return Err(Errno::OPNOTSUPP);
-            }
-            chmod_fd(fd.as_fd(), HostMode::from_raw_mode(mode.bits()))?;
+        let change = &SetAttr {
+            uid,
+            gid,
+            ..*change
+        };
+        if let Owners::Xattr(form) = self.owners
+            && form.fits(kind)
+        {
+            let site = Site::Fd(Arc::clone(&fd), sort);
+            self.record_change(form, object(&site, kind), stat_fd(fd.as_fd())?, change)?;
+        } else {
+            self.change_really(fd.as_fd(), kind, change)?;
         }
         if change.atime.is_some() || change.mtime.is_some() {
             let times = Timestamps {
@@ -125,22 +152,58 @@ impl HostFs {
             };
             utimensat(&fd, c"", &times, AtFlags::EMPTY_PATH)?;
         }
-        stat_fd(fd.as_fd())
+        self.shown_fd(&fd, sort)
     }
-}
 
-/// Drops the bits that a change of data by an unprivileged caller drops. The host does not do it for us, as this
-/// process may have `CAP_FSETID`; it does drop `security.capability`.
-pub(crate) fn drop_privileges(fd: &OwnedFd, kill: KillPriv) -> Result<(), Errno> {
-    if kill == KillPriv::Keep {
-        return Ok(());
+    /// Changes owner and mode of the object itself.
+    fn change_really(
+        &self,
+        fd: BorrowedFd<'_>,
+        kind: FileType,
+        change: &SetAttr,
+    ) -> Result<(), Errno> {
+        let &SetAttr { uid, gid, .. } = change;
+        if uid.is_some() || gid.is_some() {
+            let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+            match chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH) {
+                // Whose a link is means nothing, and that it cannot be kept is why there are recorded owners.
+                Err(Errno::PERM | Errno::INVAL)
+                    if kind == FileType::Symlink && self.owners != Owners::Real => {}
+                changed => changed?,
+            }
+        }
+        if let Some(mode) = change.mode {
+            if kind == FileType::Symlink {
+                return Err(Errno::OPNOTSUPP);
+            }
+            chmod_fd(fd, HostMode::from_raw_mode(mode.bits()))?;
+        }
+        Ok(())
     }
-    let mode = stat_fd(fd.as_fd())?.mode;
-    let kept = mode.without_privileges();
-    if kept == mode {
-        return Ok(());
+
+    /// Drops the bits that a change of data by an unprivileged caller drops. The host does not do it for us, as this
+    /// process may have `CAP_FSETID`; it does drop `security.capability`.
+    pub(crate) fn drop_privileges(&self, fd: &Arc<OwnedFd>, kill: KillPriv) -> Result<(), Errno> {
+        if kill == KillPriv::Keep {
+            return Ok(());
+        }
+        let mode = self.shown_fd(fd, FdSort::File)?.mode;
+        let kept = mode.without_privileges();
+        if kept == mode {
+            return Ok(());
+        }
+        let change = SetAttr {
+            mode: Some(kept),
+            ..SetAttr::default()
+        };
+        match self.owners {
+            Owners::Real => fchmod(fd, HostMode::from_raw_mode(kept.bits())),
+            Owners::Xattr(form) => {
+                let real = stat_fd(fd.as_fd())?;
+                self.record_change(form, Object::Open(fd.as_fd()), real, &change)
+            }
+        }
     }
-    fchmod(fd, HostMode::from_raw_mode(kept.bits()))
 }
 
 fn timespec(time: Option<SetTime>) -> Timespec {

@@ -4,7 +4,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use mica_sys::cred::BornAs;
-use mica_vfs::{Access, Caller, Entry, Errno, FileName, Mode, NodeId, Rdev};
+use mica_sys::xattr::Object;
+use mica_vfs::{Access, Caller, Entry, Errno, FileName, FileType, Mode, NodeId, Rdev};
 use rustix::fs::{
     FileType as HostType, Mode as HostMode, OFlags, makedev, mkdirat, mknodat, openat, symlinkat,
 };
@@ -13,17 +14,20 @@ use crate::HostFs;
 use crate::attr::stat_fd;
 use crate::fd_cache::Held;
 use crate::node::{FdSort, ObjectId, Pin};
+use crate::owners::{self, Owners};
+use crate::recorded::PRIVATE_FILE;
 use crate::table::Interned;
 
-/// What is made, if not a regular file that is wanted open.
+/// What is made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Birth<'a> {
+    File(Mode),
     Directory(Mode),
     Node(HostType, Mode, Rdev),
     Symlink(&'a [u8]),
 }
 
-const FILE: OFlags = OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub(crate) const FILE: OFlags = OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl HostFs {
     pub(crate) fn bear(
@@ -33,11 +37,17 @@ impl HostFs {
         name: FileName<'_>,
         birth: Birth<'_>,
     ) -> Result<Entry, Errno> {
+        if let Owners::Xattr(form) = self.owners {
+            return self.bear_recorded(form, caller, (dir, name), birth);
+        }
         let open = self.dir(dir)?;
         {
             let _as_caller = BornAs::assume(caller.uid, caller.gid, caller.umask)?;
             let name = name.as_bytes();
             match birth {
+                Birth::File(mode) => {
+                    mknodat(&open.fd, name, HostType::RegularFile, host_mode(mode), 0)
+                }
                 Birth::Directory(mode) => mkdirat(&open.fd, name, host_mode(mode)),
                 Birth::Node(kind, mode, rdev) => {
                     let dev = makedev(rdev.major, rdev.minor);
@@ -56,6 +66,9 @@ impl HostFs {
         name: FileName<'_>,
         mode: Mode,
     ) -> Result<Entry, Errno> {
+        if let Owners::Xattr(form) = self.owners {
+            return self.bear_recorded(form, caller, (dir, name), Birth::File(mode));
+        }
         let open = self.dir(dir)?;
         let flags = FILE | OFlags::CREATE | OFlags::EXCL;
         let fd = {
@@ -81,15 +94,24 @@ impl HostFs {
         mode: Mode,
     ) -> Result<Entry, Errno> {
         let open = self.dir(dir)?;
-        let fd = {
-            let _as_caller = BornAs::assume(caller.uid, caller.gid, caller.umask)?;
-            let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
-            self.fds
-                .with_room(|| openat(&open.fd, c".", flags, host_mode(mode)))?
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
+        let make = |mode| openat(&open.fd, c".", flags, host_mode(mode));
+        let fd = match self.owners {
+            Owners::Real => {
+                let _as_caller = BornAs::assume(caller.uid, caller.gid, caller.umask)?;
+                self.fds.with_room(|| make(mode))?
+            }
+            Owners::Xattr(form) => {
+                let fd = self.fds.with_room(|| make(PRIVATE_FILE))?;
+                let recorded = self.heritage(dir, FileType::Regular, caller, mode)?;
+                owners::write(form, Object::Open(fd.as_fd()), FileType::Regular, &recorded)?;
+                fd
+            }
         };
-        let attr = stat_fd(fd.as_fd())?;
+        let fd = Arc::new(fd);
+        let attr = self.shown_fd(&fd, FdSort::File)?;
         let pin = Pin {
-            held: Held::new(Arc::new(fd), &self.fds),
+            held: Held::new(fd, &self.fds),
             sort: FdSort::File,
         };
         let object = (ObjectId::of(&attr), attr.kind);
@@ -104,6 +126,6 @@ impl HostFs {
     }
 }
 
-fn host_mode(mode: Mode) -> HostMode {
+pub(crate) fn host_mode(mode: Mode) -> HostMode {
     HostMode::from_raw_mode(mode.bits())
 }

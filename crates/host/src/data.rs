@@ -8,7 +8,6 @@ use rustix::fs::{
 use rustix::io::{pread, pwrite};
 
 use crate::HostFs;
-use crate::attr::drop_privileges;
 
 impl HostFs {
     pub(crate) fn read_at(&self, id: NodeId, offset: u64, data: &mut [u8]) -> Result<usize, Errno> {
@@ -38,7 +37,7 @@ impl HostFs {
         kill: KillPriv,
     ) -> Result<usize, Errno> {
         let fd = self.data_fd(id, Access::Write)?;
-        drop_privileges(&fd, kill)?;
+        self.drop_privileges(&fd, kill)?;
         let (mut rest, mut at, mut done) = (data, offset, 0);
         while !rest.is_empty() {
             match pwrite(&fd, rest, at) {

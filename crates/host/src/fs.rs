@@ -17,6 +17,8 @@ use crate::fd_cache::{FdCache, Held};
 use crate::handle::uuid_of;
 use crate::layer::LayerAccess;
 use crate::node::{FdSort, ObjectId, Pin};
+use crate::owners::Owners;
+use crate::recorded::Stage;
 use crate::table::Table;
 
 /// A directory of the host as a filesystem.
@@ -28,6 +30,10 @@ pub struct HostFs {
     pub(crate) access: LayerAccess,
     /// Immutable.
     pub(crate) fds: Arc<FdCache>,
+    /// Immutable.
+    pub(crate) owners: Owners,
+    /// Where objects get their owners before they are seen, if those are not real. Set once.
+    pub(crate) stage: OnceLock<Stage>,
     /// Immutable.
     uuid: Uuid,
     /// The root open for reading, as file handles need it. Set once.
@@ -57,10 +63,20 @@ impl HostFs {
             root,
             access,
             fds,
+            owners: Owners::Real,
+            stage: OnceLock::new(),
             uuid,
             mount: OnceLock::new(),
             table: RwLock::new(Rank(210), table),
         })
+    }
+
+    /// Keeps the owners and modes of this layer's objects elsewhere. New objects are prepared in the first directory that
+    /// is [attached](Self::attach) afterwards; without one none can be made.
+    #[must_use]
+    pub fn with_owners(mut self, owners: Owners) -> Self {
+        self.owners = owners;
+        self
     }
 
     /// Adds another directory of the same filesystem and mount as a root of its own, which is never forgotten.
@@ -77,8 +93,12 @@ impl HostFs {
         if attr.dev != root.dev || mount_of(dir.as_fd())? != mount_of(self.root.as_fd())? {
             return Err(Errno::XDEV);
         }
+        let dir = Arc::new(dir);
+        if self.owners != Owners::Real {
+            self.stage_in(&dir)?;
+        }
         let pin = Pin {
-            held: Held::new(Arc::new(dir), &self.fds),
+            held: Held::new(dir, &self.fds),
             sort: FdSort::Path,
         };
         self.table.write()?.add_root(ObjectId::of(&attr), pin)

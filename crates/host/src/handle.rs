@@ -1,6 +1,7 @@
 //! What belongs to the host filesystem under the layer: its space, its UUID, its handles, its file flags.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use mica_sys::fsattr::fs_uuid;
 use mica_sys::handle::Handle;
@@ -8,7 +9,7 @@ use mica_vfs::{Access, Attr, Errno, FileFlags, FileHandle, FileType, NodeId, Sta
 use rustix::fs::{IFlags, Mode, OFlags, fstatfs, fstatvfs, ioctl_getflags, ioctl_setflags, openat};
 
 use crate::HostFs;
-use crate::attr::stat_fd;
+use crate::node::FdSort;
 use crate::open::Site;
 
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -53,7 +54,7 @@ impl HostFs {
         let kept = Handle::new(handle.kind, &handle.bytes)?;
         let mount = self.mount()?;
         let fd = self.fds.with_room(|| kept.open(mount, OFlags::PATH))?;
-        stat_fd(fd.as_fd())
+        self.shown_fd(&Arc::new(fd), FdSort::Path)
     }
 
     /// Returns the root open for reading: handles are not opened through an `O_PATH` descriptor.

@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use mica_vfs::{Access, Attr, Entry, Errno, FileName, NodeId, invent};
+use mica_sys::xattr::Object;
+use mica_vfs::{Access, Attr, Entry, Errno, FileName, Filesystem as _, NodeId, invent};
 use rustix::fs::{Mode, OFlags, openat};
 
 use crate::HostFs;
@@ -12,6 +13,7 @@ use crate::entry_name::EntryName;
 use crate::fd_cache::Held;
 use crate::node::{FdSort, ObjectId, Pin};
 use crate::open::OpenDir;
+use crate::owners;
 use crate::table::Interned;
 
 /// How often a name is looked up again because others in its directory were removed meanwhile.
@@ -22,9 +24,17 @@ impl HostFs {
         let entry_name = EntryName::new(name.as_bytes());
         let mut open = self.dir(dir)?;
         for _ in 0..ATTEMPTS {
-            let attr = stat_entry(open.fd.as_fd(), entry_name.as_c_str())?;
-            if let Some(node) = self.intern(&attr, &open, name, None)? {
-                return Ok(Entry { node, attr });
+            let real = stat_entry(open.fd.as_fd(), entry_name.as_c_str())?;
+            let object = Object::Entry(open.fd.as_fd(), entry_name.as_c_str());
+            let shown = owners::show(self.owners, object, real);
+            if let Some(node) = self.intern(&real, &open, name, None)? {
+                return match shown {
+                    Ok(attr) => Ok(Entry { node, attr }),
+                    Err(errno) => {
+                        self.forget(node, 1);
+                        Err(errno)
+                    }
+                };
             }
             open = self.dir(dir)?;
         }
@@ -70,12 +80,12 @@ impl HostFs {
         dir: &OpenDir,
         name: FileName<'_>,
     ) -> Result<Entry, Errno> {
-        let attr = stat_fd(fd.as_fd())?;
+        let (real, attr) = (stat_fd(fd.as_fd())?, self.shown_fd(&fd, sort)?);
         let pin = Pin {
             held: Held::new(Arc::clone(&fd), &self.fds),
             sort,
         };
-        match self.intern(&attr, dir, name, Some(Box::new(pin)))? {
+        match self.intern(&real, dir, name, Some(Box::new(pin)))? {
             Some(node) => Ok(Entry { node, attr }),
             None => Err(invent!(
                 Errno::STALE,

@@ -1,11 +1,14 @@
 //! Listing a directory.
 
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 
+use mica_sys::xattr::Object;
 use mica_vfs::{Cookie, DirEntry, Errno, FileName, FileType, Flow, Ino, NodeId};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, openat, seek};
 
 use crate::HostFs;
+use crate::owners;
 
 /// What one getdents64(2) reads.
 const BUFFER: usize = 32 * 1024;
@@ -34,10 +37,15 @@ impl HostFs {
             let Ok(name) = FileName::new(entry.file_name().to_bytes()) else {
                 continue;
             };
+            let kind = FileType::from_mode(entry.file_type().as_raw_mode());
             let listed = DirEntry {
                 name,
                 ino: Ino(entry.ino()),
-                kind: FileType::from_mode(entry.file_type().as_raw_mode()),
+                kind: owners::listed(
+                    self.owners,
+                    Object::Entry(open.fd.as_fd(), entry.file_name()),
+                    kind,
+                ),
                 cookie: Cookie(entry.next_entry_cookie()),
             };
             if sink(listed) == Flow::Stop {

@@ -12,6 +12,10 @@ use crate::attr::stat_fd;
 use crate::entry_name::EntryName;
 use crate::node::FdSort;
 use crate::open::Site;
+use crate::owners::{Owners, is_hidden};
+
+/// Most bytes of names that an object has, `XATTR_LIST_MAX`.
+const XATTR_LIST_MAX: usize = 65536;
 
 impl HostFs {
     pub(crate) fn xattr(
@@ -20,6 +24,7 @@ impl HostFs {
         name: XattrName<'_>,
         value: &mut [u8],
     ) -> Result<usize, Errno> {
+        self.expect_visible(name, Errno::NODATA)?;
         let name = EntryName::new(name.as_bytes());
         let kind = self.table.read()?.node(id)?.kind;
         self.reading(id, |site| {
@@ -29,7 +34,32 @@ impl HostFs {
 
     pub(crate) fn xattr_names(&self, id: NodeId, names: &mut [u8]) -> Result<usize, Errno> {
         let kind = self.table.read()?.node(id)?.kind;
-        self.reading(id, |site| xattr::list(object(site, kind), names))
+        if self.owners == Owners::Real {
+            return self.reading(id, |site| xattr::list(object(site, kind), names));
+        }
+        let mut all = vec![0; XATTR_LIST_MAX];
+        let len = self.reading(id, |site| xattr::list(object(site, kind), &mut all))?;
+        let all = all.get(..len).unwrap_or_default();
+        let kept = all
+            .split_inclusive(|&b| b == 0)
+            .filter(|name| !is_unseen(name.strip_suffix(b"\0").unwrap_or(name)))
+            .collect::<Vec<_>>()
+            .concat();
+        if !names.is_empty() {
+            let room = names.get_mut(..kept.len()).ok_or(Errno::RANGE)?;
+            room.copy_from_slice(&kept);
+        }
+        Ok(kept.len())
+    }
+
+    /// Refuses the attributes that hold owners with `hidden`, and ACLs, whose mask would be a mode that is not shown, as a
+    /// filesystem that has none.
+    fn expect_visible(&self, name: XattrName<'_>, hidden: Errno) -> Result<(), Errno> {
+        match self.owners {
+            Owners::Xattr(_) if is_hidden(name.as_bytes()) => Err(hidden),
+            Owners::Xattr(_) if is_acl(name.as_bytes()) => Err(Errno::OPNOTSUPP),
+            Owners::Real | Owners::Xattr(_) => Ok(()),
+        }
     }
 
     pub(crate) fn change_xattr(
@@ -40,6 +70,7 @@ impl HostFs {
         mode: XattrMode,
         kill: KillPriv,
     ) -> Result<(), Errno> {
+        self.expect_visible(name, Errno::PERM)?;
         let flags = match mode {
             XattrMode::Set => XattrFlags::empty(),
             XattrMode::Create => XattrFlags::CREATE,
@@ -64,6 +95,7 @@ impl HostFs {
     }
 
     pub(crate) fn drop_xattr(&self, id: NodeId, name: XattrName<'_>) -> Result<(), Errno> {
+        self.expect_visible(name, Errno::NODATA)?;
         let name = EntryName::new(name.as_bytes());
         let kind = self.table.read()?.node(id)?.kind;
         let (fd, sort) = self.object_fd(id)?;
@@ -71,8 +103,17 @@ impl HostFs {
     }
 }
 
+fn is_acl(name: &[u8]) -> bool {
+    name.starts_with(b"system.posix_acl_")
+}
+
+/// Tells whether a layer with recorded owners does not list an attribute.
+fn is_unseen(name: &[u8]) -> bool {
+    is_hidden(name) || is_acl(name)
+}
+
 /// Says to the system call which object is meant.
-fn object(site: &Site, kind: FileType) -> Object<'_> {
+pub(crate) fn object(site: &Site, kind: FileType) -> Object<'_> {
     match site {
         Site::Name(named) => Object::Entry(named.dir.as_fd(), named.name.as_c_str()),
         // A directory can be named from within, so it needs no procfs.

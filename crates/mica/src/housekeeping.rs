@@ -127,6 +127,7 @@ mod tests {
             }),
             xattrs: XattrNamespace::User,
             durability: Durability::Auto,
+            identity: crate::Identity::default(),
         })
         .unwrap();
         let at_rest = stack.fds().open();

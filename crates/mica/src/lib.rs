@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use mica::vfs::{Caller, FileName, Filesystem, KillPriv, NodeId};
-//! use mica::{Durability, Stack, StackSpec, UpperSpec, XattrNamespace};
+//! use mica::{Durability, Identity, Stack, StackSpec, UpperSpec, XattrNamespace};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dir = tempfile::tempdir()?;
@@ -23,6 +23,7 @@
 //!     }),
 //!     xattrs: XattrNamespace::User,
 //!     durability: Durability::Auto,
+//!     identity: Identity::default(),
 //! })?;
 //! let merged = stack.overlay();
 //! let hello = merged.lookup(NodeId::ROOT, FileName::new(b"hello")?)?;
@@ -53,14 +54,17 @@ mod unmount;
 mod unmount_helper;
 
 pub use mica_fuse::{InitReport, SessionError, Unmount, Unmounted, Unmounter};
-pub use mica_host::Features;
-pub use mica_overlay::{Durability, LAYERS_MAX, OverlayStats, XattrNamespace};
+pub use mica_host::{Features, OwnerXattr, Owners};
+pub use mica_overlay::{
+    Acls, DirLinks, Durability, IdMap, IdRange, IdRangeError, IdRanges, IdRules, LAYERS_MAX,
+    OverlayStats, XattrNamespace,
+};
 pub use mica_vfs as vfs;
 
 pub use cage::{Cage, CageError, CageStep, enter_cage};
 pub use escaped::Escaped;
 pub use mount::{Attached, Mount, MountError, Mountpoint, Observer, Stats, mount};
-pub use options::{MountFlags, MountSpec, OptionError, StackSpec, UpperSpec};
+pub use options::{Identity, MountFlags, MountSpec, OptionError, StackSpec, UpperSpec};
 pub use stack::{Boundary, LayerDir, Reach, Recovered, Role, Stack, StackError};
 pub use unmount::{Busy, UnmountError, unmount};
 pub use unmount_helper::{AutoUnmount, UnmountHelper, help_unmounting};

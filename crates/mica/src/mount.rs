@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::thread;
 
 use mica_fuse::{
-    Audience, InitReport, MountAccess, MountOptions, Session, SessionConfig, SessionError,
-    SessionStats, Unmount, Unmounter,
+    AclChecks, Audience, InitReport, MountAccess, MountOptions, Session, SessionConfig,
+    SessionError, SessionStats, Unmount, Unmounter,
 };
 use mica_host::FdCache;
-use mica_overlay::{Overlay, OverlayStats};
+use mica_overlay::{Acls, Overlay, OverlayStats};
 use mica_vfs::Errno;
 use rustix::thread::CapabilitySet;
 
@@ -164,12 +164,14 @@ impl Mount {
     ) -> Result<Attached, MountError> {
         let options = options_of(spec);
         let overlay: Arc<Overlay> = Arc::clone(stack.overlay());
-        let session = mica_fuse::Attached::mount(
-            overlay,
-            mountpoint.path(),
-            &options,
-            SessionConfig::default(),
-        );
+        let config = SessionConfig {
+            acls: match spec.stack.identity.acls {
+                Acls::On => AclChecks::On,
+                Acls::Off => AclChecks::Off,
+            },
+            ..SessionConfig::default()
+        };
+        let session = mica_fuse::Attached::mount(overlay, mountpoint.path(), &options, config);
         match session {
             Ok(session) => Ok(Attached { session, stack }),
             Err(error) => {

@@ -13,6 +13,7 @@ mod durability;
 mod error;
 mod fuse;
 mod generic;
+mod ids;
 mod layers;
 mod split;
 mod unsupported;
@@ -26,6 +27,7 @@ use mica_overlay::{Durability, LAYERS_MAX, XattrNamespace};
 
 pub use error::OptionError;
 pub(crate) use error::work_beside;
+pub use ids::Identity;
 use layers::Layers;
 use split::{options, unescape};
 
@@ -71,6 +73,8 @@ pub struct StackSpec {
     pub xattrs: XattrNamespace,
     /// `volatile`, `fsync=`: when changes are put on disk.
     pub durability: Durability,
+    /// Whose the objects are.
+    pub identity: Identity,
 }
 
 /// What to mount, and how.
@@ -110,9 +114,10 @@ impl MountSpec {
 }
 
 /// The tables of all options.
-const FAMILIES: [&[Entry]; 5] = [
+const FAMILIES: [&[Entry]; 6] = [
     layers::OPTIONS,
     durability::OPTIONS,
+    ids::OPTIONS,
     generic::OPTIONS,
     fuse::OPTIONS,
     unsupported::OPTIONS,
@@ -150,6 +155,7 @@ struct Given {
     flags: MountFlags,
     source: Option<String>,
     durability: Durability,
+    ids: ids::Given,
 }
 
 impl Given {
@@ -177,6 +183,7 @@ impl Given {
         Ok(MountSpec {
             stack: StackSpec {
                 durability: self.durability,
+                identity: self.ids.finish(),
                 ..self.layers.finish()?
             },
             flags: self.flags,

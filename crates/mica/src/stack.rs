@@ -20,8 +20,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mica_host::{FdCache, Features, HostFs, LayerAccess, OpenLayerError, open_layer};
-use mica_overlay::{Config, Layer, Overlay, SetupError, Upper, XattrNamespace};
+use mica_host::{
+    FdCache, Features, HostFs, LayerAccess, OpenLayerError, Owners, Recorded, open_layer,
+};
+use mica_overlay::{Config, IdMap, Layer, Overlay, SetupError, Upper, XattrNamespace};
 use mica_vfs::{Caller, Errno, NodeId};
 use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat};
 use rustix::process::{Resource, Rlimit};
@@ -83,13 +85,17 @@ impl Stack {
         let upper = match writable {
             Some(writable) => {
                 in_use.extend(writable.claim()?);
-                let (upper, found) = writable.into_upper(spec.xattrs, &fds)?;
+                let owners = spec.identity.owners;
+                let like = recorded_root(&lowers, owners, &fds)?;
+                let (upper, found) = writable.into_upper(spec.xattrs, (owners, like), &fds)?;
                 features = Some(found);
                 Some(upper)
             }
             None => None,
         };
-        let lowers = lowers.into_iter().map(|opened| opened.into_lower(&fds));
+        let lowers = lowers
+            .into_iter()
+            .map(|opened| opened.into_lower(spec.identity.owners, &fds));
         let lowers = lowers.collect::<Result<Vec<_>, _>>()?;
         let config = Config {
             xattrs: spec.xattrs,
@@ -100,6 +106,9 @@ impl Stack {
             },
             durability: spec.durability,
             unmapped: unmapped::unmapped(),
+            ids: with_overflow_ids(&spec.identity.ids),
+            acls: spec.identity.acls,
+            dir_links: spec.identity.dir_links,
             ..Config::default()
         };
         let overlay =
@@ -220,7 +229,7 @@ impl Opened {
         })
     }
 
-    fn into_lower(self, fds: &Arc<FdCache>) -> Result<Layer, StackError> {
+    fn into_lower(self, owners: Owners, fds: &Arc<FdCache>) -> Result<Layer, StackError> {
         let label = self.dir.path.display().to_string();
         let fs = HostFs::new(self.fd, LayerAccess::ReadOnly, Arc::clone(fds));
         let fs = fs.map_err(|source| StackError::Open {
@@ -228,11 +237,48 @@ impl Opened {
             source,
         })?;
         Ok(Layer {
-            fs: Arc::new(fs),
+            fs: Arc::new(fs.with_owners(owners)),
             root: NodeId::ROOT,
             label,
         })
     }
+}
+
+/// Finds what an upper's root is to be shown as: what is recorded of the topmost lower's that has anything recorded.
+fn recorded_root(
+    lowers: &[Opened],
+    owners: Owners,
+    fds: &Arc<FdCache>,
+) -> Result<Option<Recorded>, StackError> {
+    if owners == Owners::Real {
+        return Ok(None);
+    }
+    for lower in lowers {
+        let named = |source| StackError::Open {
+            dir: lower.dir.clone(),
+            source,
+        };
+        let fd = lower
+            .fd
+            .try_clone()
+            .map_err(|error| named(Errno::from_io_error(&error).unwrap_or(Errno::MFILE)))?;
+        let fs = HostFs::new(fd, LayerAccess::ReadOnly, Arc::clone(fds)).map_err(named)?;
+        let found = fs.with_owners(owners).recorded_root().map_err(named)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// Fills in what the kernel of this machine shows for an id without a mapping.
+fn with_overflow_ids(ids: &IdMap) -> IdMap {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+    let parsed = |name: &str| read(name).ok()?.trim().parse().ok();
+    let mut ids = ids.clone();
+    ids.users.overflow = parsed("overflowuid").unwrap_or(ids.users.overflow);
+    ids.groups.overflow = parsed("overflowgid").unwrap_or(ids.groups.overflow);
+    ids
 }
 
 fn open_lowers(spec: &StackSpec) -> Result<Vec<Opened>, StackError> {
@@ -289,6 +335,7 @@ impl Writable {
     fn into_upper(
         self,
         xattrs: XattrNamespace,
+        (owners, like): (Owners, Option<Recorded>),
         fds: &Arc<FdCache>,
     ) -> Result<(Upper, Features), StackError> {
         let Self { upper, work, .. } = self;
@@ -298,6 +345,7 @@ impl Writable {
             source,
         };
         let fs = HostFs::new(upper.fd, LayerAccess::ReadWrite, Arc::clone(fds)).map_err(open)?;
+        let fs = fs.with_owners(owners);
         let scratch = fs.attach(work.fd).map_err(open)?;
         let features = match fs.probe(scratch, xattrs.prefix()) {
             Ok(features) => features,
@@ -320,6 +368,16 @@ impl Writable {
             return Err(StackError::NoXattr {
                 upper: upper.dir,
                 namespace,
+            });
+        }
+        if let Owners::Xattr(form) = owners
+            && fs.recorded_root().map_err(open)?.is_none()
+            && let Err(source) = fs.record_root(like)
+        {
+            return Err(StackError::NoOwnerXattr {
+                upper: upper.dir,
+                name: form.name(),
+                source,
             });
         }
         let layer = Layer {

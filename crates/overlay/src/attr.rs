@@ -2,6 +2,7 @@
 
 use mica_vfs::{Attr, Errno, FileType, NodeId, SetAttr};
 
+use crate::config::DirLinks;
 use crate::copy_up::DataLimit;
 use crate::node::Node;
 use crate::overlay::Overlay;
@@ -9,13 +10,11 @@ use crate::overlay::Overlay;
 impl Overlay {
     /// Turns the attributes of the real object into those that `node` shows.
     pub(crate) fn shown(&self, node: &Node, real: Attr) -> Attr {
-        let nlink = if node.is_merged() {
-            // Subdirectories are not counted across layers; 1 tells programs so (OVL-33).
+        let is_dir = node.kind == FileType::Directory;
+        let nlink = if node.is_merged() || (is_dir && self.config.dir_links == DirLinks::One) {
+            // Subdirectories are not counted across layers; 1 tells programs so (OVL-33, OVL-76).
             1
-        } else if node.kind != FileType::Directory
-            && node.upper().is_none()
-            && matches!(node.place(), Ok(None))
-        {
+        } else if !is_dir && node.upper().is_none() && matches!(node.place(), Ok(None)) {
             // Removed from the overlay, but the lower still has it.
             0
         } else {
@@ -25,7 +24,7 @@ impl Overlay {
             ino: node.ino(),
             dev: self.dev,
             nlink,
-            ..real
+            ..self.config.ids.shown(real)
         }
     }
 
@@ -43,7 +42,19 @@ impl Overlay {
         // What a truncation throws away is not copied first (OVL-21).
         let limit = change.size.map_or(DataLimit::Whole, DataLimit::First);
         let upper = self.copy_up_data(&node, limit)?;
-        let real = upper.fs().set_attr(upper.id, change)?;
+        let change = self.config.ids.stored(change);
+        let owned = change.uid.is_some() || change.gid.is_some();
+        let real = match upper.fs().set_attr(upper.id, &change) {
+            Err(errno) if owned && self.config.ids.forgives(errno) => {
+                let rest = SetAttr {
+                    uid: None,
+                    gid: None,
+                    ..change
+                };
+                upper.fs().set_attr(upper.id, &rest)?
+            }
+            changed => changed?,
+        };
         Ok(self.shown(&node, real))
     }
 }

@@ -4,7 +4,9 @@ use std::hash::{BuildHasher, RandomState};
 
 use mica_vfs::Caller;
 
+use crate::acl::Acls;
 use crate::durability::Durability;
+use crate::ids::IdMap;
 
 /// Where the overlay keeps its own extended attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +44,16 @@ pub struct Unmapped {
     pub gid: Option<u32>,
 }
 
+/// What `st_nlink` of a directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DirLinks {
+    /// What the upper or the one lower says; 1 for a merged directory (OVL-33).
+    #[default]
+    Counted,
+    /// 1 for every directory, the mount option `static_nlink`.
+    One,
+}
+
 /// The choices of one mount.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -56,6 +68,12 @@ pub struct Config {
     /// Key of the hash that orders directory listings. A server that takes a mount over must use the same key, or the
     /// cookies that readers hold mean nothing to it.
     pub cookie_key: (u64, u64),
+    /// How owners are shown and stored.
+    pub ids: IdMap,
+    /// Whether there are ACLs.
+    pub acls: Acls,
+    /// What the link count of a directory is.
+    pub dir_links: DirLinks,
 }
 
 impl Default for Config {
@@ -67,6 +85,9 @@ impl Default for Config {
             durability: Durability::default(),
             unmapped: Unmapped::default(),
             cookie_key: (random.hash_one(0), random.hash_one(1)),
+            ids: IdMap::default(),
+            acls: Acls::default(),
+            dir_links: DirLinks::default(),
         }
     }
 }

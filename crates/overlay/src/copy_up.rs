@@ -233,17 +233,16 @@ impl<'a> Copying<'a> {
         if uid.is_none() && gid.is_none() {
             return Ok(());
         }
-        upper
-            .fs()
-            .set_attr(
-                upper.id,
-                &SetAttr {
-                    uid,
-                    gid,
-                    ..SetAttr::default()
-                },
-            )
-            .map(drop)
+        let change = SetAttr {
+            uid,
+            gid,
+            ..SetAttr::default()
+        };
+        match upper.fs().set_attr(upper.id, &change) {
+            // Of the squashed owner nobody sees that it is the mounter (OVL-73).
+            Err(errno) if self.overlay.config.ids.forgives(errno) => Ok(()),
+            changed => changed.map(drop),
+        }
     }
 
     fn xattrs(&self, upper: &LayerNode) -> Result<(), Errno> {

@@ -106,7 +106,9 @@ impl Filesystem for Overlay {
         name: FileName<'_>,
         mode: Mode,
     ) -> Result<Entry, Errno> {
-        self.make(caller, dir, name, Make::File(mode))
+        self.made_by(caller, |maker| {
+            self.make(maker, dir, name, Make::File(mode))
+        })
     }
 
     fn mkdir(
@@ -116,7 +118,9 @@ impl Filesystem for Overlay {
         name: FileName<'_>,
         mode: Mode,
     ) -> Result<Entry, Errno> {
-        self.make(caller, dir, name, Make::Directory(mode))
+        self.made_by(caller, |maker| {
+            self.make(maker, dir, name, Make::Directory(mode))
+        })
     }
 
     fn mknod(
@@ -128,7 +132,9 @@ impl Filesystem for Overlay {
         mode: Mode,
         rdev: Rdev,
     ) -> Result<Entry, Errno> {
-        self.make(caller, dir, name, Make::Node(kind, mode, rdev))
+        self.made_by(caller, |maker| {
+            self.make(maker, dir, name, Make::Node(kind, mode, rdev))
+        })
     }
 
     fn symlink(
@@ -138,11 +144,13 @@ impl Filesystem for Overlay {
         name: FileName<'_>,
         target: &[u8],
     ) -> Result<Entry, Errno> {
-        self.make(caller, dir, name, Make::Symlink(target))
+        self.made_by(caller, |maker| {
+            self.make(maker, dir, name, Make::Symlink(target))
+        })
     }
 
     fn tmpfile(&self, caller: &Caller, dir: NodeId, mode: Mode) -> Result<Entry, Errno> {
-        self.make_tmpfile(caller, dir, mode)
+        self.made_by(caller, |maker| self.make_tmpfile(maker, dir, mode))
     }
 
     fn link(&self, node: NodeId, dir: NodeId, name: FileName<'_>) -> Result<Entry, Errno> {

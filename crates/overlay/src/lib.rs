@@ -29,6 +29,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acl;
 mod attr;
 mod bad_mark;
 mod config;
@@ -39,6 +40,7 @@ mod durability;
 mod error;
 mod filesystem;
 mod gate;
+mod ids;
 mod incompat;
 mod ino;
 mod link;
@@ -60,11 +62,13 @@ mod whiteout;
 mod work;
 mod xattr;
 
+pub use acl::Acls;
 pub use bad_mark::BadMark;
-pub use config::{Config, Unmapped, XattrNamespace};
+pub use config::{Config, DirLinks, Unmapped, XattrNamespace};
 pub use copy_up::CopyUpStep;
 pub use durability::Durability;
 pub use error::SetupError;
+pub use ids::{IdMap, IdRange, IdRangeError, IdRanges, IdRules, OVERFLOW_ID};
 pub use marks::{Opaque, parse_opaque};
 pub use metacopy::{Metacopy, parse_metacopy};
 pub use origin::{Origin, OriginError};

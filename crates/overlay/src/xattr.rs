@@ -5,6 +5,7 @@
 
 use mica_vfs::{Errno, FileType, KillPriv, NodeId, XATTR_NAME_MAX, XattrMode, XattrName};
 
+use crate::acl::{Acls, is_acl};
 use crate::node::Node;
 use crate::overlay::Overlay;
 
@@ -43,17 +44,33 @@ pub(crate) fn is_private(prefix: &[u8], stored: &[u8]) -> bool {
 }
 
 impl Overlay {
+    /// Fails with `EOPNOTSUPP` for an ACL where there are none.
+    fn expect_supported(&self, name: XattrName<'_>) -> Result<(), Errno> {
+        match self.config.acls {
+            Acls::Off if is_acl(name.as_bytes()) => Err(Errno::OPNOTSUPP),
+            Acls::On | Acls::Off => Ok(()),
+        }
+    }
+
     pub(crate) fn xattr_get(
         &self,
         node: &Node,
         name: XattrName<'_>,
         value: &mut [u8],
     ) -> Result<usize, Errno> {
+        self.expect_supported(name)?;
         let real = node.real()?;
         let prefix = self.config.xattrs.prefix();
         // The common name needs no copy.
         if !name.as_bytes().starts_with(prefix) {
-            return real.fs().get_xattr(real.id, name, value);
+            let len = real.fs().get_xattr(real.id, name, value)?;
+            if is_acl(name.as_bytes()) {
+                let read = value.len().min(len);
+                self.config
+                    .ids
+                    .show_acl(value.get_mut(..read).unwrap_or_default());
+            }
+            return Ok(len);
         }
         let stored = escape(prefix, name.as_bytes())?;
         real.fs()
@@ -63,7 +80,11 @@ impl Overlay {
     pub(crate) fn xattr_list(&self, node: &Node, names: &mut [u8]) -> Result<usize, Errno> {
         let prefix = self.config.xattrs.prefix();
         let mut list = Vec::new();
+        let has_acls = self.config.acls == Acls::On;
         node.real()?.for_each_xattr(&mut |stored| {
+            if !has_acls && is_acl(stored) {
+                return;
+            }
             if let Some(name) = unescape(prefix, stored) {
                 list.extend_from_slice(&name);
                 list.push(0);
@@ -86,14 +107,21 @@ impl Overlay {
         mode: XattrMode,
         kill: KillPriv,
     ) -> Result<(), Errno> {
+        self.expect_supported(name)?;
         let node = self.table.get(id)?;
         let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
         let stored = XattrName::new(&stored)?;
+        let value = if is_acl(name.as_bytes()) {
+            self.config.ids.stored_acl(value)?
+        } else {
+            value.into()
+        };
         let upper = self.copy_up(&node)?;
-        upper.fs().set_xattr(upper.id, stored, value, mode, kill)
+        upper.fs().set_xattr(upper.id, stored, &value, mode, kill)
     }
 
     pub(crate) fn xattr_remove(&self, id: NodeId, name: XattrName<'_>) -> Result<(), Errno> {
+        self.expect_supported(name)?;
         let node = self.table.get(id)?;
         let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
         let stored = XattrName::new(&stored)?;

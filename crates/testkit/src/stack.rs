@@ -196,6 +196,16 @@ impl Mounted {
         self.overlay = Some(Arc::new(overlay));
     }
 
+    /// Drops the overlay and mounts the same layers with other choices.
+    ///
+    /// # Panics
+    ///
+    /// If that fails.
+    pub fn remount_with(&mut self, config: Config) {
+        self.config = config;
+        self.remount();
+    }
+
     /// Mounts again with faults under the upper, none of them armed.
     ///
     /// # Panics

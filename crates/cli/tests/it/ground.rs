@@ -86,6 +86,16 @@ pub(crate) fn can_mount(test: &str) -> bool {
     is_root(test)
 }
 
+/// Tells whether a program is in `PATH`, and says so if not.
+pub(crate) fn has_program(test: &str, program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let has = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
+    if !has {
+        skipped(test, &format!("needs {program}"));
+    }
+    has
+}
+
 /// Says that a test was not run; where every test has to run, fails.
 pub(crate) fn skipped(test: &str, reason: &str) {
     eprintln!("SKIPPED {test}: {reason}");

@@ -12,6 +12,7 @@
 mod bad_marks;
 mod durability;
 mod foreground;
+mod fuse_overlayfs;
 mod ground;
 mod layers;
 mod life;

@@ -87,6 +87,10 @@ pub struct InitFlags(u64);
 impl InitFlags {
     /// No flag.
     pub const NONE: Self = Self(0);
+    /// `FUSE_DONT_MASK`
+    pub const DONT_MASK: Self = Self(1 << 6);
+    /// `FUSE_POSIX_ACL`
+    pub const POSIX_ACL: Self = Self(1 << 20);
     /// `FUSE_HANDLE_KILLPRIV_V2`
     pub const HANDLE_KILLPRIV_V2: Self = Self(1 << 28);
     /// `FUSE_SETXATTR_EXT`
@@ -101,6 +105,15 @@ impl InitFlags {
             .iter()
             .filter(|row| matches!(row.decision, Negotiated(_)))
             .fold(Self::NONE, |set, row| Self(set.0 | 1 << row.bit))
+    }
+
+    /// Returns what to negotiate for a filesystem without ACLs. Then no default ACL replaces the umask, and the kernel may
+    /// apply it itself.
+    #[must_use]
+    pub fn wanted_without_acls() -> Self {
+        Self::wanted()
+            .without(Self::POSIX_ACL)
+            .without(Self::DONT_MASK)
     }
 
     /// Joins the two words of the wire.

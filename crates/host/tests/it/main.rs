@@ -14,6 +14,7 @@ mod limits;
 mod listing;
 mod nameless;
 mod names;
+mod owners;
 mod read_only;
 mod xattr;
 

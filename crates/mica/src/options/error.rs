@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use mica_overlay::LAYERS_MAX;
+use mica_overlay::{IdRangeError, LAYERS_MAX};
 use thiserror::Error;
 
 use super::{names, text};
@@ -108,6 +108,47 @@ pub enum OptionError {
         /// The value.
         value: OsString,
     },
+    /// A user or group that is no number, or not one of an id.
+    #[error(
+        "the value {} of mount option {} is no id",
+        Escaped::new(value),
+        Escaped::new(option)
+    )]
+    NotAnId {
+        /// The option.
+        option: OsString,
+        /// The value.
+        value: OsString,
+    },
+    /// A mapping that is not made of three numbers each.
+    #[error(
+        "the value {} of mount option {} is not made of ranges",
+        Escaped::new(value),
+        Escaped::new(option)
+    )]
+    NotIdRanges {
+        /// The option.
+        option: OsString,
+        /// The value.
+        value: OsString,
+    },
+    /// A mapping whose ranges do not fit.
+    #[error("mount option {} is no mapping: {reason}", Escaped::new(option))]
+    BadIdRanges {
+        /// The option.
+        option: OsString,
+        /// What does not fit.
+        reason: IdRangeError,
+    },
+    /// A value of `xattr_permissions` that means nothing.
+    #[error(
+        "mount option `xattr_permissions` is 0, 1 or 2, not {}",
+        Escaped::new(value)
+    )]
+    NotXattrPermissions {
+        /// The value.
+        value: OsString,
+    },
     /// A NUL byte, which no path can hold.
     #[error("mount option {} contains a NUL byte", Escaped::new(option))]
     Nul {
@@ -176,6 +217,17 @@ impl OptionError {
             }
             Self::LoneBackslash { .. } => r"a backslash in a path is written `\\`".into(),
             Self::NotUtf8 { .. } => "use a name of ASCII letters and digits".into(),
+            Self::NotAnId { option, .. } => format!(
+                "write a number up to 4294967294, as in `-o {}=1000`; `id` prints yours",
+                option.display()
+            ),
+            Self::NotIdRanges { option, .. } | Self::BadIdRanges { option, .. } => format!(
+                "write STORED:SHOWN:COUNT for each range, as in `-o {}=0:1000:1:1:100000:65536`",
+                option.display()
+            ),
+            Self::NotXattrPermissions { .. } => {
+                "write `-o xattr_permissions=2`, or 1 for the attribute that only root can set".into()
+            }
             Self::Nul { .. } => return None,
         })
     }

@@ -102,6 +102,7 @@ impl Layers {
             upper,
             xattrs,
             durability: Durability::default(),
+            identity: super::Identity::default(),
         })
     }
 }

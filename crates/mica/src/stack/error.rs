@@ -1,5 +1,6 @@
 //! Why directories are no stack.
 
+use std::ffi::CStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -142,6 +143,16 @@ pub enum StackError {
         /// The namespace.
         namespace: &'static str,
     },
+    /// The upper cannot keep owners in the attribute that `xattr_permissions` names.
+    #[error("{upper} does not keep owners as `{}`", name.to_bytes().escape_ascii())]
+    NoOwnerXattr {
+        /// The upper directory.
+        upper: LayerDir,
+        /// The attribute.
+        name: &'static CStr,
+        /// Why.
+        source: Errno,
+    },
     /// The upper filesystem lists names without types, which would make whiteouts visible.
     #[error("the filesystem of {upper} lists names without their types (no `d_type`)")]
     NoDirentType {
@@ -224,6 +235,12 @@ impl StackError {
                 "add `-o userxattr`, which keeps them as `user.overlay.*`, or run as root".into()
             }
             Self::NoXattr { upper, .. } => {
+                format!("choose an upperdir and a workdir on another filesystem; `findmnt -T {}` shows this one", word(&upper.path))
+            }
+            Self::NoOwnerXattr { source: Errno::PERM | Errno::ACCESS, .. } => {
+                "only root can set that attribute; write `-o xattr_permissions=2` for the one of ordinary users".into()
+            }
+            Self::NoOwnerXattr { upper, .. } => {
                 format!("choose an upperdir and a workdir on another filesystem; `findmnt -T {}` shows this one", word(&upper.path))
             }
             Self::NoDirentType { upper } => {

@@ -7,6 +7,8 @@ use mica_overlay::Durability;
 use mica_vfs::{FileName, Filesystem as _};
 use tempfile::TempDir;
 
+use crate::options::Identity;
+
 use super::*;
 
 /// A directory with the parts of a stack in it.
@@ -35,6 +37,7 @@ impl Ground {
             // Works as any user.
             xattrs: XattrNamespace::User,
             durability: Durability::Auto,
+            identity: Identity::default(),
         }
     }
 

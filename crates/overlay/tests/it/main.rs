@@ -10,6 +10,7 @@ mod bad_marks;
 mod changing;
 mod durability;
 mod faults;
+mod ids;
 mod listing;
 mod looking_up;
 mod mounting;
