@@ -40,7 +40,13 @@ pub struct Config {
     /// Key of the hash that orders directory listings. A server that takes a mount over must use the same key, or the
     /// cookies that readers hold mean nothing to it.
     pub cookie_key: (u64, u64),
+    /// How many objects without a name the upper keeps usable by itself, a directory of the host by an open descriptor
+    /// for each. More of them are kept under names in the work directory (OVL-61).
+    pub nameless_max: usize,
 }
+
+/// [`Config::nameless_max`] where nothing says how many descriptors there are.
+const NAMELESS_MAX: usize = 64;
 
 impl Default for Config {
     fn default() -> Self {
@@ -49,6 +55,7 @@ impl Default for Config {
             xattrs: XattrNamespace::default(),
             mounter: Caller::ROOT,
             cookie_key: (random.hash_one(0), random.hash_one(1)),
+            nameless_max: NAMELESS_MAX,
         }
     }
 }
