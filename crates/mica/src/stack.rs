@@ -82,6 +82,8 @@ impl Stack {
                 gid: rustix::process::getegid().as_raw(),
                 umask: 0,
             },
+            // The other half is for the files that are in use.
+            nameless_max: fds.limit() / 2,
             ..Config::default()
         };
         Ok(Self {

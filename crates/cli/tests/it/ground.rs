@@ -87,7 +87,7 @@ pub(crate) fn can_mount(test: &str) -> bool {
 }
 
 /// Says that a test was not run; where every test has to run, fails.
-fn skipped(test: &str, reason: &str) {
+pub(crate) fn skipped(test: &str, reason: &str) {
     eprintln!("SKIPPED {test}: {reason}");
     assert!(
         std::env::var_os("MICA_REQUIRE_ALL").is_none_or(|all| all != "1"),

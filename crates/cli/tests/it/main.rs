@@ -12,6 +12,7 @@
 mod foreground;
 mod ground;
 mod life;
+mod nameless;
 mod options;
 mod refusals;
 mod talk;
