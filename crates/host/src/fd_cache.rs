@@ -40,8 +40,10 @@ impl Token {
 pub struct FdCache {
     /// Immutable.
     limit: usize,
-    /// Descriptors held outside the LRU by nodes without a name. Atomic.
+    /// Descriptors held outside the LRU by roots and by nodes without a name. Atomic.
     pinned: AtomicUsize,
+    /// Those of `pinned` that nodes without a name hold. Atomic.
+    nameless: AtomicUsize,
     lru: Mutex<Lru>,
 }
 
@@ -59,6 +61,7 @@ impl FdCache {
         Arc::new(Self {
             limit,
             pinned: AtomicUsize::new(0),
+            nameless: AtomicUsize::new(0),
             lru: Mutex::new(Rank(250), lru),
         })
     }
@@ -67,6 +70,12 @@ impl FdCache {
     #[must_use]
     pub fn open(&self) -> usize {
         self.lru.lock().map_or(0, |lru| lru.open) + self.pinned.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many descriptors nodes without a name hold.
+    #[must_use]
+    pub fn nameless(&self) -> usize {
+        self.nameless.load(Ordering::Relaxed)
     }
 
     /// Returns the limit.
@@ -149,14 +158,34 @@ impl FdCache {
 pub(crate) struct Held {
     fd: Arc<OwnedFd>,
     cache: Arc<FdCache>,
+    by: HeldBy,
+}
+
+/// What holds a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HeldBy {
+    Root,
+    Nameless,
 }
 
 impl Held {
+    /// Holds the descriptor of a node without a name.
     pub(crate) fn new(fd: Arc<OwnedFd>, cache: &Arc<FdCache>) -> Self {
+        cache.nameless.fetch_add(1, Ordering::Relaxed);
+        Self::by(fd, cache, HeldBy::Nameless)
+    }
+
+    /// Holds the descriptor of a root.
+    pub(crate) fn root(fd: Arc<OwnedFd>, cache: &Arc<FdCache>) -> Self {
+        Self::by(fd, cache, HeldBy::Root)
+    }
+
+    fn by(fd: Arc<OwnedFd>, cache: &Arc<FdCache>, by: HeldBy) -> Self {
         cache.pinned.fetch_add(1, Ordering::Relaxed);
         Self {
             fd,
             cache: Arc::clone(cache),
+            by,
         }
     }
 
@@ -168,6 +197,9 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.cache.pinned.fetch_sub(1, Ordering::Relaxed);
+        if self.by == HeldBy::Nameless {
+            self.cache.nameless.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

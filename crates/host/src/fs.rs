@@ -55,7 +55,7 @@ impl HostFs {
         let uuid = uuid_of(root.as_fd());
         let root = Arc::new(root);
         let pin = Pin {
-            held: Held::new(Arc::clone(&root), &fds),
+            held: Held::root(Arc::clone(&root), &fds),
             sort: FdSort::Path,
         };
         let table = Table::new(ObjectId::of(&attr), pin)?;
@@ -98,7 +98,7 @@ impl HostFs {
             self.stage_in(&dir)?;
         }
         let pin = Pin {
-            held: Held::new(dir, &self.fds),
+            held: Held::root(dir, &self.fds),
             sort: FdSort::Path,
         };
         self.table.write()?.add_root(ObjectId::of(&attr), pin)
@@ -342,6 +342,10 @@ impl Filesystem for HostFs {
 
     fn host_file(&self, node: NodeId, access: Access) -> Result<Option<HostFile>, Errno> {
         self.data_fd(node, access).map(|fd| Some(HostFile(fd)))
+    }
+
+    fn nameless(&self) -> usize {
+        self.fds.nameless()
     }
 
     fn stat_fs(&self) -> Result<StatFs, Errno> {

@@ -10,7 +10,16 @@ use crate::attr::stat_entry;
 use crate::entry_name::EntryName;
 use crate::node::ObjectId;
 use crate::open::OpenDir;
-use crate::remove::Changing;
+use crate::remove::{Changing, Doomed};
+
+/// What is at the new name.
+enum Target {
+    Nothing,
+    /// It goes away.
+    Replaced(Doomed),
+    /// It takes the old name. It loses none, so it needs no descriptor meanwhile.
+    Exchanged(ObjectId),
+}
 
 impl HostFs {
     pub(crate) fn move_name(
@@ -22,10 +31,10 @@ impl HostFs {
         let (from_dir, to_dir) = (self.dir(from.0)?, self.dir(to.0)?);
         let changing = Changing::begin(self, [from.0, to.0])?;
         let moved = object_at(&from_dir, from.1)?;
-        let other = match self.doom(&to_dir, to.1) {
-            Ok(doomed) => Some(doomed),
-            Err(Errno::NOENT) => None,
-            Err(errno) => return Err(errno),
+        let target = if flags.contains(RenameFlags::EXCHANGE) {
+            Target::Exchanged(object_at(&to_dir, to.1)?)
+        } else {
+            self.replaced(&to_dir, to.1)?
         };
         let renamed = renameat_with(
             &from_dir.fd,
@@ -34,28 +43,41 @@ impl HostFs {
             to.1.as_bytes(),
             HostFlags::from_bits_retain(flags.bits()),
         );
-        let exchange = flags.contains(RenameFlags::EXCHANGE);
-        // Renaming one link of a file over another does nothing at all.
-        let same = other.as_ref().is_some_and(|other| other.object == moved);
-        if let Some(other) = &other
-            && (exchange || same || renamed.is_err())
-        {
-            self.spare(other)?;
+        if let Target::Replaced(doomed) = &target {
+            // Renaming one link of a file over another does nothing at all.
+            let same = doomed.object == moved;
+            if same || renamed.is_err() {
+                self.spare(doomed)?;
+            }
+            if same {
+                return renamed;
+            }
         }
         renamed?;
-        if same && !exchange {
-            return Ok(());
-        }
         changing.end(|table| {
             let mut discards = Vec::with_capacity(2);
-            match &other {
-                Some(other) if exchange => discards.push(table.moved(other.object, to, from)),
-                Some(other) => discards.push(self.bury(table, other, to)),
-                None => {}
+            match &target {
+                Target::Exchanged(other) => discards.push(table.moved(*other, to, from)),
+                Target::Replaced(doomed) => discards.push(self.bury(table, doomed, to)),
+                Target::Nothing => {}
             }
             discards.push(table.moved(moved, from, to));
             discards
         })
+    }
+
+    /// Opens what a rename to `name` replaces.
+    fn replaced(&self, dir: &OpenDir, name: FileName<'_>) -> Result<Target, Errno> {
+        match self.doom(dir, name) {
+            Ok(doomed) => Ok(Target::Replaced(doomed)),
+            Err(Errno::NOENT) => Ok(Target::Nothing),
+            // An open asks for a descriptor before it looks at the name.
+            Err(errno @ (Errno::MFILE | Errno::NFILE)) => match object_at(dir, name) {
+                Err(Errno::NOENT) => Ok(Target::Nothing),
+                _ => Err(errno),
+            },
+            Err(errno) => Err(errno),
+        }
     }
 }
 

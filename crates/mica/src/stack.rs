@@ -109,6 +109,8 @@ impl Stack {
             ids: with_overflow_ids(&spec.identity.ids),
             acls: spec.identity.acls,
             dir_links: spec.identity.dir_links,
+            // The other half is for the files that are in use.
+            nameless_max: fds.limit() / 2,
             ..Config::default()
         };
         let overlay =

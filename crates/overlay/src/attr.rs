@@ -14,6 +14,12 @@ impl Overlay {
         let nlink = if node.is_merged() || (is_dir && self.config.dir_links == DirLinks::One) {
             // Subdirectories are not counted across layers; 1 tells programs so (OVL-33, OVL-76).
             1
+        } else if node.is_orphan() && node.upper().is_some() {
+            // The name in the work directory does not count (OVL-60).
+            match node.kind {
+                FileType::Directory => 0,
+                _ => real.nlink.saturating_sub(1),
+            }
         } else if !is_dir && node.upper().is_none() && matches!(node.place(), Ok(None)) {
             // Removed from the overlay, but the lower still has it.
             0

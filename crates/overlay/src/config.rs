@@ -74,7 +74,13 @@ pub struct Config {
     pub acls: Acls,
     /// What the link count of a directory is.
     pub dir_links: DirLinks,
+    /// How many objects without a name the upper keeps usable by itself, a directory of the host by an open descriptor
+    /// for each. More of them are kept under names in the work directory (OVL-61).
+    pub nameless_max: usize,
 }
+
+/// [`Config::nameless_max`] where nothing says how many descriptors there are.
+const NAMELESS_MAX: usize = 64;
 
 impl Default for Config {
     fn default() -> Self {
@@ -88,6 +94,7 @@ impl Default for Config {
             ids: IdMap::default(),
             acls: Acls::default(),
             dir_links: DirLinks::default(),
+            nameless_max: NAMELESS_MAX,
         }
     }
 }

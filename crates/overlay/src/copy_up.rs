@@ -328,7 +328,7 @@ impl<'a> Copying<'a> {
         loop {
             let Some(place) = node.place()? else {
                 // The file lost its name while it was open: the copy lives on without one.
-                drop(temp);
+                overlay.keep_copy(node, temp)?;
                 node.set_upper(upper);
                 return Ok(());
             };

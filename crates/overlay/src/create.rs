@@ -290,6 +290,7 @@ impl Overlay {
         let Inserted::Node(node) = self.table.get_or_insert(key, None, new)? else {
             return Err(Errno::IO);
         };
+        self.keep_nameless(&node)?;
         Ok(Entry {
             node: node.id,
             attr: self.shown(&node, entry.attr),

@@ -239,6 +239,10 @@ impl Filesystem for Overlay {
         }
     }
 
+    fn nameless(&self) -> usize {
+        self.top().map_or(0, |layer| layer.fs.nameless())
+    }
+
     fn stat_fs(&self) -> Result<StatFs, Errno> {
         self.top()?.fs.stat_fs()
     }

@@ -25,6 +25,7 @@
 //!     120 place of a node
 //!     130 node table
 //!     140 shared whiteout
+//!     150 orphans                      (objects without a name that the work directory keeps)
 //! ```
 
 #![forbid(unsafe_code)]
@@ -50,6 +51,7 @@ mod marks;
 mod metacopy;
 mod node;
 mod origin;
+mod orphan;
 mod overlay;
 mod readdir;
 mod redirect;

@@ -4,6 +4,7 @@ use mica_vfs::{Entry, Errno, FileName, FileType, NodeId, RenameFlags};
 
 use crate::create::Spot;
 use crate::overlay::Overlay;
+use crate::stack::LayerNode;
 
 impl Overlay {
     /// Gives `node` one more name. It is copied up first, so both names are one file of the upper.
@@ -23,26 +24,14 @@ impl Overlay {
         let upper_dir = self.copy_up(&dir)?;
         let _names = self.names.enter(dir.id);
         let spot = self.spot(&dir, upper_dir, name)?;
-        if spot != Spot::Taken {
-            self.mark_impure_for(&dir, &node)?;
+        if spot == Spot::Taken {
+            return Err(Errno::EXIST);
         }
-        let entry = match spot {
-            Spot::Taken => return Err(Errno::EXIST),
-            Spot::Free => upper.fs().link(upper.id, upper_dir.id, name)?,
-            Spot::Whiteout => {
-                let work = self.work()?;
-                let temp = work.temp_name();
-                let entry = upper.fs().link(upper.id, work.dir.id, temp.as_name())?;
-                let temp = work.temp(temp, node.kind);
-                let published = temp.publish(upper_dir, name, RenameFlags::empty());
-                if let Err(errno) = published {
-                    upper.fs().forget(entry.node, 1);
-                    return Err(errno);
-                }
-                entry
-            }
-        };
-        upper.fs().forget(entry.node, 1);
+        self.mark_impure_for(&dir, &node)?;
+        // What has no name but in the work directory gets its own by moving there (OVL-63).
+        if !(node.is_orphan() && self.name_orphan(&node, upper_dir, name)?) {
+            self.link_upper(upper, upper_dir, name, spot)?;
+        }
         self.listing_add(&dir, name, &node)?;
         self.table.bump(&dir)?;
         self.table.add_reference(&node);
@@ -50,5 +39,27 @@ impl Overlay {
             node: node.id,
             attr: self.attr_of(&node)?,
         })
+    }
+    /// Links an upper file to a name that shows nothing.
+    fn link_upper(
+        &self,
+        upper: &LayerNode,
+        dir: &LayerNode,
+        name: FileName<'_>,
+        spot: Spot,
+    ) -> Result<(), Errno> {
+        let link = |dir: &LayerNode, name: FileName<'_>| {
+            let entry = upper.fs().link(upper.id, dir.id, name)?;
+            upper.fs().forget(entry.node, 1);
+            Ok(entry.attr.kind)
+        };
+        if spot != Spot::Whiteout {
+            return link(dir, name).map(drop);
+        }
+        let work = self.work()?;
+        let temp = work.temp_name();
+        let kind = link(&work.dir, temp.as_name())?;
+        work.temp(temp, kind)
+            .publish(dir, name, RenameFlags::empty())
     }
 }

@@ -53,6 +53,8 @@ pub(crate) struct Node {
     opaque: AtomicBool,
     /// For a directory: the upper one is known to be marked impure.
     pub(crate) impure: AtomicBool,
+    /// The upper object has a name in the work directory that nobody sees. Set by [`crate::orphan`] alone.
+    orphan: AtomicBool,
     /// The upper object. Set once, by copy-up.
     upper: OnceLock<LayerNode>,
     /// The lower objects, topmost first: one for a file, those that merge for a directory. Immutable.
@@ -83,6 +85,7 @@ impl Node {
             version: AtomicU32::new(0),
             opaque: AtomicBool::new(false),
             impure: AtomicBool::new(false),
+            orphan: AtomicBool::new(false),
             upper: new.upper.map_or_else(OnceLock::new, OnceLock::from),
             lowers: new.lowers.into_boxed_slice(),
             place: Mutex::new(PLACE, new.place),
@@ -131,6 +134,15 @@ impl Node {
     pub(crate) fn is_merged(&self) -> bool {
         self.kind == FileType::Directory
             && self.lowers().len() + usize::from(self.upper().is_some()) > 1
+    }
+
+    /// Whether the upper object has a name in the work directory that nobody sees.
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.orphan.load(Acquire)
+    }
+
+    pub(crate) fn set_orphan(&self, orphan: bool) {
+        self.orphan.store(orphan, Release);
     }
 
     pub(crate) fn expect_dir(&self) -> Result<(), Errno> {

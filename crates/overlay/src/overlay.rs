@@ -12,6 +12,7 @@ use crate::ino::{Filesystems, Numbering, next_dev};
 use crate::listing::{Listings, NAMES_MAX, hash_name};
 use crate::marks::{Marks, Opaque};
 use crate::node::{Lower, NewNode, XattrWhiteouts};
+use crate::orphan::Orphans;
 use crate::stack::{LAYERS_MAX, Layer, LayerIdx, LayerInfo, LayerNode, Position, Upper};
 use crate::stats::{Counters, OverlayStats};
 use crate::table::Table;
@@ -36,7 +37,7 @@ pub struct Overlay {
     /// Whom to tell of changes that reach beyond what was asked for. Set once.
     pub(crate) observer: OnceLock<Box<dyn Observer>>,
     /// The upper's work directory; `None`: the overlay is read-only.
-    work: Option<Work>,
+    work: Option<Arc<Work>>,
 }
 
 impl Overlay {
@@ -65,7 +66,7 @@ impl Overlay {
                 let fs_of = |dev| filesystems.index(dev);
                 let info = LayerInfo::new(layer, LayerIdx::UPPER, Position::Above, fs_of)?;
                 let work = Work::prepare(&info, work, &config)?;
-                (Some(info), Some(work))
+                (Some(info), Some(Arc::new(work)))
             }
             None => (None, None),
         };
@@ -84,7 +85,10 @@ impl Overlay {
             .collect::<Result<Vec<_>, _>>()?;
         let numbering = filesystems.numbering();
         let root = root_of(upper.as_ref(), &lowers, numbering, config.xattrs)?;
-        let table = Table::new(root).map_err(|source| SetupError::Root {
+        let orphans = work
+            .clone()
+            .map(|work| Orphans::new(work, config.nameless_max));
+        let table = Table::new(root, orphans).map_err(|source| SetupError::Root {
             label: "overlay".to_owned(),
             source,
         })?;
@@ -119,8 +123,10 @@ impl Overlay {
     /// Removes what the mount keeps in the work directory, at the end of its life. A drop does the same, but the overlay
     /// may be shared by who only reads its counters.
     pub fn clear_work(&self) {
+        // The upper must not go on to keep what loses its name in the work directory: that would take a descriptor each.
+        let cleared = self.table.end_orphans();
         if let Some(work) = &self.work
-            && let Err(errno) = work.clear()
+            && let Err(errno) = cleared.and_then(|()| work.clear())
         {
             // The next mount empties it.
             tracing::debug!(%errno, "work directory not emptied");
@@ -139,7 +145,7 @@ impl Overlay {
 
     /// Returns the work directory, `EROFS` if there is no upper.
     pub(crate) fn work(&self) -> Result<&Work, Errno> {
-        self.work.as_ref().ok_or(Errno::ROFS)
+        self.work.as_deref().ok_or(Errno::ROFS)
     }
 
     pub(crate) fn hash(&self, name: FileName<'_>) -> u64 {

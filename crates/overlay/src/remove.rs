@@ -22,12 +22,8 @@ impl Overlay {
             return Err(Errno::ISDIR);
         }
         match (victim.upper().is_some(), self.lower_has(&dir, name)?) {
-            (true, false) => upper_dir.fs().unlink(upper_dir.id, name)?,
-            // One rename puts the whiteout where the file was.
-            (true, true) => {
-                self.whiteout_temp()?
-                    .publish(upper_dir, name, RenameFlags::empty())?;
-            }
+            (true, false) => self.remove_upper(upper_dir, name, &victim)?,
+            (true, true) => self.whiteout_over(upper_dir, name, &victim)?,
             (false, _) => self.whiteout_at(upper_dir, name)?,
         }
         self.removed(&dir, name, &victim)
@@ -56,9 +52,9 @@ impl Overlay {
             Some(upper) => {
                 self.sweep(&victim, upper)?;
                 if lower_has {
-                    self.replace_dir_by_whiteout(upper_dir, name)?;
+                    self.replace_dir_by_whiteout(upper_dir, name, &victim)?;
                 } else {
-                    upper_dir.fs().rmdir(upper_dir.id, name)?;
+                    self.remove_upper(upper_dir, name, &victim)?;
                 }
             }
             None => self.whiteout_at(upper_dir, name)?,
@@ -84,11 +80,11 @@ impl Overlay {
     /// Notes that `victim` lost its name.
     fn removed(&self, dir: &Node, name: FileName<'_>, victim: &Node) -> Result<(), Errno> {
         self.listing_remove(dir, name)?;
-        self.orphan(dir, name, victim)
+        self.unname(dir, name, victim)
     }
 
     /// Lets a node that is no longer called `name` be found under it no more.
-    pub(crate) fn orphan(
+    pub(crate) fn unname(
         &self,
         dir: &Node,
         name: FileName<'_>,
@@ -140,16 +136,17 @@ impl Overlay {
     ///
     /// By an exchange, or by a rename that leaves a whiteout behind. A filesystem that has neither takes two steps, and
     /// between them the lower directory shows.
-    fn replace_dir_by_whiteout(&self, dir: &LayerNode, name: FileName<'_>) -> Result<(), Errno> {
+    fn replace_dir_by_whiteout(
+        &self,
+        dir: &LayerNode,
+        name: FileName<'_>,
+        victim: &Node,
+    ) -> Result<(), Errno> {
         let work = self.work()?;
         let whiteout = self.whiteout_temp()?;
-        let (fs, temp) = (dir.fs(), whiteout.name()?.to_owned());
-        let exchange = RenameFlags::EXCHANGE;
-        match fs.rename(work.dir.id, temp.as_name(), dir.id, name, exchange) {
-            Ok(()) => {
-                drop(whiteout.exchanged_for(FileType::Directory));
-                return Ok(());
-            }
+        let fs = dir.fs();
+        match whiteout.exchange(dir, name) {
+            Ok(()) => return self.keep_or_remove(whiteout, victim),
             Err(Errno::INVAL) => {}
             Err(errno) => return Err(errno),
         }
@@ -161,10 +158,7 @@ impl Overlay {
             gone.as_name(),
             RenameFlags::WHITEOUT,
         ) {
-            Ok(()) => {
-                drop(work.temp(gone, FileType::Directory));
-                Ok(())
-            }
+            Ok(()) => self.keep_or_remove(work.temp(gone, FileType::Directory), victim),
             Err(Errno::INVAL) => {
                 fs.rmdir(dir.id, name)?;
                 whiteout.publish(dir, name, RenameFlags::empty())

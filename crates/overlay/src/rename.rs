@@ -163,9 +163,13 @@ impl Overlay {
         self.mark_impure_for(&to.dir, source)?;
         let at_target = self.target(to)?;
         let leave_whiteout = self.lower_has(&from.dir, from.name)?;
-        self.move_name(from, to, source, at_target, leave_whiteout)?;
+        let rename = || self.move_name(from, to, source, at_target, leave_whiteout);
+        match target {
+            Some(target) => self.replace_upper(target, rename)?,
+            None => rename()?,
+        }
         if let Some(target) = target {
-            self.orphan(&to.dir, to.name, target)?;
+            self.unname(&to.dir, to.name, target)?;
             self.listings.drop_dir(target.id)?;
         }
         self.listing_remove(&from.dir, from.name)?;

@@ -12,6 +12,7 @@ use mica_vfs::lock::{Rank, RwLock};
 use mica_vfs::{Attr, DevId, Errno, Ino, NodeId};
 
 use crate::node::{NewNode, Node, Place};
+use crate::orphan::Orphans;
 use crate::stack::LayerIdx;
 
 const TABLE: Rank = Rank(130);
@@ -87,6 +88,8 @@ struct Slots {
 #[derive(Debug)]
 pub(crate) struct Table {
     inner: RwLock<Slots>,
+    /// Those of the nodes that the work directory keeps; `None` without an upper.
+    pub(crate) orphans: Option<Orphans>,
 }
 
 /// `generation << 32 | index + 1`: never 0, and 1 for the root, which is the first.
@@ -151,11 +154,12 @@ impl Slots {
 
 impl Table {
     /// Makes the table with its root.
-    pub(crate) fn new(root: NewNode) -> Result<Self, Errno> {
+    pub(crate) fn new(root: NewNode, orphans: Option<Orphans>) -> Result<Self, Errno> {
         let mut slots = Slots::default();
         slots.insert(None, root)?;
         Ok(Self {
             inner: RwLock::new(TABLE, slots),
+            orphans,
         })
     }
 
@@ -325,7 +329,21 @@ impl Table {
             Ok(mut table) if node.refs.load(Acquire) == 0 => table.remove(node.id),
             _ => None,
         };
-        removed.map_or(Life::GoesOn, |_| Life::Ended)
+        let Some(removed) = removed else {
+            return Life::GoesOn;
+        };
+        if let Some(orphans) = &self.orphans {
+            orphans.ended(&removed);
+        }
+        Life::Ended
+    }
+
+    /// Takes a node out of the table, whoever references it.
+    pub(crate) fn expel(&self, id: NodeId) -> Result<(), Errno> {
+        // Dropped after the lock is free: a dropped handle calls its layer.
+        let removed = self.inner.write()?.remove(id);
+        drop(removed);
+        Ok(())
     }
 }
 

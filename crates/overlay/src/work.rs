@@ -144,10 +144,21 @@ impl Temp<'_> {
         Ok(())
     }
 
+    /// Exchanges the object with what is at `name` of upper directory `dir`, which has the temporary name then.
+    pub(crate) fn exchange(&self, dir: &LayerNode, name: FileName<'_>) -> Result<(), Errno> {
+        let (fs, flags) = (dir.fs(), RenameFlags::EXCHANGE);
+        fs.rename(self.work.dir.id, self.name()?, dir.id, name, flags)
+    }
+
     /// Says what type of object [`publish`](Self::publish) with an exchange brings to the temporary name.
     pub(crate) fn exchanged_for(mut self, kind: FileType) -> Self {
         self.kind = kind;
         self
+    }
+
+    /// Returns the temporary name, which is the caller's to remove from then on.
+    pub(crate) fn into_name(mut self) -> Result<FileNameBuf, Errno> {
+        self.name.take().ok_or(Errno::IO)
     }
 
     /// The temporary name.

@@ -351,6 +351,10 @@ impl Filesystem for FaultLayer {
         }
     }
 
+    fn nameless(&self) -> usize {
+        self.inner.nameless()
+    }
+
     fn stat_fs(&self) -> Result<StatFs, Errno> {
         self.inner.stat_fs()
     }

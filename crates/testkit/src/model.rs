@@ -96,6 +96,22 @@ impl Model {
             .collect()
     }
 
+    /// Returns the regular file at `path`, if there is one.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Option<ModelId> {
+        let id = self.find(path).ok()?;
+        (self.inode(id).kind == FileType::Regular).then_some(id)
+    }
+
+    /// Returns the content and the link count of a file, which is open for one of several names of a lower file. `None`: it
+    /// has no name any more.
+    #[must_use]
+    pub fn state(&self, id: ModelId) -> Option<(&[u8], Option<u32>)> {
+        let inode = self.inodes.get(&id)?;
+        let counted = inode.origin != Origin::LowerAlias;
+        Some((&inode.data, counted.then(|| self.nlink(id))))
+    }
+
     /// Returns what a dump of an overlay with all details but change times and numbers shows, without the root.
     #[must_use]
     pub fn dump(&self) -> Dump {

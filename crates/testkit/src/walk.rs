@@ -178,6 +178,17 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Writes `data` to the start of what is held, whatever it is called.
+    ///
+    /// # Errors
+    ///
+    /// As [`Filesystem::write`].
+    pub fn write_held(&self, held: &Held<'_>, data: &[u8]) -> Result<(), Errno> {
+        self.fs
+            .write(held.node(), 0, data, KillPriv::Keep)
+            .map(drop)
+    }
+
     /// Makes an empty file.
     ///
     /// # Errors
@@ -239,6 +250,26 @@ impl<'a> Walk<'a> {
     /// As [`Filesystem::link`].
     pub fn link(&self, old: &str, new: &str) -> Result<(), Errno> {
         let held = self.hold(old)?;
+        self.make(new, |dir, name| self.fs.link(held.node(), dir, name))
+    }
+
+    /// Makes a file without a name in a directory and keeps the reference.
+    ///
+    /// # Errors
+    ///
+    /// As [`Filesystem::tmpfile`].
+    pub fn tmpfile(&self, dir: &str, mode: u32) -> Result<Held<'a>, Errno> {
+        let dir = self.hold(dir)?;
+        let entry = self.fs.tmpfile(&self.caller, dir.node(), Mode::new(mode))?;
+        Ok(self.held(entry))
+    }
+
+    /// Makes `new` a name of what is held.
+    ///
+    /// # Errors
+    ///
+    /// As [`Filesystem::link`].
+    pub fn link_held(&self, held: &Held<'_>, new: &str) -> Result<(), Errno> {
         self.make(new, |dir, name| self.fs.link(held.node(), dir, name))
     }
 

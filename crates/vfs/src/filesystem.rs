@@ -399,6 +399,12 @@ pub trait Filesystem: Send + Sync + fmt::Debug {
         drop(observer);
     }
 
+    /// Returns how many nodes this filesystem keeps usable at a cost of their own, as no name leads to them any more: of a
+    /// directory of the host, by an open descriptor each. Most have none.
+    fn nameless(&self) -> usize {
+        0
+    }
+
     /// Returns space and limits.
     fn stat_fs(&self) -> Result<StatFs, Errno>;
 

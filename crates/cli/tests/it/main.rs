@@ -16,6 +16,7 @@ mod fuse_overlayfs;
 mod ground;
 mod layers;
 mod life;
+mod nameless;
 mod options;
 mod recovery;
 mod refusals;

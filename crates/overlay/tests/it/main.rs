@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stderr,
     reason = "a test stops at the first surprise, and prints which steps it covered"
 )]
@@ -14,6 +15,7 @@ mod ids;
 mod listing;
 mod looking_up;
 mod mounting;
+mod nameless;
 mod numbers;
 mod unmapped;
 mod xattrs;

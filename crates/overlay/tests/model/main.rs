@@ -8,13 +8,16 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test stops at the first surprise"
 )]
 
+mod held;
 mod layers;
 mod run;
 mod steps;
 
+use mica_overlay::Config;
 use mica_testkit::{Filesystems, Medium, require_root};
 use proptest::prelude::*;
 
@@ -26,6 +29,14 @@ fn config() -> ProptestConfig {
     }
 }
 
+/// The choices of a mount; with `orphaning`, the work directory keeps every file without a name (OVL-61).
+fn choices(orphaning: bool) -> Config {
+    Config {
+        nameless_max: if orphaning { 0 } else { 64 },
+        ..Config::default()
+    }
+}
+
 proptest! {
     #![proptest_config(config())]
 
@@ -34,19 +45,22 @@ proptest! {
         layers in layers::layers(4),
         steps in proptest::collection::vec(steps::step(), 1..40),
         several in any::<bool>(),
+        orphaning in any::<bool>(),
     ) {
         let filesystems = if several { Filesystems::Several } else { Filesystems::One };
-        run::run(&layers::stack(&layers).filesystems(filesystems), Medium::Memory, &steps);
+        let stack = layers::stack(&layers).filesystems(filesystems);
+        run::run(&stack.config(choices(orphaning)), Medium::Memory, &steps);
     }
 
     #[test]
     fn an_overlay_over_host_directories_is_the_merged_tree_that_copies(
         layers in layers::layers(3),
         steps in proptest::collection::vec(steps::step(), 1..20),
+        orphaning in any::<bool>(),
     ) {
         // To give files away and to set `trusted.*` takes root.
         if require_root("an_overlay_over_host_directories_is_the_merged_tree_that_copies").is_ok() {
-            run::run(&layers::stack(&layers), Medium::Host, &steps);
+            run::run(&layers::stack(&layers).config(choices(orphaning)), Medium::Host, &steps);
         }
     }
 

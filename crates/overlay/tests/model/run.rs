@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use mica_testkit::{Detail, Medium, Model, ModelId, Mounted, Stack, assert_same};
 use mica_vfs::{Caller, Errno, Ino};
 
+use crate::held::HeldFiles;
 use crate::steps::{Op, Step};
 
 const CALLER: Caller = Caller {
@@ -20,6 +21,7 @@ struct Run {
     model: Model,
     /// The number that each object had when it was first seen.
     inos: BTreeMap<ModelId, Ino>,
+    held: HeldFiles,
     /// What was done, and what came of it.
     log: String,
 }
@@ -32,6 +34,7 @@ pub(crate) fn run(stack: &Stack, medium: Medium, steps: &[Step]) {
         mounted,
         model,
         inos: BTreeMap::new(),
+        held: HeldFiles::default(),
         log: stack.to_string(),
     };
     let done = catch_unwind(AssertUnwindSafe(|| run.all(steps)));
@@ -55,6 +58,9 @@ impl Run {
     }
 
     fn step(&mut self, op: &Op) {
+        if let Some(path) = op.victim() {
+            self.held.hold(path, &self.mounted, &self.model);
+        }
         let before = self.model.clone();
         let expected = op.model(&mut self.model);
         self.model.check();
@@ -63,12 +69,14 @@ impl Run {
             self.model = before;
         }
         if matches!(op, Op::Remount) {
+            self.held.let_go(&self.mounted);
             self.mounted.remount();
         }
         let found = op.overlay(self.mounted.walk().by(CALLER));
         writeln!(self.log, "{op:?} = {expected:?}").unwrap();
         assert_eq!(expected, found, "the overlay answered otherwise");
         self.compare();
+        self.held.check(&self.mounted, &self.model);
         if matches!(op, Op::Remount) {
             let on_disk = self.mounted.model().dump();
             if let Some(diff) = self.model.dump().diff(&on_disk) {
@@ -84,7 +92,10 @@ impl Run {
         let found = self.mounted.dump_shown();
         assert_same(&self.model.dump(), &found, "model and overlay");
         let nodes = self.mounted.overlay().stats().nodes;
-        assert!(nodes <= 1, "{nodes} nodes are referenced");
+        assert!(
+            nodes <= 1 || !self.held.is_empty(),
+            "{nodes} nodes are referenced"
+        );
         let walk = self.mounted.walk();
         for (path, id) in self.model.lasting() {
             let ino = walk.stat(&path).unwrap().ino;

@@ -228,6 +228,14 @@ fn time(secs: i64) -> Time {
 }
 
 impl Op {
+    /// The path that may lose its object.
+    pub(crate) fn victim(&self) -> Option<&str> {
+        match self {
+            Self::Unlink(path) | Self::Rename(_, path, _) => Some(path),
+            _ => None,
+        }
+    }
+
     /// Does it to the model.
     pub(crate) fn model(&self, model: &mut Model) -> Result<(), Errno> {
         match self {
