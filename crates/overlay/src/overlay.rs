@@ -60,11 +60,10 @@ impl Overlay {
             });
         }
         let mut filesystems = Filesystems::default();
-        let (upper, work) = match upper {
+        let (upper, work_dir) = match upper {
             Some(Upper { layer, work }) => {
                 let fs_of = |dev| filesystems.index(dev);
                 let info = LayerInfo::new(layer, LayerIdx::UPPER, Position::Above, fs_of)?;
-                let work = Work::prepare(&info, work, &config)?;
                 (Some(info), Some(work))
             }
             None => (None, None),
@@ -88,6 +87,11 @@ impl Overlay {
             label: "overlay".to_owned(),
             source,
         })?;
+        // Last: it changes something, and what is refused must not be marked (OVL-66).
+        let work = match (&upper, work_dir) {
+            (Some(upper), Some(work)) => Some(Work::prepare(upper, work, &config)?),
+            _ => None,
+        };
         Ok(Self {
             config,
             numbering,
