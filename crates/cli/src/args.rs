@@ -86,10 +86,10 @@ const OPTIONS_HELP: &str = r"Mount options:
   fsync=auto|strict|volatile
       what is on disk before a copied-up file shows: its data (auto, the
       default), or owner, mode and attributes, too, also of directories
-      (strict). volatile puts nothing on disk, also if programs ask for it: the
-      fastest, but after a crash of the machine upper and work must be thrown
-      away. It leaves a mark in workdir by which every later mount refuses it.
-      0 and 1, as fuse-overlayfs has them, mean volatile and auto
+      (strict). volatile puts nothing on disk, also if programs ask for it:
+      the fastest, but after a crash of the machine upper and work must be
+      thrown away. It leaves a mark in workdir, for which every later mount
+      refuses it. 0 and 1, as fuse-overlayfs has them, mean volatile and auto
   volatile
       as fsync=volatile
   ro, rw

@@ -61,12 +61,11 @@ impl Overlay {
             });
         }
         let mut filesystems = Filesystems::default();
-        let (upper, work) = match upper {
+        let (upper, work_dir) = match upper {
             Some(Upper { layer, work }) => {
                 let fs_of = |dev| filesystems.index(dev);
                 let info = LayerInfo::new(layer, LayerIdx::UPPER, Position::Above, fs_of)?;
-                let work = Work::prepare(&info, work, &config)?;
-                (Some(info), Some(Arc::new(work)))
+                (Some(info), Some(work))
             }
             None => (None, None),
         };
@@ -85,6 +84,11 @@ impl Overlay {
             .collect::<Result<Vec<_>, _>>()?;
         let numbering = filesystems.numbering();
         let root = root_of(upper.as_ref(), &lowers, numbering, config.xattrs)?;
+        // After all that can be refused: it changes something, and what is refused must not be marked (OVL-66).
+        let work = match (&upper, work_dir) {
+            (Some(upper), Some(work)) => Some(Arc::new(Work::prepare(upper, work, &config)?)),
+            _ => None,
+        };
         let orphans = work
             .clone()
             .map(|work| Orphans::new(work, config.nameless_max));

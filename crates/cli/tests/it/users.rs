@@ -121,3 +121,23 @@ fn a_user_namespace_mounts_by_itself() {
     let outcome = run_as_nobody(&ground, &script);
     was_changed(&ground, &outcome);
 }
+
+#[test]
+fn ovl_66_an_ordinary_user_can_take_the_mark_of_a_volatile_mount_away() {
+    if !can_mount("ovl_66_an_ordinary_user_can_take_the_mark_of_a_volatile_mount_away") {
+        return;
+    }
+    let ground = lower_of_nobody();
+    let mount = "./mica mount -o lowerdir=l,upperdir=u,workdir=w,userxattr m";
+    let script = format!(
+        "{mount} -o volatile; ./mica umount m; {mount} 2>&1 | grep caused; \
+         rm -r w/work/incompat/volatile; {mount}; {WORK}; ./mica umount m"
+    );
+    let outcome = run_as_nobody(&ground, &script);
+    let refusal = "caused by: workdir `w` is marked with the incompatible feature `volatile`\n";
+    let Some(rest) = outcome.stdout.strip_prefix(refusal) else {
+        panic!("{outcome:?}");
+    };
+    let stdout = rest.to_owned();
+    was_changed(&ground, &Outcome { stdout, ..outcome });
+}

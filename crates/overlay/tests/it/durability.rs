@@ -274,6 +274,16 @@ fn ovl_66_a_volatile_mount_that_never_was_leaves_no_mark() {
         overlay.abandon();
         drop(overlay);
         drop(layers.mount(Durability::Auto).unwrap());
+        // What is wrong with another layer is found before the mark is set.
+        let mut lowers = layers.mounted.lowers().to_vec();
+        let lower = lowers[0].clone();
+        let file = Walk::at(&*lower.fs, lower.root).hold("f").unwrap();
+        lowers[0].root = file.node();
+        let upper = Some(layers.upper.clone());
+        let refused = Overlay::new(upper, lowers, config(Durability::Volatile));
+        assert!(matches!(refused, Err(SetupError::NotADirectory { .. })));
+        assert!(!layers.work().exists("work/incompat"));
+        drop(file);
         layers.mounted.finish();
     }
 }
