@@ -97,7 +97,7 @@ pub(crate) fn has_program(test: &str, program: &str) -> bool {
 }
 
 /// Says that a test was not run; where every test has to run, fails.
-fn skipped(test: &str, reason: &str) {
+pub(crate) fn skipped(test: &str, reason: &str) {
     eprintln!("SKIPPED {test}: {reason}");
     assert!(
         std::env::var_os("MICA_REQUIRE_ALL").is_none_or(|all| all != "1"),

@@ -12,6 +12,8 @@
 mod foreground;
 mod fuse_overlayfs;
 mod ground;
+mod identity;
+mod idmapped;
 mod life;
 mod options;
 mod refusals;
