@@ -1,8 +1,9 @@
-//! What the overlay reads from extended attributes of a layer, and the escaping of their names.
+//! What layers and overlay read from extended attributes, and the escaping of their names.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use mica_host::Recorded;
 use mica_overlay::{Origin, XattrNamespace, escape, parse_opaque, unescape};
 
 fuzz_target!(|data: &[u8]| {
@@ -13,6 +14,14 @@ fuzz_target!(|data: &[u8]| {
             again,
             Ok(origin),
             "an origin that was written is read as it was"
+        );
+    }
+    if let Some(recorded) = Recorded::parse(data) {
+        let again = Recorded::parse(recorded.format().as_bytes());
+        assert_eq!(
+            again,
+            Some(recorded),
+            "an owner that was written is read as it was"
         );
     }
     for namespace in [XattrNamespace::Trusted, XattrNamespace::User] {
