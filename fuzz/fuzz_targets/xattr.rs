@@ -1,9 +1,8 @@
-//! What layers and overlay read from extended attributes, and the escaping of their names.
+//! What the overlay reads from extended attributes of a layer, and the escaping of their names.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mica_host::Recorded;
 use mica_overlay::{Origin, XattrNamespace, escape, parse_opaque, unescape};
 
 fuzz_target!(|data: &[u8]| {
@@ -16,8 +15,8 @@ fuzz_target!(|data: &[u8]| {
             "an origin that was written is read as it was"
         );
     }
-    if let Some(recorded) = Recorded::parse(data) {
-        let again = Recorded::parse(recorded.format().as_bytes());
+    if let Some(recorded) = mica_host::Recorded::parse(data) {
+        let again = mica_host::Recorded::parse(recorded.format().as_bytes());
         assert_eq!(
             again,
             Some(recorded),
