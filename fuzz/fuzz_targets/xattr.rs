@@ -17,6 +17,14 @@ fuzz_target!(|data: &[u8]| {
             "an origin that was written is read as it was"
         );
     }
+    if let Some(recorded) = mica_host::Recorded::parse(data) {
+        let again = mica_host::Recorded::parse(recorded.format().as_bytes());
+        assert_eq!(
+            again,
+            Some(recorded),
+            "an owner that was written is read as it was"
+        );
+    }
     for namespace in [XattrNamespace::Trusted, XattrNamespace::User] {
         let prefix = namespace.prefix();
         // Most random names have another prefix.

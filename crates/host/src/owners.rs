@@ -105,8 +105,9 @@ impl Recorded {
         }
     }
 
-    /// Reads a value; `None` if it is none.
-    pub(crate) fn parse(value: &[u8]) -> Option<Self> {
+    /// Reads a value; `None` if it makes no sense.
+    #[must_use]
+    pub fn parse(value: &[u8]) -> Option<Self> {
         let mut fields = std::str::from_utf8(value).ok()?.split(':');
         let (uid, gid) = (id(fields.next()?)?, id(fields.next()?)?);
         let mode = u32::from_str_radix(fields.next()?, 8).ok()?;
@@ -122,7 +123,9 @@ impl Recorded {
         })
     }
 
-    pub(crate) fn format(&self) -> String {
+    /// Writes the value.
+    #[must_use]
+    pub fn format(&self) -> String {
         let Self { uid, gid, mode, .. } = self;
         let base = format!("{uid}:{gid}:{:o}", mode.bits());
         let Some((kind, Rdev { major, minor })) = self.kind else {

@@ -16,6 +16,7 @@ pub mod fds;
 pub mod fsattr;
 pub mod fuse_dev;
 pub mod handle;
+pub mod idmap;
 pub mod mount;
 pub mod namespace;
 pub mod proc;

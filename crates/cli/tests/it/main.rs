@@ -14,6 +14,8 @@ mod durability;
 mod foreground;
 mod fuse_overlayfs;
 mod ground;
+mod identity;
+mod idmapped;
 mod layers;
 mod life;
 mod nameless;

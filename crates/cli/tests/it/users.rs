@@ -50,7 +50,7 @@ fn the_mounter_keeps_its_umask_to_itself() {
 
 /// Runs `script` as an ordinary user, in a mount namespace where everyone may open /dev/fuse.
 #[track_caller]
-fn run_as_nobody(ground: &Ground, script: &str) -> Outcome {
+pub(crate) fn run_as_nobody(ground: &Ground, script: &str) -> Outcome {
     fs::set_permissions(ground.root(), Permissions::from_mode(0o755)).unwrap();
     for name in ["l", "u", "w", "m"] {
         chown(ground.at(name), Some(NOBODY), Some(NOBODY)).unwrap();
