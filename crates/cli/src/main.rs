@@ -14,6 +14,7 @@ mod mount;
 mod serve;
 mod stats;
 mod umount;
+mod warning;
 
 use std::process::ExitCode;
 

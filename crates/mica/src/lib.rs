@@ -45,6 +45,7 @@
 mod escaped;
 mod housekeeping;
 mod mount;
+mod mountinfo;
 mod options;
 mod stack;
 mod unmount;
@@ -57,5 +58,7 @@ pub use mica_vfs as vfs;
 pub use escaped::Escaped;
 pub use mount::{Mount, MountError, Mountpoint, Observer, Stats, mount};
 pub use options::{MountFlags, MountSpec, OptionError, StackSpec, UpperSpec};
-pub use stack::{Boundary, LayerDir, Role, Stack, StackError};
+pub use stack::{
+    Boundary, ForeignMark, Holder, LayerDir, Overlayer, Role, Stack, StackError, StackWarning,
+};
 pub use unmount::{Busy, UnmountError, unmount};

@@ -295,7 +295,7 @@ fn names() -> impl Iterator<Item = &'static str> {
     FLAGS.iter().map(|(name, ..)| *name).chain(OTHERS)
 }
 
-fn path(bytes: Vec<u8>) -> PathBuf {
+pub(crate) fn path(bytes: Vec<u8>) -> PathBuf {
     text(bytes).into()
 }
 

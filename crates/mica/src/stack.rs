@@ -9,9 +9,17 @@
 //!   use, an upper inside a lower, an upper whose listings would show whiteouts.
 //! - Until all checks are passed nothing is written but the probe's scratch files, in the work directory.
 
+mod casefold;
 mod error;
+mod foreign;
+mod holder;
 mod in_use;
+mod index;
+mod leftovers;
+mod namespaces;
+mod others;
 mod place;
+mod warning;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -26,8 +34,11 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 
 pub use error::{Boundary, LayerDir, Role, StackError};
+pub use foreign::ForeignMark;
+pub use holder::{Holder, Overlayer};
 use in_use::InUse;
 use place::{DirId, Place};
+pub use warning::StackWarning;
 
 use crate::options::{StackSpec, UpperSpec};
 
@@ -40,6 +51,7 @@ pub struct Stack {
     overlay: Arc<Overlay>,
     fds: Arc<FdCache>,
     features: Option<Features>,
+    warnings: Vec<StackWarning>,
     /// The upper and the work directory, if there are any.
     _in_use: Vec<InUse>,
 }
@@ -63,18 +75,23 @@ impl Stack {
         check_separate(&lowers, writable.as_ref())?;
 
         let mut in_use = Vec::new();
+        let mut warnings = Vec::new();
+        if let Some(writable) = &writable {
+            in_use.extend(writable.claim()?);
+        }
+        refuse_shared(writable.as_ref(), &lowers, &mut warnings)?;
+        let lowers = lowers.into_iter().map(|opened| opened.into_lower(&fds));
+        let lowers = lowers.collect::<Result<Vec<_>, _>>()?;
         let mut features = None;
         let upper = match writable {
             Some(writable) => {
-                in_use.extend(writable.claim()?);
-                let (upper, found) = writable.into_upper(spec.xattrs, &fds)?;
+                let (upper, found) =
+                    writable.into_upper(spec.xattrs, &fds, &lowers, &mut warnings)?;
                 features = Some(found);
                 Some(upper)
             }
             None => None,
         };
-        let lowers = lowers.into_iter().map(|opened| opened.into_lower(&fds));
-        let lowers = lowers.collect::<Result<Vec<_>, _>>()?;
         let config = Config {
             xattrs: spec.xattrs,
             mounter: Caller {
@@ -88,6 +105,7 @@ impl Stack {
             overlay: Arc::new(Overlay::new(upper, lowers, config)?),
             fds,
             features,
+            warnings,
             _in_use: in_use,
         })
     }
@@ -101,6 +119,12 @@ impl Stack {
     /// Returns the open files of the layers.
     pub(crate) fn fds(&self) -> &Arc<FdCache> {
         &self.fds
+    }
+
+    /// Returns what a user should know of the directories, though they can be a stack.
+    #[must_use]
+    pub fn warnings(&self) -> &[StackWarning] {
+        &self.warnings
     }
 
     /// Returns what the upper filesystem can do; `None` without an upper.
@@ -158,14 +182,16 @@ impl Opened {
         let label = self.dir.path.display().to_string();
         let fs = HostFs::new(self.fd, LayerAccess::ReadOnly, Arc::clone(fds));
         let fs = fs.map_err(|source| StackError::Open {
-            dir: self.dir,
+            dir: self.dir.clone(),
             source,
         })?;
-        Ok(Layer {
+        let layer = Layer {
             fs: Arc::new(fs),
             root: NodeId::ROOT,
             label,
-        })
+        };
+        casefold::refuse_casefold(&self.dir, &layer)?;
+        Ok(layer)
     }
 }
 
@@ -212,10 +238,7 @@ impl Writable {
     }
 
     fn claim(&self) -> Result<[InUse; 2], StackError> {
-        Ok([
-            InUse::claim(&self.upper.dir, &self.upper.fd)?,
-            InUse::claim(&self.work.dir, &self.work.fd)?,
-        ])
+        Ok([InUse::claim(&self.upper)?, InUse::claim(&self.work)?])
     }
 
     /// Makes a layer of the two, if their filesystem can be one.
@@ -223,6 +246,8 @@ impl Writable {
         self,
         xattrs: XattrNamespace,
         fds: &Arc<FdCache>,
+        lowers: &[Layer],
+        warnings: &mut Vec<StackWarning>,
     ) -> Result<(Upper, Features), StackError> {
         let Self { upper, work } = self;
         let label = upper.dir.path.display().to_string();
@@ -260,12 +285,32 @@ impl Writable {
             root: NodeId::ROOT,
             label,
         };
-        let upper = Upper {
+        casefold::refuse_casefold(&upper.dir, &layer)?;
+        foreign::refuse_foreign(&upper.dir, &layer, lowers, xattrs, warnings)?;
+        let made = Upper {
             layer,
             work: scratch,
         };
-        Ok((upper, features))
+        index::refuse_index(&work.dir, &made)?;
+        leftovers::warn_of_leftovers(&work.dir, &made, warnings);
+        Ok((made, features))
     }
+}
+
+/// Refuses an upper and a work directory that an overlay of another program writes to, and warns of such a lower.
+fn refuse_shared(
+    writable: Option<&Writable>,
+    lowers: &[Opened],
+    warnings: &mut Vec<StackWarning>,
+) -> Result<(), StackError> {
+    let others = others::others();
+    for written in writable.iter().flat_map(|w| [&w.upper, &w.work]) {
+        in_use::refuse_shared(written, &others, warnings)?;
+    }
+    for lower in lowers {
+        in_use::warn_of_shared_lower(lower, &others, warnings);
+    }
+    Ok(())
 }
 
 /// Checks that no directory of the stack is, or lies inside, another one, and that upper and work are on one mount.

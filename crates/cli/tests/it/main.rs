@@ -14,6 +14,7 @@ mod ground;
 mod life;
 mod options;
 mod refusals;
+mod sharing;
 mod talk;
 mod usage;
 mod users;
