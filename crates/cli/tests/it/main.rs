@@ -10,6 +10,7 @@
 )]
 
 mod foreground;
+mod foreign;
 mod ground;
 mod life;
 mod options;
