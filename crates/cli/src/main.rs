@@ -15,6 +15,7 @@ mod serve;
 mod stats;
 mod umount;
 mod unmount_helper;
+mod warning;
 
 use std::process::ExitCode;
 

@@ -19,6 +19,7 @@ use crate::error::CliError;
 use crate::log;
 use crate::stats::StatsWriter;
 use crate::unmount_helper;
+use crate::warning;
 
 /// Mounts what `spec` says and serves it until it is unmounted.
 pub(crate) fn run(args: &MountArgs, spec: &MountSpec) -> Result<(), CliError> {
@@ -37,6 +38,7 @@ pub(crate) fn run(args: &MountArgs, spec: &MountSpec) -> Result<(), CliError> {
         mountpoint: args.mountpoint.clone(),
         source,
     })?;
+    warning::say(mount.stack().warnings());
     if args.verbose {
         // Without stderr there is nobody to tell.
         let described = describe(&mount, spec, cage.as_ref());

@@ -48,6 +48,7 @@ mod cage;
 mod escaped;
 mod housekeeping;
 mod mount;
+mod mountinfo;
 mod options;
 mod stack;
 mod unmount;
@@ -65,6 +66,9 @@ pub use cage::{Cage, CageError, CageStep, enter_cage};
 pub use escaped::Escaped;
 pub use mount::{Attached, Mount, MountError, Mountpoint, Observer, Stats, mount};
 pub use options::{Identity, MountFlags, MountSpec, OptionError, StackSpec, UpperSpec};
-pub use stack::{Boundary, LayerDir, Reach, Recovered, Role, Stack, StackError};
+pub use stack::{
+    Boundary, ForeignMark, Holder, LayerDir, Overlayer, Reach, Recovered, Role, Stack, StackError,
+    StackWarning,
+};
 pub use unmount::{Busy, UnmountError, unmount};
 pub use unmount_helper::{AutoUnmount, UnmountHelper, help_unmounting};

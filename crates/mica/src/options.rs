@@ -236,7 +236,7 @@ fn names() -> impl Iterator<Item = &'static str> {
         .map(|Entry(name, _)| *name)
 }
 
-fn path(bytes: Vec<u8>) -> PathBuf {
+pub(crate) fn path(bytes: Vec<u8>) -> PathBuf {
     text(bytes).into()
 }
 

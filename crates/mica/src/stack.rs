@@ -9,11 +9,18 @@
 //!   use, an upper inside a lower, an upper whose listings would show whiteouts.
 //! - Until all checks are passed nothing is written but the probe's scratch files, in the work directory.
 
+mod casefold;
 mod error;
+mod foreign;
+mod holder;
 mod in_use;
+mod index;
+mod namespaces;
+mod others;
 mod place;
 mod reach;
 mod unmapped;
+mod warning;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -30,9 +37,12 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 
 pub use error::{Boundary, LayerDir, Role, StackError};
+pub use foreign::ForeignMark;
+pub use holder::{Holder, Overlayer};
 use in_use::InUse;
 use place::{DirId, Place};
 pub use reach::Reach;
+pub use warning::StackWarning;
 
 use crate::options::{StackSpec, UpperSpec};
 
@@ -48,6 +58,7 @@ pub struct Stack {
     recovered: Option<Recovered>,
     xattrs: XattrNamespace,
     reach: Option<Reach>,
+    warnings: Vec<StackWarning>,
     /// The upper and the work directory, if there are any.
     _in_use: Vec<InUse>,
 }
@@ -80,23 +91,33 @@ impl Stack {
         check_separate(&lowers, writable.as_ref())?;
 
         let mut in_use = Vec::new();
+        let mut warnings = Vec::new();
+        if let Some(writable) = &writable {
+            in_use.extend(writable.claim()?);
+        }
+        refuse_shared(writable.as_ref(), &lowers, &mut warnings)?;
+        let owners = spec.identity.owners;
+        let like = recorded_root(&lowers, owners, &fds)?;
+        let lowers = lowers
+            .into_iter()
+            .map(|opened| opened.into_lower(owners, &fds));
+        let lowers = lowers.collect::<Result<Vec<_>, _>>()?;
         let mut features = None;
         let reach = writable.as_ref().map(|writable| writable.reach.clone());
         let upper = match writable {
             Some(writable) => {
-                in_use.extend(writable.claim()?);
-                let owners = spec.identity.owners;
-                let like = recorded_root(&lowers, owners, &fds)?;
-                let (upper, found) = writable.into_upper(spec.xattrs, (owners, like), &fds)?;
+                let (upper, found) = writable.into_upper(
+                    spec.xattrs,
+                    (owners, like),
+                    &fds,
+                    &lowers,
+                    &mut warnings,
+                )?;
                 features = Some(found);
                 Some(upper)
             }
             None => None,
         };
-        let lowers = lowers
-            .into_iter()
-            .map(|opened| opened.into_lower(spec.identity.owners, &fds));
-        let lowers = lowers.collect::<Result<Vec<_>, _>>()?;
         let config = Config {
             xattrs: spec.xattrs,
             mounter: Caller {
@@ -129,6 +150,7 @@ impl Stack {
             recovered,
             xattrs: spec.xattrs,
             reach,
+            warnings,
             _in_use: in_use,
         })
     }
@@ -154,6 +176,12 @@ impl Stack {
     #[must_use]
     pub fn xattrs(&self) -> XattrNamespace {
         self.xattrs
+    }
+
+    /// Returns what a user should know of the directories, though they can be a stack.
+    #[must_use]
+    pub fn warnings(&self) -> &[StackWarning] {
+        &self.warnings
     }
 
     /// Returns what the upper filesystem can do; `None` without an upper.
@@ -235,14 +263,16 @@ impl Opened {
         let label = self.dir.path.display().to_string();
         let fs = HostFs::new(self.fd, LayerAccess::ReadOnly, Arc::clone(fds));
         let fs = fs.map_err(|source| StackError::Open {
-            dir: self.dir,
+            dir: self.dir.clone(),
             source,
         })?;
-        Ok(Layer {
+        let layer = Layer {
             fs: Arc::new(fs.with_owners(owners)),
             root: NodeId::ROOT,
             label,
-        })
+        };
+        casefold::refuse_casefold(&self.dir, &layer)?;
+        Ok(layer)
     }
 }
 
@@ -327,10 +357,7 @@ impl Writable {
     }
 
     fn claim(&self) -> Result<[InUse; 2], StackError> {
-        Ok([
-            InUse::claim(&self.upper.dir, &self.upper.fd)?,
-            InUse::claim(&self.work.dir, &self.work.fd)?,
-        ])
+        Ok([InUse::claim(&self.upper)?, InUse::claim(&self.work)?])
     }
 
     /// Makes a layer of the two, if their filesystem can be one.
@@ -339,6 +366,8 @@ impl Writable {
         xattrs: XattrNamespace,
         (owners, like): (Owners, Option<Recorded>),
         fds: &Arc<FdCache>,
+        lowers: &[Layer],
+        warnings: &mut Vec<StackWarning>,
     ) -> Result<(Upper, Features), StackError> {
         let Self { upper, work, .. } = self;
         let label = upper.dir.path.display().to_string();
@@ -387,12 +416,31 @@ impl Writable {
             root: NodeId::ROOT,
             label,
         };
-        let upper = Upper {
+        casefold::refuse_casefold(&upper.dir, &layer)?;
+        foreign::refuse_foreign(&upper.dir, &layer, lowers, xattrs, warnings)?;
+        let made = Upper {
             layer,
             work: scratch,
         };
-        Ok((upper, features))
+        index::refuse_index(&work.dir, &made)?;
+        Ok((made, features))
     }
+}
+
+/// Refuses an upper and a work directory that an overlay of another program writes to, and warns of such a lower.
+fn refuse_shared(
+    writable: Option<&Writable>,
+    lowers: &[Opened],
+    warnings: &mut Vec<StackWarning>,
+) -> Result<(), StackError> {
+    let others = others::others();
+    for written in writable.iter().flat_map(|w| [&w.upper, &w.work]) {
+        in_use::refuse_shared(written, &others, warnings)?;
+    }
+    for lower in lowers {
+        in_use::warn_of_shared_lower(lower, &others, warnings);
+    }
+    Ok(())
 }
 
 /// Checks that no directory of the stack is, or lies inside, another one, and that upper and work are on one mount.

@@ -11,6 +11,7 @@ use rustix::mount::UnmountFlags;
 use thiserror::Error;
 
 use crate::Escaped;
+use crate::mountinfo::mounts;
 
 /// The type of a mount of ours, as /proc/mounts shows it.
 const TYPE: &str = "fuse.mica";
@@ -159,39 +160,8 @@ fn resolve(mountpoint: &Path) -> Result<PathBuf, UnmountError> {
 
 /// Finds the type of the last mount at `target` in the text of mountinfo(5).
 fn topmost_type<'a>(table: &'a [u8], target: &Path) -> Option<&'a [u8]> {
-    let mut found = None;
-    for line in table.split(|&b| b == b'\n') {
-        let mut fields = line.split(|&b| b == b' ');
-        let Some(point) = fields.nth(4) else { continue };
-        if unescape_octal(point).as_slice() == target.as_os_str().as_bytes() {
-            found = fields.skip_while(|field| *field != b"-").nth(1);
-        }
-    }
-    found
-}
-
-/// Undoes the escapes of mountinfo(5): `\040` is a space.
-fn unescape_octal(field: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, after)) = rest.split_first() {
-        let digits = after.first_chunk::<3>().filter(|_| byte == b'\\');
-        let code = digits.and_then(|digits| {
-            let text = std::str::from_utf8(digits).ok()?;
-            u8::from_str_radix(text, 8).ok()
-        });
-        match code {
-            Some(code) => {
-                plain.push(code);
-                rest = after.get(3..).unwrap_or_default();
-            }
-            None => {
-                plain.push(byte);
-                rest = after;
-            }
-        }
-    }
-    plain
+    let here = mounts(table).filter(|mount| mount.point() == target);
+    here.last().map(|mount| mount.kind)
 }
 
 /// Unmounts with the help of the setuid program, as a user who may not.
@@ -236,12 +206,5 @@ mod tests {
         assert_eq!(kind("/"), Some(&b"ext4"[..]));
         assert_eq!(kind("/b\\"), Some(&b"fuse.mica"[..]));
         assert_eq!(kind("/m"), None);
-    }
-
-    #[test]
-    fn escapes_that_are_none_stay() {
-        assert_eq!(unescape_octal(b"a\\0b\\"), b"a\\0b\\");
-        assert_eq!(unescape_octal(b"\\011\\134040"), b"\t\\040");
-        assert_eq!(unescape_octal(b"\\777"), b"\\777");
     }
 }

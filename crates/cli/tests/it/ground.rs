@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -105,21 +105,51 @@ pub(crate) fn skipped(test: &str, reason: &str) {
     );
 }
 
+/// Held by all tests; by a test that makes a mount namespace it is held alone. A new namespace has a copy of every mount,
+/// and so keeps those of other tests alive that think to have unmounted them.
+static NAMESPACE: RwLock<()> = RwLock::new(());
+
+/// With whom a test shares the mount namespace.
+#[derive(Debug)]
+enum Company {
+    Others {
+        _guard: RwLockReadGuard<'static, ()>,
+    },
+    Nobody {
+        _guard: RwLockWriteGuard<'static, ()>,
+    },
+}
+
 /// A directory of its own for one test, with `l`, `u`, `w` and `m` in it.
 ///
 /// When dropped, whatever the test left is undone: mounts are detached, servers are killed.
 #[derive(Debug)]
 pub(crate) struct Ground {
     dir: TempDir,
+    _company: Company,
 }
 
 impl Ground {
     pub(crate) fn new() -> Self {
+        let _guard = NAMESPACE.read().unwrap_or_else(PoisonError::into_inner);
+        Self::with(Company::Others { _guard })
+    }
+
+    /// For a test that makes a mount namespace: no other test runs meanwhile.
+    pub(crate) fn alone() -> Self {
+        let _guard = NAMESPACE.write().unwrap_or_else(PoisonError::into_inner);
+        Self::with(Company::Nobody { _guard })
+    }
+
+    fn with(company: Company) -> Self {
         let dir = TempDir::new().unwrap();
         for name in ["l", "u", "w", "m"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        Self { dir }
+        Self {
+            dir,
+            _company: company,
+        }
     }
 
     pub(crate) fn root(&self) -> &Path {

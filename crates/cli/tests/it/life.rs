@@ -182,8 +182,8 @@ fn one_workdir_serves_one_mount() {
         status: Some(1),
         stdout: String::new(),
         stderr: "error: cannot mount at `m2`\n\
-                 caused by: upperdir `u` is in use by another mount\n\
-                 hint: `findmnt -t fuse.mica` lists the mounts: end the other one with `mica umount MOUNTPOINT`, or give this one an upperdir and a workdir of its own\n"
+                 caused by: upperdir `u` is in use by the mount of Mica at `$/m`\n\
+                 hint: `mica umount $/m` ends it; or give this mount an upperdir and a workdir of its own\n"
             .into(),
     };
     assert_eq!(second, refused);

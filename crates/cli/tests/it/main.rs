@@ -12,6 +12,7 @@
 mod bad_marks;
 mod durability;
 mod foreground;
+mod foreign;
 mod fuse_overlayfs;
 mod ground;
 mod identity;
@@ -22,6 +23,7 @@ mod nameless;
 mod options;
 mod recovery;
 mod refusals;
+mod sharing;
 mod talk;
 mod usage;
 mod users;

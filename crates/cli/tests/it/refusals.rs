@@ -229,7 +229,7 @@ fn no_dev_fuse() {
     if !can_mount("no_dev_fuse") {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     // A /dev of its own, in a mount namespace of its own, which ends with the command.
     let script = "mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && exec \"$0\" \"$@\"";
     for foreground in [&[][..], &["-f"]] {

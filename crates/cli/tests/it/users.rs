@@ -89,7 +89,7 @@ fn was_changed(ground: &Ground, outcome: &Outcome) {
 
 /// A lower that the scripts work on.
 fn lower_of_nobody() -> Ground {
-    let ground = Ground::new();
+    let ground = Ground::alone();
     for name in ["f", "gone"] {
         fs::write(ground.at("l").join(name), "lower\n").unwrap();
         chown(ground.at("l").join(name), Some(NOBODY), Some(NOBODY)).unwrap();

@@ -5,10 +5,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use mica_host::OpenLayerError;
-use mica_overlay::SetupError;
+use mica_overlay::{SetupError, XattrNamespace};
 use mica_vfs::Errno;
 use thiserror::Error;
 
+use super::foreign::ForeignMark;
+use super::holder::Holder;
 use crate::Escaped;
 use crate::options::work_beside;
 
@@ -116,11 +118,13 @@ pub enum StackError {
         /// What lies between them.
         boundary: Boundary,
     },
-    /// Another server has the directory.
-    #[error("{dir} is in use by another mount")]
+    /// Another mount writes to the directory.
+    #[error("{dir} is in use by {by}")]
     InUse {
         /// The directory.
         dir: LayerDir,
+        /// The mount.
+        by: Box<Holder>,
     },
     /// The directory cannot be marked as in use.
     #[error("{dir} cannot be locked")]
@@ -158,6 +162,28 @@ pub enum StackError {
     NoDirentType {
         /// The upper directory.
         upper: LayerDir,
+    },
+    /// Names in the layer are found whatever their case.
+    #[error("{dir} is casefolded: names in it are found whatever their case")]
+    Casefold {
+        /// The layer.
+        dir: LayerDir,
+    },
+    /// The upper holds marks of another overlay implementation, which would be shown wrongly.
+    #[error("{upper} was written by another overlay: {mark}")]
+    Foreign {
+        /// The upper directory.
+        upper: LayerDir,
+        /// The first mark that was found.
+        mark: Box<ForeignMark>,
+        /// What this mount reads.
+        xattrs: XattrNamespace,
+    },
+    /// The work directory holds an index of hard links.
+    #[error("{work} was used with `index=on`: names of changed files would show their old content")]
+    Index {
+        /// The work directory.
+        work: LayerDir,
     },
     /// It cannot be found out what the upper filesystem can do.
     #[error("the filesystem of {work} cannot be probed")]
@@ -225,8 +251,8 @@ impl StackError {
             Self::Apart { upper, .. } => {
                 format!("changes are published by rename, which cannot cross mounts; {}", try_work_beside(&upper.path))
             }
-            Self::InUse { .. } => {
-                "`findmnt -t fuse.mica` lists the mounts: end the other one with `mica umount MOUNTPOINT`, or give this one an upperdir and a workdir of its own".into()
+            Self::InUse { by, .. } => {
+                format!("{}; or give this mount an upperdir and a workdir of its own", by.command())
             }
             Self::Lock { .. } => {
                 "choose an upperdir and a workdir on a local filesystem (`findmnt --real` lists them)".into()
@@ -245,6 +271,14 @@ impl StackError {
             }
             Self::NoDirentType { upper } => {
                 format!("choose an upperdir and a workdir on another filesystem (xfs needs `mkfs.xfs -n ftype=1`); `findmnt -T {}` shows this one", word(&upper.path))
+            }
+            Self::Casefold { dir } => {
+                format!("choose another directory; `lsattr -d {}` shows this one's `F`, and a copy made with `cp -a` has it only if the place it is made in has it", word(&dir.path))
+            }
+            Self::Foreign { upper, mark, xattrs } => mark.hint(&upper.path, *xattrs),
+            Self::Index { work } => {
+                let index = work.path.join("index");
+                format!("mount it with `mount -t overlay -o index=on,...`, or give the tie between the names up with `rm -r {}`", word(&index))
             }
             Self::Probe { work, .. } => {
                 format!("see who may write there with `namei -l {}`", word(&work.path))
@@ -347,6 +381,6 @@ fn try_work_beside(upper: &Path) -> String {
 }
 
 /// Writes a path as a word of a command.
-fn word(path: &Path) -> String {
+pub(super) fn word(path: &Path) -> String {
     format!("{:#}", Escaped::new(path))
 }

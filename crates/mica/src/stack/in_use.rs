@@ -1,22 +1,33 @@
-//! Keeping a second server away from an upper and its work directory.
+//! Keeping a second mount away from an upper and its work directory.
 //!
-//! Two servers that write to one upper would each be wrong about what is there. Both directories carry an exclusive
-//! flock(2) while a mount uses them; it goes away with the process, however that ends.
+//! Two overlays that write to one upper would each be wrong about what is there. Both directories carry an exclusive
+//! flock(2) while a mount of Mica uses them; it goes away with the process, however that ends. Other overlays do not look
+//! at it, so they are looked for (`super::others`).
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mica_vfs::Errno;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use super::error::{LayerDir, StackError};
+use super::Opened;
+use super::error::StackError;
+use super::holder::{self, Holder};
+use super::others::{Other, Use, ask_kernel};
+use super::place::Place;
+use super::warning::StackWarning;
 
-/// How long a directory may stay in use. umount(2) returns before the server has ended, so the next mount of the
-/// same directories meets the last moments of the one before.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long a directory may stay in use by a mount that is seen nowhere. umount(2) returns before the server has ended, so
+/// the next mount of the same directories meets the last moments of the one before.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long by one that is still mounted in another namespace, which may be about to end.
+const GRACE_MOUNTED: Duration = Duration::from_secs(1);
 /// The time between two attempts.
 const PAUSE: Duration = Duration::from_millis(5);
+/// The time between two looks at who it is.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Holds a directory as in use until dropped.
 #[derive(Debug)]
@@ -25,24 +36,111 @@ pub(super) struct InUse {
 }
 
 impl InUse {
-    /// Marks `dir`, open as `fd`, as in use.
-    pub(super) fn claim(dir: &LayerDir, fd: impl AsFd) -> Result<Self, StackError> {
+    /// Marks a directory as in use.
+    pub(super) fn claim(opened: &Opened) -> Result<Self, StackError> {
+        let Opened { dir, fd, place, .. } = opened;
         let lock = |source| StackError::Lock {
             dir: dir.clone(),
             source,
         };
-        // A layer's own fd may be O_PATH, which cannot be locked.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let locked = rustix::fs::openat(fd, c".", flags, Mode::empty()).map_err(lock)?;
-        let deadline = Instant::now() + GRACE;
+        let locked = reopen(fd).map_err(lock)?;
+        let started = Instant::now();
+        let mut look = started;
         loop {
             match rustix::fs::flock(&locked, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Self { _locked: locked }),
-                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(PAUSE),
-                Err(Errno::WOULDBLOCK) => return Err(StackError::InUse { dir: dir.clone() }),
-                Err(Errno::INTR) => {}
+                Err(Errno::INTR) => continue,
+                Err(Errno::WOULDBLOCK) => {}
                 Err(errno) => return Err(lock(errno)),
             }
+            if Instant::now() >= look {
+                look = Instant::now() + LOOK;
+                let by = holder::of_lock(place.id);
+                if started.elapsed() >= patience_with(&by) {
+                    let dir = dir.clone();
+                    let by = Box::new(by);
+                    return Err(StackError::InUse { dir, by });
+                }
+            }
+            thread::sleep(PAUSE);
         }
     }
+}
+
+/// Returns how long to wait for a mount to end.
+fn patience_with(holder: &Holder) -> Duration {
+    let itself = holder.server == Some(std::process::id());
+    match (&holder.mountpoint, holder.namespace) {
+        _ if itself => Duration::ZERO,
+        (Some(_), None) => Duration::ZERO,
+        (Some(_), Some(_)) => GRACE_MOUNTED,
+        (None, _) => GRACE,
+    }
+}
+
+/// Opens a directory of the stack through the mount that everybody uses, which the kernel compares.
+fn by_path(opened: &Opened, path: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+    (Place::of(&dir).ok()?.id == opened.place.id).then_some(dir)
+}
+
+/// Tells whether a mount of Mica has `dir` as its upper or work directory.
+fn is_locked(dir: impl AsFd) -> bool {
+    reopen(dir).is_ok_and(|dir| {
+        let locked = rustix::fs::flock(&dir, FlockOperation::NonBlockingLockShared);
+        locked == Err(Errno::WOULDBLOCK)
+    })
+}
+
+/// Opens a layer once more: its own descriptor may be `O_PATH`, which cannot be locked.
+fn reopen(dir: impl AsFd) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, c".", flags, Mode::empty())
+}
+
+/// Refuses a directory that an overlay of another program writes to. Where that cannot be told for sure, warns.
+pub(super) fn refuse_shared(
+    opened: &Opened,
+    others: &[Other],
+    warnings: &mut Vec<StackWarning>,
+) -> Result<(), StackError> {
+    // Not of the descriptor: that may be open in a private copy of the mount, whose paths begin elsewhere.
+    let path = opened.dir.path.canonicalize().unwrap_or_default();
+    for other in others {
+        let used = match other.uses(opened.place.id, &path) {
+            Use::Maybe => by_path(opened, &path).and_then(|dir| ask_kernel(&dir)),
+            Use::Yes => Some(true),
+            Use::No => Some(false),
+        };
+        let (dir, by) = (opened.dir.clone(), Box::new(other.holder.clone()));
+        match used {
+            Some(false) => {}
+            Some(true) => return Err(StackError::InUse { dir, by }),
+            None => warnings.push(StackWarning::MaybeInUse { dir, by }),
+        }
+    }
+    Ok(())
+}
+
+/// Warns of a lower that another mount writes to, as the kernel does: what both see is undefined.
+pub(super) fn warn_of_shared_lower(
+    lower: &Opened,
+    others: &[Other],
+    warnings: &mut Vec<StackWarning>,
+) {
+    let id = lower.place.id;
+    let no_path = std::path::Path::new("");
+    let other = others
+        .iter()
+        .find(|other| other.uses(id, no_path) == Use::Yes);
+    let by = match other {
+        Some(other) => other.holder.clone(),
+        None if is_locked(&lower.fd) => holder::of_lock(id),
+        None => return,
+    };
+    warnings.push(StackWarning::LowerInUse {
+        dir: lower.dir.clone(),
+        by: Box::new(by),
+    });
 }

@@ -15,6 +15,14 @@ pub(super) struct DirId {
     ino: u64,
 }
 
+impl DirId {
+    /// Writes it as /proc/locks does.
+    pub(super) fn as_in_locks(self) -> String {
+        let ((major, minor), ino) = (self.dev, self.ino);
+        format!("{major:02x}:{minor:02x}:{ino}")
+    }
+}
+
 /// A directory and the mount through which it was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {

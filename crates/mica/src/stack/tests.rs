@@ -11,6 +11,8 @@ use crate::options::Identity;
 
 use super::*;
 
+mod foreign;
+
 /// A directory with the parts of a stack in it.
 struct Ground {
     dir: TempDir,
@@ -189,14 +191,17 @@ fn layers_do_not_overlap() {
 fn a_second_stack_on_an_upper_or_a_workdir_is_refused() {
     let ground = Ground::with(&["l", "u", "w", "u2", "w2"]);
     let first = Stack::open(&ground.spec(&["l"], Some(("u", "w")))).unwrap();
-    let hint = "`findmnt -t fuse.mica` lists the mounts: end the other one with `mica umount MOUNTPOINT`, or give this one an upperdir and a workdir of its own";
-    for (upper, work, message) in [
-        ("u", "w", "upperdir `$/u` is in use by another mount"),
-        ("u", "w2", "upperdir `$/u` is in use by another mount"),
-        ("u2", "w", "workdir `$/w` is in use by another mount"),
+    let own = std::process::id();
+    let hint =
+        format!("`ps -fp {own}` shows it; or give this mount an upperdir and a workdir of its own");
+    let by = format!("is in use by process {own}, whose mount is not in sight");
+    for (upper, work, dir) in [
+        ("u", "w", "upperdir `$/u`"),
+        ("u", "w2", "upperdir `$/u`"),
+        ("u2", "w", "workdir `$/w`"),
     ] {
         let refused = ground.refusal(&["l"], Some((upper, work)));
-        assert_eq!(refused, (message.to_owned(), hint.to_owned()));
+        assert_eq!(refused, (format!("{dir} {by}"), hint.clone()));
     }
     drop(first);
     Stack::open(&ground.spec(&["l"], Some(("u", "w")))).unwrap();

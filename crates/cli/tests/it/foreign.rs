@@ -1,0 +1,144 @@
+//! Uppers that other overlays have written, made by those overlays.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::ground::{Ground, can_mount, ok, run, skipped};
+
+/// Runs a script on a mount of fuse-overlayfs at `m`, and unmounts.
+#[track_caller]
+fn written_by_fuse_overlayfs(test: &str, more: &str, script: &str) -> Option<Ground> {
+    if !can_mount(test) {
+        return None;
+    }
+    if !Path::new("/usr/bin/fuse-overlayfs").exists() {
+        skipped(test, "needs fuse-overlayfs");
+        return None;
+    }
+    let ground = Ground::new();
+    fs::create_dir(ground.at("l/d")).unwrap();
+    for name in ["l/f", "l/d/g"] {
+        fs::write(ground.at(name), "lower").unwrap();
+    }
+    let options = format!("lowerdir=l,upperdir=u,workdir=w{more}");
+    let script = format!("fuse-overlayfs -o {options} m 2>&1 && {script} && umount m");
+    let mut shell = Command::new("sh");
+    assert_eq!(
+        run(ground.here(shell.args(["-c", &script]))).status,
+        Some(0)
+    );
+    Some(ground)
+}
+
+#[test]
+fn whiteouts_and_opaque_directories_of_fuse_overlayfs_as_root_are_the_kernels() {
+    let test = "whiteouts_and_opaque_directories_of_fuse_overlayfs_as_root_are_the_kernels";
+    let change = "rm m/f && rm -r m/d && mkdir m/d";
+    let Some(ground) = written_by_fuse_overlayfs(test, "", change) else {
+        return;
+    };
+    let said = ground.run(&["mount", "-o", "lowerdir=l,upperdir=u,workdir=w", "m"]);
+    assert_eq!(said.status, Some(0), "{}", said.stderr);
+    assert!(!ground.at("m/f").exists());
+    assert!(!ground.at("m/d/g").exists());
+    // Beside the mark that both read it leaves one of its own.
+    let stray = fs::exists(ground.at("m/d/.wh..wh..opq")).unwrap();
+    assert_eq!(
+        said.stderr.contains("is a mark of fuse-overlayfs"),
+        stray,
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
+fn opaque_directories_of_fuse_overlayfs_are_refused_with_userxattr() {
+    let test = "opaque_directories_of_fuse_overlayfs_are_refused_with_userxattr";
+    let Some(ground) = written_by_fuse_overlayfs(test, "", "rm -r m/d && mkdir m/d") else {
+        return;
+    };
+    let options = "lowerdir=l,upperdir=u,workdir=w,userxattr";
+    let said = ground.run(&["mount", "-o", options, "m"]);
+    assert_eq!(said.status, Some(1));
+    assert!(
+        said.stderr
+            .contains("upperdir `u` was written by another overlay"),
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
+fn owners_that_fuse_overlayfs_keeps_in_attributes_are_refused() {
+    let test = "owners_that_fuse_overlayfs_keeps_in_attributes_are_refused";
+    let change = "chmod 4700 m/f";
+    let Some(ground) = written_by_fuse_overlayfs(test, ",xattr_permissions=2", change) else {
+        return;
+    };
+    let said = ground.run(&["mount", "-o", "lowerdir=l,upperdir=u,workdir=w", "m"]);
+    assert_eq!(said.status, Some(1));
+    assert!(
+        said.stderr
+            .contains("override_stat`, and would be shown wrongly"),
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
+fn an_index_of_the_kernel_is_refused_if_it_ties_names() {
+    if !can_mount("an_index_of_the_kernel_is_refused_if_it_ties_names") {
+        return;
+    }
+    let ground = Ground::new();
+    fs::write(ground.at("l/a"), "old").unwrap();
+    fs::hard_link(ground.at("l/a"), ground.at("l/b")).unwrap();
+    fs::write(ground.at("l/single"), "").unwrap();
+    let mount = "mount -i -t overlay -o lowerdir=l,upperdir=u,workdir=w,index=on o m";
+    let options = "lowerdir=l,upperdir=u,workdir=w";
+    for (change, refused) in [
+        ("echo new > m/single", false),
+        ("echo new > m/a && cat m/b", true),
+    ] {
+        let mut shell = Command::new("sh");
+        let script = format!("{mount} && {change} && umount m");
+        assert_eq!(
+            run(ground.here(shell.args(["-c", &script]))).status,
+            Some(0)
+        );
+        let said = ground.run(&["mount", "-o", options, "m"]);
+        if refused {
+            let cause = "workdir `w` was used with `index=on`: names of changed files would show their old content";
+            assert!(said.stderr.contains(cause), "{}", said.stderr);
+        } else {
+            assert_eq!(said.status, Some(0), "{}", said.stderr);
+            assert_eq!(ground.run(&["umount", "m"]), ok());
+        }
+    }
+}
+
+#[test]
+fn an_upper_goes_from_mica_to_the_kernel_and_back() {
+    if !can_mount("an_upper_goes_from_mica_to_the_kernel_and_back") {
+        return;
+    }
+    let ground = Ground::new();
+    for name in ["f", "g", "h"] {
+        fs::write(ground.at("l").join(name), "lower").unwrap();
+    }
+    let options = "lowerdir=l,upperdir=u,workdir=w";
+    let kernel = format!("mount -i -t overlay -o {options} o m && rm m/g && umount m");
+    assert_eq!(ground.run(&["mount", "-o", options, "m"]), ok());
+    fs::remove_file(ground.at("m/f")).unwrap();
+    assert_eq!(ground.run(&["umount", "m"]), ok());
+    let mut shell = Command::new("sh");
+    assert_eq!(
+        run(ground.here(shell.args(["-c", &kernel]))).status,
+        Some(0)
+    );
+    assert_eq!(ground.run(&["mount", "-o", options, "m"]).status, Some(0));
+    let names = fs::read_dir(ground.at("m")).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["h"]);
+}

@@ -1,0 +1,274 @@
+//! Directories that another mount writes to.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::mount::MountFlags;
+
+use crate::ground::{Ground, Outcome, can_mount, ok, run, skipped};
+
+const OPTIONS: &str = "lowerdir=l,upperdir=u,workdir=w";
+
+/// A shell in a mount namespace of its own, which runs a script and then waits.
+#[derive(Debug)]
+struct Elsewhere(Child);
+
+impl Elsewhere {
+    /// Starts it, and returns when the script is done.
+    #[track_caller]
+    fn start(ground: &Ground, script: &str) -> Self {
+        let mut command = Command::new("unshare");
+        let script = format!("{script} && echo done && exec cat");
+        command.args(["-m", "sh", "-ec", &script]);
+        ground
+            .here(&mut command)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut said = [0; 5];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut said).unwrap();
+        Self(child)
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// Mounts by the kernel at `k`, with absolute paths.
+#[track_caller]
+fn mount_kernel(ground: &Ground, upper: &str, work: &str) {
+    fs::create_dir_all(ground.at("k")).unwrap();
+    let at = |name: &str| ground.at(name).to_str().unwrap().replace(',', "\\,");
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        at("l"),
+        at(upper),
+        at(work)
+    );
+    let options = std::ffi::CString::new(options).unwrap();
+    let flags = MountFlags::empty();
+    rustix::mount::mount("o", ground.at("k"), "overlay", flags, options.as_c_str()).unwrap();
+}
+
+fn refusal(cause: &str, hint: &str) -> Outcome {
+    Outcome {
+        status: Some(1),
+        stdout: String::new(),
+        stderr: format!(
+            "error: cannot mount at `m`\ncaused by: {cause}\nhint: {hint}; or give this mount an upperdir and a workdir of its own\n"
+        ),
+    }
+}
+
+#[test]
+fn an_upper_of_the_kernel_is_refused() {
+    if !can_mount("an_upper_of_the_kernel_is_refused") {
+        return;
+    }
+    let ground = Ground::new();
+    mount_kernel(&ground, "u", "w");
+    let hint = "`umount $/k` ends it";
+    for (options, dir) in [
+        (OPTIONS, "upperdir `u`"),
+        ("lowerdir=l,upperdir=u,workdir=w2", "upperdir `u`"),
+        ("lowerdir=l,upperdir=u2,workdir=w", "workdir `w`"),
+    ] {
+        for name in ["u2", "w2"] {
+            fs::create_dir_all(ground.at(name)).unwrap();
+        }
+        let cause = format!("{dir} is in use by the kernel's overlay at `$/k`");
+        assert_eq!(
+            ground.run(&["mount", "-o", options, "m"]),
+            refusal(&cause, hint)
+        );
+    }
+    assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
+    assert_eq!(ground.run(&["mount", "-o", OPTIONS, "m"]), ok());
+}
+
+#[test]
+fn an_upper_of_the_kernel_is_found_through_escapes_and_links() {
+    if !can_mount("an_upper_of_the_kernel_is_found_through_escapes_and_links") {
+        return;
+    }
+    let ground = Ground::new();
+    fs::create_dir(ground.at("a, b")).unwrap();
+    std::os::unix::fs::symlink(ground.at("a, b"), ground.at("u1")).unwrap();
+    mount_kernel(&ground, "a, b", "w");
+    let options = "lowerdir=l,upperdir=u1,workdir=w2";
+    fs::create_dir(ground.at("w2")).unwrap();
+    let expected = refusal(
+        "upperdir `u1` is in use by the kernel's overlay at `$/k`",
+        "`umount $/k` ends it",
+    );
+    assert_eq!(ground.run(&["mount", "-o", options, "m"]), expected);
+}
+
+#[test]
+fn an_upper_of_the_kernel_in_another_namespace_is_refused() {
+    if !can_mount("an_upper_of_the_kernel_in_another_namespace_is_refused") {
+        return;
+    }
+    let ground = Ground::alone();
+    fs::create_dir(ground.at("k")).unwrap();
+    let other = Elsewhere::start(
+        &ground,
+        "mount -i -t overlay -o lowerdir=$PWD/l,upperdir=$PWD/u,workdir=$PWD/w o k",
+    );
+    let pid = other.pid();
+    let cause = format!(
+        "upperdir `u` is in use by the kernel's overlay at `$/k` in the mount namespace of process {pid}"
+    );
+    let hint = format!("`nsenter -t {pid} -m umount $/k` ends it");
+    let refused = ground.run(&["mount", "-o", OPTIONS, "m"]);
+    assert_eq!(refused, refusal(&cause, &hint));
+    // The hint does what it says.
+    let pid = pid.to_string();
+    let mut umount = Command::new("nsenter");
+    umount
+        .args(["-t", &pid, "-m", "umount"])
+        .arg(ground.at("k"));
+    assert_eq!(run(&mut umount), ok());
+    assert_eq!(ground.run(&["mount", "-o", OPTIONS, "m"]), ok());
+}
+
+#[test]
+fn paths_that_lead_nowhere_are_asked_of_the_kernel() {
+    if !can_mount("paths_that_lead_nowhere_are_asked_of_the_kernel") {
+        return;
+    }
+    let ground = Ground::new();
+    let mount = "mount -i -t overlay -o lowerdir=l,upperdir=u,workdir=w o k";
+    fs::create_dir_all(ground.at("other/u")).unwrap();
+    for name in ["k", "other/w"] {
+        fs::create_dir(ground.at(name)).unwrap();
+    }
+    let mut here = Command::new("sh");
+    assert_eq!(run(ground.here(here.args(["-c", mount]))), ok());
+    let expected = refusal(
+        "upperdir `u` is in use by the kernel's overlay at `$/k`",
+        "`umount $/k` ends it",
+    );
+    assert_eq!(ground.run(&["mount", "-o", OPTIONS, "m"]), expected);
+    // Another directory that ends in the same relative path is free.
+    let free = "lowerdir=l,upperdir=other/u,workdir=other/w";
+    assert_eq!(ground.run(&["mount", "-o", free, "m"]), ok());
+}
+
+#[test]
+fn an_upper_of_a_mount_in_another_namespace_is_named_by_it() {
+    if !can_mount("an_upper_of_a_mount_in_another_namespace_is_named_by_it") {
+        return;
+    }
+    let ground = Ground::alone();
+    let mica = env!("CARGO_BIN_EXE_mica");
+    let other = Elsewhere::start(&ground, &format!("{mica} mount -o {OPTIONS} m"));
+    let pid = other.pid();
+    let cause = format!(
+        "upperdir `u` is in use by the mount of Mica at `$/m` in the mount namespace of process {pid}"
+    );
+    let refused = ground.run(&["mount", "-o", OPTIONS, "m"]);
+    // A server keeps the namespace that it was started in, too, so the process may be either.
+    let server = ground.server().pid();
+    let by_server = cause.replace(&format!("process {pid}"), &format!("process {server}"));
+    assert!(
+        refused.stderr.contains(&cause) || refused.stderr.contains(&by_server),
+        "{}",
+        refused.stderr
+    );
+    assert!(
+        refused.stderr.contains("hint: `nsenter -t "),
+        "{}",
+        refused.stderr
+    );
+    let namespace = format!("{pid}");
+    let mut umount = Command::new("nsenter");
+    umount
+        .args(["-t", &namespace, "-m", "umount"])
+        .arg(ground.at("m"));
+    assert_eq!(run(&mut umount), ok());
+    assert_eq!(ground.run(&["mount", "-o", OPTIONS, "m"]), ok());
+}
+
+#[test]
+fn a_mount_whose_copy_lives_in_another_namespace_is_still_in_use() {
+    if !can_mount("a_mount_whose_copy_lives_in_another_namespace_is_still_in_use") {
+        return;
+    }
+    let ground = Ground::alone();
+    ground.mount(&[]);
+    let other = Elsewhere::start(&ground, "true");
+    assert_eq!(ground.run(&["umount", "m"]), ok());
+    let refused = ground.run(&[
+        "mount",
+        "-o",
+        "lowerdir=l,upperdir=u,workdir=w,userxattr",
+        "m",
+    ]);
+    let named = format!(
+        "by the mount of Mica at `$/m` in the mount namespace of process {}",
+        other.pid()
+    );
+    assert!(refused.stderr.contains(&named), "{}", refused.stderr);
+    let server = ground.server();
+    drop(other);
+    // Its last copy is gone: so is the mount.
+    server.ends();
+    ground.mount(&[]);
+}
+
+#[test]
+fn a_lower_that_another_mount_writes_to_is_warned_of() {
+    if !can_mount("a_lower_that_another_mount_writes_to_is_warned_of") {
+        return;
+    }
+    let ground = Ground::new();
+    mount_kernel(&ground, "u", "w");
+    fs::create_dir(ground.at("m2")).unwrap();
+    let said = ground.run(&["mount", "-o", "lowerdir=u:l", "m"]);
+    let warning = "warning: lowerdir `u` is written to by the kernel's overlay at `$/k`: what both show is undefined\n\
+                   hint: `umount $/k` ends it; or copy the lower with `cp -a` and use the copy\n";
+    assert_eq!((said.status, said.stderr.as_str()), (Some(0), warning));
+    assert_eq!(ground.run(&["umount", "m"]), ok());
+    assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
+    ground.mount(&[]);
+    let said = ground.run(&["mount", "-o", "lowerdir=u:l,userxattr", "m2"]);
+    let warning = "warning: lowerdir `u` is written to by the mount of Mica at `$/m`: what both show is undefined\n\
+                   hint: `mica umount $/m` ends it; or copy the lower with `cp -a` and use the copy\n";
+    assert_eq!((said.status, said.stderr.as_str()), (Some(0), warning));
+}
+
+#[test]
+fn an_upper_of_fuse_overlayfs_is_refused() {
+    let test = "an_upper_of_fuse_overlayfs_is_refused";
+    if !can_mount(test) {
+        return;
+    }
+    if !Path::new("/usr/bin/fuse-overlayfs").exists() {
+        skipped(test, "needs fuse-overlayfs");
+        return;
+    }
+    let ground = Ground::new();
+    fs::create_dir(ground.at("k")).unwrap();
+    let script =
+        "fuse-overlayfs -o lowerdir=$PWD/l,upperdir=$PWD/u,workdir=$PWD/w k 2>&1 >/dev/null";
+    let mut other = Command::new("sh");
+    run(ground.here(other.args(["-ec", script])));
+    assert!(ground.mounted("k").is_some());
+    let expected = refusal(
+        "upperdir `u` is in use by the fuse-overlayfs mount at `$/k`",
+        "`umount $/k` ends it",
+    );
+    let refused = ground.run(&["mount", "-o", OPTIONS, "m"]);
+    assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
+    assert_eq!(refused, expected);
+}

@@ -1,0 +1,385 @@
+//! Traces of other overlay implementations in an upper, which would be shown wrongly.
+//!
+//! An upper says nowhere who wrote it. What tells are marks that this mount would take for files, or not read at all. The
+//! root of the upper and one level below are looked at, as far as [`NAMES_MAX`] names: more would make every mount pay for
+//! a rare mistake. A mark counts only if it changes the view: `.wh.NAME` is a file like any other where no lower has `NAME`.
+
+mod mark;
+
+use std::path::{Path, PathBuf};
+
+use mica_overlay::{Layer, XattrNamespace};
+use mica_vfs::{
+    Attr, Cookie, Errno, FileName, FileNameBuf, FileType, Filesystem, Flow, NodeId, XATTR_SIZE_MAX,
+    XattrName,
+};
+
+use super::error::{LayerDir, StackError};
+use super::warning::StackWarning;
+use crate::options::path;
+pub use mark::ForeignMark;
+
+/// The most names that are looked at.
+const NAMES_MAX: usize = 10_000;
+/// The most names of one directory.
+const NAMES_OF_DIR_MAX: usize = 1_000;
+
+/// What begins the name of a whiteout of aufs, and of fuse-overlayfs where it cannot make device nodes.
+const WHITEOUT: &[u8] = b".wh.";
+/// What begins the names that aufs keeps for itself.
+const AUFS: &[u8] = b".wh..wh.";
+/// The file that makes a directory opaque.
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Where the marks of another namespace change the view.
+const READ_BY_VIEW: [&str; 4] = ["opaque", "redirect", "metacopy", "whiteout"];
+
+/// Where fuse-overlayfs keeps owner and mode with `xattr_permissions`.
+const OVERRIDES: [&str; 3] = [
+    "user.fuseoverlayfs.override_stat",
+    "security.fuseoverlayfs.override_stat",
+    "user.containers.override_stat",
+];
+
+/// Looks for what another implementation left in `upper`, and stops at the first that would be shown wrongly.
+///
+/// # Errors
+///
+/// [`StackError::Foreign`]
+pub(super) fn refuse_foreign(
+    dir: &LayerDir,
+    upper: &Layer,
+    lowers: &[Layer],
+    xattrs: XattrNamespace,
+    warnings: &mut Vec<StackWarning>,
+) -> Result<(), StackError> {
+    let mut search = Search {
+        fs: &*upper.fs,
+        xattrs,
+        left: NAMES_MAX,
+        stray: None,
+    };
+    let found = search.root(upper.root, lowers);
+    let mark = found.map_err(|source| StackError::Open {
+        dir: dir.clone(),
+        source,
+    })?;
+    if let Some(mark) = mark {
+        let (upper, mark) = (dir.clone(), Box::new(mark));
+        return Err(StackError::Foreign {
+            upper,
+            mark,
+            xattrs,
+        });
+    }
+    if let Some(file) = search.stray {
+        let upper = dir.clone();
+        warnings.push(StackWarning::StrayMark { upper, file });
+    }
+    Ok(())
+}
+
+/// The search in one upper.
+struct Search<'a> {
+    fs: &'a dyn Filesystem,
+    xattrs: XattrNamespace,
+    left: usize,
+    /// A mark that has no effect, and is only in the way.
+    stray: Option<PathBuf>,
+}
+
+/// A directory of the upper.
+struct Dir<'a> {
+    node: NodeId,
+    /// From the root of the upper.
+    path: PathBuf,
+    /// What merges with it: a filesystem and a directory of it. Topmost first.
+    below: Vec<Below<'a>>,
+}
+
+/// A directory of a lower, with the reference that is held on it.
+struct Below<'a> {
+    fs: &'a dyn Filesystem,
+    node: NodeId,
+    owned: bool,
+}
+
+impl Below<'_> {
+    fn has(&self, name: FileName<'_>) -> bool {
+        match self.fs.lookup(self.node, name) {
+            Ok(entry) => {
+                self.fs.forget(entry.node, 1);
+                !is_whiteout(&entry.attr)
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+impl Drop for Below<'_> {
+    fn drop(&mut self) {
+        if self.owned {
+            self.fs.forget(self.node, 1);
+        }
+    }
+}
+
+fn is_whiteout(attr: &Attr) -> bool {
+    attr.kind == FileType::CharDevice && attr.rdev == mica_vfs::Rdev::WHITEOUT
+}
+
+impl Search<'_> {
+    fn root(&mut self, root: NodeId, lowers: &[Layer]) -> Result<Option<ForeignMark>, Errno> {
+        let below = lowers.iter().map(|lower| Below {
+            fs: &*lower.fs,
+            node: lower.root,
+            owned: false,
+        });
+        let dir = Dir {
+            node: root,
+            path: PathBuf::new(),
+            below: below.collect(),
+        };
+        let names = self.names(root)?;
+        if let Some(mark) = self.kept_in_root(&dir, &names)? {
+            return Ok(Some(mark));
+        }
+        if let Some(mark) = self.attributes(&dir, root, Path::new("/"), FileType::Directory)? {
+            return Ok(Some(mark));
+        }
+        if let Some(mark) = self.among(&dir, &names)? {
+            return Ok(Some(mark));
+        }
+        for name in &names {
+            if let Some(mark) = self.entry(&dir, name)? {
+                return Ok(Some(mark));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Lists a directory, as far as is looked.
+    fn names(&mut self, dir: NodeId) -> Result<Vec<FileNameBuf>, Errno> {
+        let most = NAMES_OF_DIR_MAX.min(self.left);
+        let mut names = Vec::new();
+        self.fs.read_dir(dir, Cookie::START, &mut |entry| {
+            if names.len() >= most {
+                return Flow::Stop;
+            }
+            names.push(entry.name.to_owned());
+            Flow::Continue
+        })?;
+        self.left -= names.len();
+        Ok(names)
+    }
+
+    /// Finds the names that aufs and unionfs-fuse keep in the root.
+    fn kept_in_root(
+        &mut self,
+        dir: &Dir<'_>,
+        names: &[FileNameBuf],
+    ) -> Result<Option<ForeignMark>, Errno> {
+        for name in names {
+            let bytes = name.as_name().as_bytes();
+            match bytes {
+                b".wh..wh.aufs" | b".wh..wh.plnk" | b".wh..wh.orph" => {
+                    let name = path(bytes.to_vec());
+                    return Ok(Some(ForeignMark::Aufs { name }));
+                }
+                b".unionfs" | b".unionfs-fuse" => {
+                    let entry = self.fs.lookup(dir.node, name.as_name())?;
+                    let is_dir = entry.attr.kind == FileType::Directory;
+                    let kept = if is_dir {
+                        self.names(entry.node)
+                    } else {
+                        Ok(Vec::new())
+                    };
+                    self.fs.forget(entry.node, 1);
+                    if !kept?.is_empty() {
+                        let name = path(bytes.to_vec());
+                        return Ok(Some(ForeignMark::UnionfsFuse { name }));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Finds the files in a directory that are marks by their names.
+    fn among(
+        &mut self,
+        dir: &Dir<'_>,
+        names: &[FileNameBuf],
+    ) -> Result<Option<ForeignMark>, Errno> {
+        for name in names {
+            let bytes = name.as_name().as_bytes();
+            if bytes == OPAQUE && self.is_empty_file(dir, name.as_name())? {
+                if self.is_opaque(dir)? {
+                    self.stray
+                        .get_or_insert(dir.path.join(path(bytes.to_vec())));
+                } else if !dir.below.is_empty() {
+                    let dir = dir.path.clone();
+                    return Ok(Some(ForeignMark::OpaqueFile { dir }));
+                }
+            }
+            let hidden = bytes.strip_prefix(WHITEOUT);
+            let Some(Ok(hidden)) = hidden.map(FileName::new) else {
+                continue;
+            };
+            if !bytes.starts_with(AUFS)
+                && dir.below.iter().any(|lower| lower.has(hidden))
+                && self
+                    .fs
+                    .lookup(dir.node, hidden)
+                    .map(|e| self.fs.forget(e.node, 1))
+                    .is_err()
+                && self.is_empty_file(dir, name.as_name())?
+            {
+                let file = dir.path.join(path(bytes.to_vec()));
+                return Ok(Some(ForeignMark::Whiteout { file }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks at an entry of the root, and into it if it is a directory.
+    fn entry(&mut self, root: &Dir<'_>, name: &FileNameBuf) -> Result<Option<ForeignMark>, Errno> {
+        let entry = match self.fs.lookup(root.node, name.as_name()) {
+            Ok(entry) => entry,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(errno),
+        };
+        let found = self.look_at(root, name, entry.node, &entry.attr);
+        self.fs.forget(entry.node, 1);
+        found
+    }
+
+    fn look_at(
+        &mut self,
+        root: &Dir<'_>,
+        name: &FileNameBuf,
+        node: NodeId,
+        attr: &Attr,
+    ) -> Result<Option<ForeignMark>, Errno> {
+        let dir = Dir {
+            node,
+            path: path(name.as_name().as_bytes().to_vec()),
+            below: if attr.kind == FileType::Directory {
+                merging(&root.below, name.as_name())
+            } else {
+                Vec::new()
+            },
+        };
+        if let Some(mark) = self.attributes(&dir, node, &dir.path, attr.kind)? {
+            return Ok(Some(mark));
+        }
+        if attr.kind != FileType::Directory {
+            return Ok(None);
+        }
+        let names = match self.names(node) {
+            // Closed to this user; so it is to the mount.
+            Err(Errno::ACCESS) => return Ok(None),
+            names => names?,
+        };
+        self.among(&dir, &names)
+    }
+
+    fn is_empty_file(&self, dir: &Dir<'_>, name: FileName<'_>) -> Result<bool, Errno> {
+        let entry = self.fs.lookup(dir.node, name)?;
+        self.fs.forget(entry.node, 1);
+        Ok(entry.attr.kind == FileType::Regular && entry.attr.size == 0)
+    }
+
+    fn is_opaque(&self, dir: &Dir<'_>) -> Result<bool, Errno> {
+        let name = [self.xattrs.prefix(), b"opaque"].concat();
+        let mut value = [0; 8];
+        match self
+            .fs
+            .get_xattr(dir.node, XattrName::new(&name)?, &mut value)
+        {
+            Ok(len) => Ok(value.get(..len) == Some(b"y")),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Finds an attribute that this mount would not read.
+    fn attributes(
+        &self,
+        dir: &Dir<'_>,
+        node: NodeId,
+        object: &Path,
+        kind: FileType,
+    ) -> Result<Option<ForeignMark>, Errno> {
+        let mut names = vec![0; 1024];
+        let length = loop {
+            match self.fs.list_xattr(node, &mut names) {
+                Err(Errno::RANGE) if names.len() < XATTR_SIZE_MAX => {
+                    names.resize(XATTR_SIZE_MAX, 0);
+                }
+                // Sockets and links of other users, and what the mount will refuse by itself.
+                Err(Errno::OPNOTSUPP | Errno::ACCESS | Errno::PERM) => return Ok(None),
+                length => break length?,
+            }
+        };
+        let names = names.get(..length).unwrap_or_default().split(|&b| b == 0);
+        let mut marks = names.filter_map(|name| self.attribute(dir, name, object, kind));
+        Ok(marks.next())
+    }
+
+    /// Says what an attribute means that this mount would not read.
+    fn attribute(
+        &self,
+        dir: &Dir<'_>,
+        name: &[u8],
+        object: &Path,
+        kind: FileType,
+    ) -> Option<ForeignMark> {
+        let merges = kind == FileType::Directory && !dir.below.is_empty();
+        let object = object.to_owned();
+        if let Some(attribute) = OVERRIDES.into_iter().find(|known| known.as_bytes() == name) {
+            return Some(ForeignMark::OverrideStat { object, attribute });
+        }
+        if name == b"user.fuseoverlayfs.opaque" {
+            let hides = merges && !self.is_opaque(dir).unwrap_or(false);
+            return hides.then_some(ForeignMark::OpaqueXattr { dir: object });
+        }
+        let other = match self.xattrs {
+            XattrNamespace::Trusted => XattrNamespace::User,
+            XattrNamespace::User => XattrNamespace::Trusted,
+        };
+        let mark = name.strip_prefix(other.prefix())?;
+        let read = READ_BY_VIEW
+            .into_iter()
+            .find(|known| known.as_bytes() == mark)?;
+        let ours = [self.xattrs.prefix(), mark].concat();
+        let has_ours = XattrName::new(&ours)
+            .is_ok_and(|ours| self.fs.get_xattr(dir.node, ours, &mut []).is_ok());
+        let in_effect = !has_ours && (merges || read != "opaque");
+        in_effect.then(|| ForeignMark::OtherNamespace {
+            object,
+            attribute: name.escape_ascii().to_string(),
+            reads: self.xattrs,
+        })
+    }
+}
+
+/// Returns the directories called `name` that merge with one of the upper.
+fn merging<'a>(below: &[Below<'a>], name: FileName<'_>) -> Vec<Below<'a>> {
+    let mut merged = Vec::new();
+    for lower in below {
+        let Ok(entry) = lower.fs.lookup(lower.node, name) else {
+            continue;
+        };
+        let found = Below {
+            fs: lower.fs,
+            node: entry.node,
+            owned: true,
+        };
+        if entry.attr.kind != FileType::Directory {
+            break;
+        }
+        merged.push(found);
+    }
+    merged
+}
