@@ -175,6 +175,10 @@ impl Table {
             Some((dir, _, seen)) => self.known(dir)?.stamp.done == seen.done,
             None => true,
         };
+        // The object may be gone by now, and its number another's. What is open keeps its number.
+        if !unchanged && pin.is_none() {
+            return Ok(Interned::LookAgain);
+        }
         let seen = place.map(|(dir, name, _)| (split(dir).0, name));
         let place = || {
             place.map(|(dir, name, _)| Place {
@@ -192,9 +196,6 @@ impl Table {
             }
         });
         let Some(index) = known else {
-            if !unchanged && pin.is_none() {
-                return Ok(Interned::LookAgain);
-            }
             let index = self.insert(object, kind, place())?;
             let node = self.at_mut(index).ok_or(Errno::NOMEM)?;
             node.pin = pin;
@@ -527,23 +528,29 @@ mod tests {
         }
     }
 
+    fn pin(fds: &Arc<FdCache>) -> Pin {
+        let fd = std::fs::File::open("/dev/null").unwrap();
+        Pin {
+            held: Held::new(Arc::new(fd.into()), fds),
+            sort: FdSort::Path,
+        }
+    }
+
+    fn name(name: &'static str) -> FileName<'static> {
+        FileName::new(name.as_bytes()).unwrap()
+    }
+
+    /// A name of the root that is looked at now.
+    fn seen(table: &Table, as_name: &'static str) -> Option<(NodeId, FileName<'static>, Stamp)> {
+        let stamp = table.known(NodeId::ROOT).unwrap().stamp;
+        Some((NodeId::ROOT, name(as_name), stamp))
+    }
+
     #[test]
     fn a_name_that_was_seen_before_its_rename_was_noted_is_kept_once() {
         let fds = FdCache::new(8);
-        let pin = || {
-            let fd = std::fs::File::open("/dev/null").unwrap();
-            Pin {
-                held: Held::new(Arc::new(fd.into()), &fds),
-                sort: FdSort::Path,
-            }
-        };
-        let name = |name: &'static str| FileName::new(name.as_bytes()).unwrap();
         let (dir, file) = (ObjectId::new(1, 1), ObjectId::new(1, 2));
-        let mut table = Table::new(dir, pin()).unwrap();
-        let seen = |table: &Table, as_name| {
-            let stamp = table.known(NodeId::ROOT).unwrap().stamp;
-            Some((NodeId::ROOT, name(as_name), stamp))
-        };
+        let mut table = Table::new(dir, pin(&fds)).unwrap();
         let regular = (file, FileType::Regular);
         let place = seen(&table, "a");
         let node = id(table.intern(regular, place, None));
@@ -555,10 +562,29 @@ mod tests {
         table.moved(file, a, b).close(&fds);
         table.end(NodeId::ROOT);
         assert_eq!(table.known(NodeId::ROOT).unwrap().children, 1);
-        table.detach(file, b, pin).close(&fds);
+        table.detach(file, b, || pin(&fds)).close(&fds);
         let lost = table.known(node).unwrap();
         assert!(lost.place.is_none() && lost.pin.is_some(), "{lost:?}");
         assert_eq!(table.known(NodeId::ROOT).unwrap().children, 0);
+    }
+
+    #[test]
+    fn an_old_look_at_a_number_that_is_used_again_is_no_look_at_its_new_file() {
+        for then in [FileType::CharDevice, FileType::Regular] {
+            let fds = FdCache::new(8);
+            let (dir, file) = (ObjectId::new(1, 1), ObjectId::new(1, 2));
+            let mut table = Table::new(dir, pin(&fds)).unwrap();
+            let old = seen(&table, "a");
+            table.begin(NodeId::ROOT);
+            table.end(NodeId::ROOT);
+            let place = seen(&table, "b");
+            let node = id(table.intern((file, FileType::Regular), place, None));
+            let looked = table.intern((file, then), old, None).unwrap();
+            assert!(matches!(looked, Interned::LookAgain), "{looked:?}");
+            let b = (NodeId::ROOT, name("b"));
+            assert!(table.pin(file, b, || pin(&fds)), "the new file is lost");
+            assert_eq!(table.known(node).unwrap().refs, 1);
+        }
     }
 
     #[test]
