@@ -12,6 +12,11 @@ pub(crate) struct ObjectId {
 }
 
 impl ObjectId {
+    #[cfg(test)]
+    pub(crate) const fn new(dev: u64, ino: u64) -> Self {
+        Self { dev, ino }
+    }
+
     pub(crate) fn of(attr: &Attr) -> Self {
         Self {
             dev: attr.dev.0,

@@ -175,6 +175,10 @@ impl Table {
             Some((dir, _, seen)) => self.known(dir)?.stamp.done == seen.done,
             None => true,
         };
+        // The object may be gone by now, and its number another's. What is open keeps its number.
+        if !unchanged && pin.is_none() {
+            return Ok(Interned::LookAgain);
+        }
         let seen = place.map(|(dir, name, _)| (split(dir).0, name));
         let place = || {
             place.map(|(dir, name, _)| Place {
@@ -192,9 +196,6 @@ impl Table {
             }
         });
         let Some(index) = known else {
-            if !unchanged && pin.is_none() {
-                return Ok(Interned::LookAgain);
-            }
             let index = self.insert(object, kind, place())?;
             let node = self.at_mut(index).ok_or(Errno::NOMEM)?;
             node.pin = pin;
@@ -352,6 +353,11 @@ impl Table {
         };
         let here = |place: &Place| place.is(old_parent, from.1.as_bytes());
         if node.place.as_ref().is_some_and(here) {
+            // A lookup may have seen the new name before this.
+            let there = |place: &Place| place.is(new_parent, to.1.as_bytes());
+            if node.take_other(there).is_some() {
+                self.drop_child(new_parent, &mut discard);
+            }
             let place = Place {
                 parent: new_parent,
                 name: to.1.as_bytes().into(),
@@ -503,12 +509,82 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::fd_cache::Held;
+    use crate::node::FdSort;
 
     #[test]
     fn a_node_is_small() {
         // A million known files without their names; what the hash table adds is 5 bytes each.
         assert!(size_of::<Slot>() <= 104, "{}", size_of::<Slot>());
+    }
+
+    fn id(result: Result<Interned, Errno>) -> NodeId {
+        match result.unwrap() {
+            Interned::Node(id, _) => id,
+            Interned::LookAgain => panic!("nothing changed"),
+        }
+    }
+
+    fn pin(fds: &Arc<FdCache>) -> Pin {
+        let fd = std::fs::File::open("/dev/null").unwrap();
+        Pin {
+            held: Held::new(Arc::new(fd.into()), fds),
+            sort: FdSort::Path,
+        }
+    }
+
+    fn name(name: &'static str) -> FileName<'static> {
+        FileName::new(name.as_bytes()).unwrap()
+    }
+
+    /// A name of the root that is looked at now.
+    fn seen(table: &Table, as_name: &'static str) -> Option<(NodeId, FileName<'static>, Stamp)> {
+        let stamp = table.known(NodeId::ROOT).unwrap().stamp;
+        Some((NodeId::ROOT, name(as_name), stamp))
+    }
+
+    #[test]
+    fn a_name_that_was_seen_before_its_rename_was_noted_is_kept_once() {
+        let fds = FdCache::new(8);
+        let (dir, file) = (ObjectId::new(1, 1), ObjectId::new(1, 2));
+        let mut table = Table::new(dir, pin(&fds)).unwrap();
+        let regular = (file, FileType::Regular);
+        let place = seen(&table, "a");
+        let node = id(table.intern(regular, place, None));
+        table.begin(NodeId::ROOT);
+        // The rename is done, and a lookup comes before the table knows.
+        let place = seen(&table, "b");
+        assert_eq!(id(table.intern(regular, place, None)), node);
+        let (a, b) = ((NodeId::ROOT, name("a")), (NodeId::ROOT, name("b")));
+        table.moved(file, a, b).close(&fds);
+        table.end(NodeId::ROOT);
+        assert_eq!(table.known(NodeId::ROOT).unwrap().children, 1);
+        table.detach(file, b, || pin(&fds)).close(&fds);
+        let lost = table.known(node).unwrap();
+        assert!(lost.place.is_none() && lost.pin.is_some(), "{lost:?}");
+        assert_eq!(table.known(NodeId::ROOT).unwrap().children, 0);
+    }
+
+    #[test]
+    fn an_old_look_at_a_number_that_is_used_again_is_no_look_at_its_new_file() {
+        for then in [FileType::CharDevice, FileType::Regular] {
+            let fds = FdCache::new(8);
+            let (dir, file) = (ObjectId::new(1, 1), ObjectId::new(1, 2));
+            let mut table = Table::new(dir, pin(&fds)).unwrap();
+            let old = seen(&table, "a");
+            table.begin(NodeId::ROOT);
+            table.end(NodeId::ROOT);
+            let place = seen(&table, "b");
+            let node = id(table.intern((file, FileType::Regular), place, None));
+            let looked = table.intern((file, then), old, None).unwrap();
+            assert!(matches!(looked, Interned::LookAgain), "{looked:?}");
+            let b = (NodeId::ROOT, name("b"));
+            assert!(table.pin(file, b, || pin(&fds)), "the new file is lost");
+            assert_eq!(table.known(node).unwrap().refs, 1);
+        }
     }
 
     #[test]

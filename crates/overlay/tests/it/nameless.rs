@@ -174,20 +174,84 @@ fn ovl_61_the_upper_keeps_few_by_itself() {
         let stack = Stack::new().upper("").lower("").config(config);
         let mounted = stack.mount(medium);
         let (fs, walk) = (&**mounted.overlay(), mounted.walk());
-        let mut held = Vec::new();
-        for n in 0..300 {
+        let (mut held, mut dirs) = (Vec::new(), Vec::new());
+        for n in 0..200 {
             let path = n.to_string();
             walk.write(&path, path.as_bytes()).unwrap();
             held.push(walk.hold(&path).unwrap());
             walk.unlink(&path).unwrap();
             held.push(walk.tmpfile("", 0o600).unwrap());
+            walk.mkdir("dir").unwrap();
+            dirs.push(walk.hold("dir").unwrap());
+            walk.rmdir("dir").unwrap();
         }
         let kept = mounted.upper().unwrap().layer.fs.nameless();
         assert!(kept <= 8, "{kept} are kept by the upper");
         held.iter().for_each(|file| use_fully(fs, file.node()));
-        drop(held);
+        for dir in &dirs {
+            assert_eq!(fs.get_attr(dir.node()).unwrap().nlink, 0);
+        }
+        drop((held, dirs));
         assert_eq!(in_work(&mounted), 0);
         mounted.finish();
+    }
+}
+
+#[test]
+fn ovl_61_names_that_go_at_the_same_time_leave_nothing_behind() {
+    for (medium, budget) in Medium::all().flat_map(|m| [0, 1].map(|budget| (m, budget))) {
+        let config = Config {
+            nameless_max: budget,
+            ..Config::default()
+        };
+        let stack = Stack::new()
+            .upper("d/")
+            .lower("a='1' d/b='1' d/a='1' b='1'")
+            .config(config);
+        let mut mounted = stack.mount(medium);
+        std::thread::scope(|scope| {
+            for seed in 0..4 {
+                let mounted = &mounted;
+                scope.spawn(move || (0..250).for_each(|step| disturb(mounted, seed, step)));
+            }
+        });
+        assert_eq!(in_work(&mounted), 0);
+        assert_eq!(mounted.overlay().stats().nodes, 1);
+        assert_eq!(mounted.upper().unwrap().layer.fs.nameless(), 0);
+        mounted.assert_shows_layers();
+        let before = mounted.dump_shown();
+        mounted.remount();
+        assert_eq!(before.diff(&mounted.dump_shown()), None);
+        mounted.finish();
+    }
+}
+
+/// Takes a name away, or gives one, that others are at, too. What was held stays usable whoever came first.
+fn disturb(mounted: &Mounted, seed: usize, step: usize) {
+    const NAMES: [&str; 4] = ["a", "b", "d/a", "d/b"];
+    let (fs, walk) = (&**mounted.overlay(), mounted.walk());
+    let mixed = (seed * 1000 + step).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let (path, other) = (NAMES[mixed % 4], NAMES[mixed / 4 % 4]);
+    let held = walk.hold(path);
+    let done = match mixed / 16 % 5 {
+        0 => walk.unlink(path),
+        1 => walk.rename(path, other),
+        2 => walk.link(path, other),
+        3 => walk.create(path, 0o600),
+        _ => walk
+            .tmpfile("d", 0o600)
+            .and_then(|file| walk.link_held(&file, path)),
+    };
+    let lost = [Errno::NOENT, Errno::EXIST, Errno::STALE];
+    assert!(
+        done.is_ok() || done.is_err_and(|errno| lost.contains(&errno)),
+        "{path}, {other}: {done:?}"
+    );
+    if let Ok(held) = held {
+        fs.write(held.node(), 0, b"x", KillPriv::Keep).unwrap();
+        let mut data = [0];
+        assert_eq!(fs.read(held.node(), 0, &mut data), Ok(1));
+        fs.get_attr(held.node()).unwrap();
     }
 }
 
