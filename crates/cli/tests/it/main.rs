@@ -14,6 +14,7 @@ mod ground;
 mod life;
 mod options;
 mod refusals;
+mod sandbox;
 mod talk;
 mod usage;
 mod users;
