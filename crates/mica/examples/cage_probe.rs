@@ -1,6 +1,6 @@
 //! Opens layers, enters the cage as `mica mount` does, and tries to get out: one line for each attempt, with its errno.
 //!
-//! `cage_probe in|out trusted|user LOWER UPPER WORK`; `out` stays out, to show what the attempts do there. The tests in
+//! `cage_probe in|out OPTIONS`; `out` stays out, to show what the attempts do there. The tests in
 //! tests/it/cage.rs run it, as a test runner has threads of its own and may not be caged.
 
 #![forbid(unsafe_code)]
@@ -17,7 +17,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use mica::vfs::{Caller, Errno, FileName, Filesystem as _, KillPriv, Mode, NodeId};
-use mica::{Stack, StackSpec, UpperSpec, XattrNamespace, enter_cage};
+use mica::{MountSpec, Stack, enter_cage};
 use mica_sys::seccomp::{Attempt, attempt};
 use rustix::fs::{FileType, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -26,23 +26,12 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [place, xattrs, lower, upper, work] = <[String; 5]>::try_from(arguments).unwrap();
-    let xattrs = match xattrs.as_str() {
-        "trusted" => XattrNamespace::Trusted,
-        _ => XattrNamespace::User,
-    };
-    let stack = Stack::open(&StackSpec {
-        lower: vec![lower.into()],
-        upper: Some(UpperSpec {
-            dir: upper.into(),
-            work: work.into(),
-        }),
-        xattrs,
-    })
-    .unwrap();
+    let [place, options] = <[String; 2]>::try_from(arguments).unwrap();
+    let spec = MountSpec::parse([options]).unwrap().stack;
+    let stack = Stack::open(&spec).unwrap();
     let namespace = File::open("/proc/self/ns/mnt").unwrap();
     if place == "in" {
-        println!("{}", enter_cage(xattrs).unwrap());
+        println!("{}", enter_cage(spec.xattrs).unwrap());
     }
     files();
     programs();

@@ -65,9 +65,12 @@ impl Ground {
     fn probe(&self, wrapper: &[&str], place: &str, xattrs: &str) -> BTreeMap<String, String> {
         let mut line: Vec<String> = wrapper.iter().map(|&word| word.to_owned()).collect();
         line.push(self.at("probe").to_str().unwrap().to_owned());
+        let root = self.dir.path().display();
+        let userxattr = if xattrs == "user" { ",userxattr" } else { "" };
         let mut command = Command::new(&line[0]);
-        command.args(&line[1..]).args([place, xattrs]);
-        command.args(["lower", "upper", "work"].map(|name| self.at(name)));
+        command.args(&line[1..]).arg(place).arg(format!(
+            "lowerdir={root}/lower,upperdir={root}/upper,workdir={root}/work{userxattr}"
+        ));
         let output = command.stdin(Stdio::null()).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         let complaints = String::from_utf8_lossy(&output.stderr);
