@@ -36,6 +36,8 @@
 //! # }
 //! ```
 //!
+//! A program that only serves can confine itself before it does: [`Mount::attach`], [`enter_cage`], [`Attached::serve`].
+//!
 //! # Invariants
 //!
 //! - Nothing here prints, reads an environment variable or installs a signal handler: that is for the program.

@@ -270,6 +270,8 @@ pub enum Attempt {
     CloneUser,
     /// clone3(2), without arguments
     Clone3,
+    /// mmap(2) of nothing, to be executed
+    Executable,
     /// io_uring_setup(2), without parameters
     IoUring,
     /// ptrace(2), a request that there is not
@@ -295,6 +297,11 @@ pub fn attempt(attempt: Attempt) -> Result<(), Errno> {
             [user | libc::c_long::from(libc::CLONE_SIGHAND), NONE, NONE],
         ),
         Attempt::Clone3 => (libc::SYS_clone3, [NONE, NONE, NONE]),
+        // A length of 0 is EINVAL.
+        Attempt::Executable => (
+            libc::SYS_mmap,
+            [NONE, NONE, libc::c_long::from(libc::PROT_EXEC)],
+        ),
         Attempt::IoUring => (libc::SYS_io_uring_setup, [NONE, NONE, NONE]),
         Attempt::Ptrace => (libc::SYS_ptrace, [BAD, BAD, NONE]),
         // CLONE_SETTLS is none of unshare(2): EINVAL.

@@ -230,13 +230,23 @@ impl Ground {
 
     /// Returns those of the processes that serve a mount in the background.
     pub(crate) fn servers(&self) -> Vec<Pid> {
-        let is_server = |pid: &Pid| {
+        self.processes_with("--server")
+    }
+
+    /// Returns those of the processes that unmount for a server.
+    pub(crate) fn helpers(&self) -> Vec<Pid> {
+        self.processes_with("unmount-helper")
+    }
+
+    /// Returns those of the processes that have `argument` on their command line.
+    fn processes_with(&self, argument: &str) -> Vec<Pid> {
+        let has_it = |pid: &Pid| {
             let line =
                 fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
             line.split(|&b| b == 0)
-                .any(|argument| argument == b"--server")
+                .any(|one| one == argument.as_bytes())
         };
-        self.processes().into_iter().filter(is_server).collect()
+        self.processes().into_iter().filter(has_it).collect()
     }
 
     /// Returns the one server of this directory.

@@ -23,6 +23,7 @@ mod nameless;
 mod options;
 mod recovery;
 mod refusals;
+mod sandbox;
 mod sharing;
 mod talk;
 mod usage;

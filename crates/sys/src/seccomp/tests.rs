@@ -132,8 +132,17 @@ fn a_thread_under_a_filter_is_refused_what_it_does_not_allow() {
 
 #[test]
 fn an_attempt_does_nothing_and_fails() {
-    use Attempt::{Bpf, Clone3, CloneUser, IoUring, Ptrace, UnshareUser};
-    for call in [Bpf, Clone3, CloneUser, IoUring, Ptrace, UnshareUser] {
+    use Attempt::{Bpf, Clone3, CloneUser, Executable, IoUring, Ptrace, UnshareUser};
+    let all = [
+        Bpf,
+        Clone3,
+        CloneUser,
+        Executable,
+        IoUring,
+        Ptrace,
+        UnshareUser,
+    ];
+    for call in all {
         assert!(attempt(call).is_err(), "{call:?}");
     }
 }
