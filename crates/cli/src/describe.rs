@@ -28,6 +28,7 @@ pub(crate) fn describe(mount: &Mount, spec: &MountSpec) -> String {
     lines.push(format!("marks kept as {}*", marks.escape_ascii()));
     lines.push("data path cached, transport dev".into());
     lines.push(mount.protocol().to_string());
+    lines.extend(spec.notes.iter().map(|note| format!("option {note}")));
     lines.push(String::new());
     lines.join("\n")
 }

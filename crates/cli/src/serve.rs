@@ -22,6 +22,9 @@ pub(crate) fn run(args: &MountArgs, spec: &MountSpec) -> Result<(), CliError> {
         background::leave_session()?;
     }
     log::start(args)?;
+    for note in &spec.notes {
+        tracing::info!("option {note}");
+    }
     let stats = Arc::new(StatsWriter::open(args)?);
     // Before there is a mount: a signal that comes while it is made must unmount it, not end its server.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])

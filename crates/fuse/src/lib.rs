@@ -50,7 +50,7 @@ pub use init::{
     Decision, FlagRow, INIT_FLAGS, InitFlags, InitReport, OLDEST_PROTOCOL, PROTOCOL,
     ProtocolVersion,
 };
-pub use mount::{Audience, MountAccess, MountFlags, MountOptions};
+pub use mount::{Audience, MountAccess, MountFlags, MountOptions, SecurityLabel};
 pub use session::{Session, SessionConfig, Threads};
 pub use stats::SessionStats;
 pub use unmount::{Unmounted, Unmounter};

@@ -46,16 +46,23 @@ mod escaped;
 mod housekeeping;
 mod mount;
 mod options;
+mod remount;
 mod stack;
 mod unmount;
 
-pub use mica_fuse::{InitReport, SessionError, Unmounted, Unmounter};
+pub use mica_fuse::{
+    CacheTimes, InitReport, PROTOCOL, SecurityLabel, SessionError, Threads, Unmounted, Unmounter,
+};
 pub use mica_host::Features;
 pub use mica_overlay::{LAYERS_MAX, OverlayStats, XattrNamespace};
 pub use mica_vfs as vfs;
 
 pub use escaped::Escaped;
 pub use mount::{Mount, MountError, Mountpoint, Observer, Stats, mount};
-pub use options::{MountFlags, MountSpec, OptionError, StackSpec, UpperSpec};
+pub use options::{
+    FuseSpec, Manner, MountFlags, MountSpec, Note, OptionError, Remount, Request, StackSpec,
+    UpperSpec,
+};
+pub use remount::{RemountError, remount};
 pub use stack::{Boundary, LayerDir, Role, Stack, StackError};
 pub use unmount::{Busy, UnmountError, unmount};

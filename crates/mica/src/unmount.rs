@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::Escaped;
 
 /// The type of a mount of ours, as /proc/mounts shows it.
-const TYPE: &str = "fuse.mica";
+pub(crate) const TYPE: &str = "fuse.mica";
 
 /// What to do with a mount that somebody uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +132,7 @@ pub fn unmount(mountpoint: &Path, busy: Busy) -> Result<(), UnmountError> {
 
 /// Returns the absolute path of `mountpoint` without looking at what is mounted there: its server may be gone
 /// (`ENOTCONN`).
-fn resolve(mountpoint: &Path) -> Result<PathBuf, UnmountError> {
+pub(crate) fn resolve(mountpoint: &Path) -> Result<PathBuf, UnmountError> {
     let unreachable = |path: &Path, error: &io::Error| UnmountError::Unreachable {
         path: path.to_owned(),
         source: Errno::from_io_error(error).unwrap_or(Errno::IO),
@@ -159,12 +159,20 @@ fn resolve(mountpoint: &Path) -> Result<PathBuf, UnmountError> {
 
 /// Finds the type of the last mount at `target` in the text of mountinfo(5).
 fn topmost_type<'a>(table: &'a [u8], target: &Path) -> Option<&'a [u8]> {
+    topmost(table, target).map(|(kind, _)| kind)
+}
+
+/// Finds the type of the last mount at `target` in the text of mountinfo(5), and the options of its filesystem.
+pub(crate) fn topmost<'a>(table: &'a [u8], target: &Path) -> Option<(&'a [u8], &'a [u8])> {
     let mut found = None;
     for line in table.split(|&b| b == b'\n') {
         let mut fields = line.split(|&b| b == b' ');
         let Some(point) = fields.nth(4) else { continue };
         if unescape_octal(point).as_slice() == target.as_os_str().as_bytes() {
-            found = fields.skip_while(|field| *field != b"-").nth(1);
+            let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+            found = fields
+                .next()
+                .map(|kind| (kind, fields.nth(1).unwrap_or_default()));
         }
     }
     found
@@ -236,6 +244,7 @@ mod tests {
         assert_eq!(kind("/"), Some(&b"ext4"[..]));
         assert_eq!(kind("/b\\"), Some(&b"fuse.mica"[..]));
         assert_eq!(kind("/m"), None);
+        assert_eq!(topmost(TABLE, Path::new("/m x")).unwrap().1, b"rw");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
 
 use crate::call::ret;
 
@@ -23,9 +24,24 @@ struct MountAttr {
 ///
 /// As mount_setattr(2): `EPERM` without `CAP_SYS_ADMIN`, `EINVAL` if `fd` is not the root of a mount, `ENOSYS`.
 pub fn set_read_only(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    change(
+        fd,
+        MountAttrFlags::MOUNT_ATTR_RDONLY,
+        MountAttrFlags::empty(),
+    )
+}
+
+/// Sets and clears attributes of the mount whose root `fd` has open, all of them or none. Its other mounts are not
+/// touched. To change how access times are kept, `clear` has to have all of `MOUNT_ATTR__ATIME`.
+///
+/// # Errors
+///
+/// As mount_setattr(2): `EPERM` without `CAP_SYS_ADMIN`, `EINVAL` if `fd` is not the root of a mount, `EBUSY` if
+/// it is to become read-only while a file is open for writing, `ENOSYS`.
+pub fn change(fd: BorrowedFd<'_>, set: MountAttrFlags, clear: MountAttrFlags) -> Result<(), Errno> {
     let attr = MountAttr {
-        attr_set: libc::MOUNT_ATTR_RDONLY,
-        attr_clr: 0,
+        attr_set: set.bits().into(),
+        attr_clr: clear.bits().into(),
         propagation: 0,
         userns_fd: 0,
     };

@@ -149,11 +149,20 @@ fn option_string(options: &MountOptions) -> String {
         "default_permissions".to_owned(),
     ];
     let words = [
-        (options.access == MountAccess::ReadOnly, "ro"),
+        (options.access != MountAccess::ReadWrite, "ro"),
         (options.audience == Audience::Everyone, "allow_other"),
         (options.flags.contains(MountFlags::NOEXEC), "noexec"),
         (options.flags.contains(MountFlags::NOATIME), "noatime"),
         (options.flags.contains(MountFlags::NODIRATIME), "nodiratime"),
+        (
+            options.flags.contains(MountFlags::STRICTATIME),
+            "strictatime",
+        ),
+        (
+            options.flags.contains(MountFlags::NOSYMFOLLOW),
+            "nosymfollow",
+        ),
+        (options.flags.contains(MountFlags::SYNC), "sync"),
     ];
     // The helper sets nodev and nosuid for ordinary users, asked or not.
     all.extend(
@@ -162,6 +171,9 @@ fn option_string(options: &MountOptions) -> String {
             .filter(|(set, _)| *set)
             .map(|(_, word)| (*word).to_owned()),
     );
+    all.extend(options.max_read.map(|bytes| format!("max_read={bytes}")));
+    let labels = options.labels.iter();
+    all.extend(labels.map(|label| format!("{}={}", label.option, escaped(&label.value))));
     all.join(",")
 }
 

@@ -3,21 +3,14 @@
 use super::{Effect, Entry};
 
 pub(super) const OPTIONS: &[Entry] = &[
-    Entry("datadir+", Effect::Unsupported),
     Entry("fsync", Effect::Unsupported),
     Entry("gidmapping", Effect::Unsupported),
-    Entry("index", Effect::Unsupported),
-    Entry("metacopy", Effect::Unsupported),
-    Entry("nfs_export", Effect::Unsupported),
     Entry("noacl", Effect::Unsupported),
-    Entry("redirect_dir", Effect::Unsupported),
     Entry("squash_to_gid", Effect::Unsupported),
     Entry("squash_to_root", Effect::Unsupported),
     Entry("squash_to_uid", Effect::Unsupported),
     Entry("static_nlink", Effect::Unsupported),
     Entry("uidmapping", Effect::Unsupported),
-    Entry("uuid", Effect::Unsupported),
-    Entry("verity", Effect::Unsupported),
     Entry("volatile", Effect::Unsupported),
-    Entry("xino", Effect::Unsupported),
+    Entry("xattr_permissions", Effect::Unsupported),
 ];
