@@ -82,9 +82,9 @@ const OPTIONS_HELP: &str = r"Mount options:
   upperdir=DIR
       directory that takes the changes; without it the mount is read-only
   workdir=DIR
-      empty directory on the same mount as upperdir, where changes are prepared
+      empty directory on the mount of upperdir, where changes are prepared
   userxattr
-      keep the marks of the overlay as user.overlay.*, as an ordinary user must
+      keep the marks of the overlay as user.overlay.*, as ordinary users must
   ro, rw
       read-only, or writable (the default with upperdir)
   nodev, nosuid, noexec, nosymfollow
@@ -98,8 +98,8 @@ const OPTIONS_HELP: &str = r"Mount options:
       follow each write by an fsync, or not (the default)
   allow_other, allow_root
       let other users, or root alone, see the mount. Root's mounts are for all
-      if neither is given, as those of the kernel's overlayfs; other users need
-      user_allow_other in /etc/fuse.conf for the first and cannot have the second
+      if neither is given, as those of the kernel's overlayfs. Others need
+      user_allow_other in /etc/fuse.conf for the first, and have no second
   auto_unmount
       end the mount with its server, however that ends
   timeout=SECONDS
@@ -112,7 +112,7 @@ const OPTIONS_HELP: &str = r"Mount options:
   context=LABEL, fscontext=LABEL, defcontext=LABEL, rootcontext=LABEL
       labels for SELinux; in double quotes if they have a comma in them
   fsname=NAME, subtype=NAME
-      the source and the type that /proc/mounts shows (default: mica, fuse.mica)
+      source and type that /proc/mounts shows (default: mica, fuse.mica)
   debug
       stay in the foreground and log what is done, as -d
   remount

@@ -16,7 +16,8 @@ use crate::args::MountArgs;
 use crate::error::CliError;
 
 const HELP: &str = "\
-usage: mount.fuse.mica SOURCE MOUNTPOINT [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]
+usage: mount.fuse.mica SOURCE MOUNTPOINT [-sfnv] [-N NAMESPACE] [-o OPTIONS]
+                       [-t TYPE]
 
     -o OPTIONS     mount options; `mica mount --help` lists them
     -s             ignore unknown options
