@@ -31,7 +31,7 @@ bitflags! {
         const NODIRATIME = 16;
         /// Access times change with each read.
         const STRICTATIME = 32;
-        /// Symbolic links are not followed. Linux 5.10.
+        /// Symbolic links are not followed. Linux 5.14.
         const NOSYMFOLLOW = 64;
         /// Each write is followed by an fsync. A property of the filesystem, not of the one mount.
         const SYNC = 128;

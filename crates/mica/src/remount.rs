@@ -213,3 +213,75 @@ fn remount_classic(target: &Path, change: &Remount) -> Result<(), Errno> {
     }
     rustix::mount::mount_remount(target, flags, c"")
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::mount::UnmountFlags;
+
+    use super::*;
+
+    /// Changes a mount of its own by `change` and returns its options in the mount table.
+    fn after(
+        change: impl FnOnce(BorrowedFd<'_>, &Path) -> Result<(), Errno>,
+    ) -> Result<Vec<String>, Errno> {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path();
+        let flags = KernelFlags::NOSUID | KernelFlags::NOATIME | KernelFlags::NODIRATIME;
+        rustix::mount::mount("none", at, "tmpfs", flags, None)?;
+        let root = std::fs::File::open(at).unwrap();
+        let changed = change(root.as_fd(), at);
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        rustix::mount::unmount(at, UnmountFlags::DETACH)?;
+        changed?;
+        let line = table
+            .lines()
+            .find(|line| line.contains(at.to_str().unwrap()));
+        let options = line.unwrap().split(' ').nth(5).unwrap().split(',');
+        Ok(options.map(str::to_owned).collect())
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test is counted by its line")]
+    fn both_system_calls_change_the_same() {
+        use MountFlags as F;
+        let none = F::empty();
+        for (set, clear, expected) in [
+            (none, none, &["rw", "nosuid", "noatime", "nodiratime"][..]),
+            (
+                F::READ_ONLY | F::NOEXEC,
+                F::NOSUID,
+                &["ro", "noexec", "noatime", "nodiratime"],
+            ),
+            (
+                none,
+                F::NOATIME,
+                &["rw", "nosuid", "nodiratime", "relatime"],
+            ),
+            (F::STRICTATIME, F::NOATIME, &["rw", "nosuid", "nodiratime"]),
+            (
+                F::NODEV,
+                F::NODIRATIME,
+                &["rw", "nosuid", "nodev", "noatime"],
+            ),
+        ] {
+            let change = Remount {
+                set,
+                clear,
+                notes: Vec::new(),
+            };
+            let new = after(|root, _| set_attributes(root, &change));
+            if new == Err(Errno::PERM) {
+                let test = "both_system_calls_change_the_same";
+                assert!(
+                    std::env::var("MICA_REQUIRE_ALL").is_err(),
+                    "{test} cannot mount"
+                );
+                eprintln!("SKIPPED {test}: may not mount");
+                return;
+            }
+            let old = after(|_, at| remount_classic(at, &change));
+            assert_eq!(new.unwrap(), expected, "{change:?}");
+            assert_eq!(old.unwrap(), expected, "{change:?}");
+        }
+    }
+}

@@ -269,3 +269,48 @@ fn kernel_log(context: BorrowedFd<'_>) -> String {
     }
     log
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> MountOptions {
+        let label = |option, value: &str| SecurityLabel {
+            option,
+            value: value.to_owned(),
+        };
+        MountOptions {
+            access: MountAccess::ReadOnlyHere,
+            flags: MountFlags::all(),
+            max_read: Some(8192),
+            labels: vec![label("context", "a:b,c"), label("rootcontext", "d")],
+            ..MountOptions::default()
+        }
+    }
+
+    #[test]
+    fn the_classic_call_is_told_all_that_fsconfig_is() {
+        let device = std::fs::File::open("/dev/null").unwrap();
+        let data = classic_data(device.as_fd(), &all());
+        let data = data.to_str().unwrap();
+        let end = ",default_permissions,max_read=8192,context=\"a:b,c\",rootcontext=\"d\"";
+        assert!(data.ends_with(end), "{data}");
+        let flags = classic_flags(&all());
+        for flag in [
+            KernelFlags::RDONLY,
+            KernelFlags::NOSYMFOLLOW,
+            KernelFlags::STRICTATIME,
+            KernelFlags::SYNCHRONOUS,
+        ] {
+            assert!(flags.contains(flag), "{flag:?}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_the_mount_is_set_when_it_is_made() {
+        let attributes = attributes(&all());
+        assert!(attributes.contains(MountAttrFlags::MOUNT_ATTR_RDONLY));
+        assert!(attributes.contains(MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW));
+        assert!(attributes.contains(MountAttrFlags::MOUNT_ATTR_STRICTATIME));
+    }
+}

@@ -184,7 +184,28 @@ fn escaped(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::SecurityLabel;
     use super::*;
+
+    #[test]
+    fn the_helper_is_told_every_flag() {
+        let options = MountOptions {
+            access: MountAccess::ReadOnlyHere,
+            flags: MountFlags::all(),
+            audience: Audience::Everyone,
+            max_read: Some(8192),
+            labels: vec![SecurityLabel {
+                option: "context",
+                value: "a:b,c".to_owned(),
+            }],
+            ..MountOptions::default()
+        };
+        assert_eq!(
+            option_string(&options),
+            "fsname=mica,subtype=mica,default_permissions,ro,allow_other,noexec,noatime,nodiratime,\
+             strictatime,nosymfollow,sync,max_read=8192,context=a:b\\,c"
+        );
+    }
 
     #[test]
     fn a_comma_in_the_source_is_no_option() {

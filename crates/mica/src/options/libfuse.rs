@@ -63,6 +63,8 @@ pub(super) const OPTIONS: &[Entry] = &[
         ]),
     ),
     // What cannot be had.
+    Entry("io_uring", DEVICE_ALONE),
+    Entry("io_uring_q_depth", DEVICE_ALONE),
     Entry(
         "direct_io",
         Effect::refused(
@@ -132,6 +134,11 @@ const NO_SPLICE: Effect =
 const LISTING_DECIDES: Answer = Answer::Refused(
     "the server sees whether attributes are asked for, and decides by that",
     "leave it out, or write `-o readdirplus=auto`",
+);
+
+const DEVICE_ALONE: Effect = Effect::refused(
+    "requests travel on /dev/fuse alone in this version",
+    "leave it out",
 );
 
 const CHANGING_LAYERS: Effect = Effect::refused(
