@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mica::Manner;
 use tracing::level_filters::LevelFilter;
 
 /// Give a command or a container its own writable copy of a directory tree
@@ -26,7 +27,7 @@ pub(crate) enum Command {
 ///
 /// Returns when the mount answers; the server goes on in the background until the mount is gone. SIGTERM and SIGINT
 /// unmount it, lazily if it is busy; a second one ends the server at once. SIGUSR1 writes statistics.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = OPTIONS_HELP)]
 pub(crate) struct MountArgs {
     /// Where to mount: a directory
@@ -40,6 +41,10 @@ pub(crate) struct MountArgs {
     /// Stay in the foreground
     #[arg(short = 'f', long)]
     pub(crate) foreground: bool,
+
+    /// Stay in the foreground and log what is done, as the mount option `debug`
+    #[arg(short = 'd', long)]
+    pub(crate) debug: bool,
 
     /// Say on stderr what was chosen for the mount
     #[arg(short = 'v', long)]
@@ -69,6 +74,10 @@ pub(crate) struct MountArgs {
     /// Be the server of a mount whose caller waits at the other end of stdout
     #[arg(long, hide = true, conflicts_with = "foreground")]
     pub(crate) server: bool,
+
+    /// Be the server of a mount that was asked for in another program's manner
+    #[arg(long, hide = true, value_parser = manner_of, default_value = MANNERS[0].0)]
+    pub(crate) manner: Manner,
 }
 
 /// What stands below `mica mount --help`. At most 78 columns, or a terminal breaks the table.
@@ -80,9 +89,9 @@ const OPTIONS_HELP: &str = r"Mount options:
   upperdir=DIR
       directory that takes the changes; without it the mount is read-only
   workdir=DIR
-      empty directory on the same mount as upperdir, where changes are prepared
+      empty directory on the mount of upperdir, where changes are prepared
   userxattr
-      keep the marks of the overlay as user.overlay.*, as an ordinary user must
+      keep the marks of the overlay as user.overlay.*, as ordinary users must
   fsync=auto|strict|volatile
       what is on disk before a copied-up file shows: its data (auto, the
       default), or owner, mode and attributes, too, also of directories
@@ -94,16 +103,28 @@ const OPTIONS_HELP: &str = r"Mount options:
       as fsync=volatile
   ro, rw
       read-only, or writable (the default with upperdir)
-  noatime, atime
-      set that flag of the mount, or not (the default). Reads are answered from
-      the page cache and move no access time in either case
-  nodev, nosuid, noexec
-      refuse devices, setuid and setgid, execution
-  dev, suid, exec
+  nodev, nosuid, noexec, nosymfollow
+      refuse devices, setuid and setgid, execution, symbolic links
+  dev, suid, exec, symfollow
       allow them (the default)
-  allow_other
-      let other users see the mount. Root's mounts always do, as those of the
-      kernel's overlayfs; other users need user_allow_other in /etc/fuse.conf
+  noatime, strictatime, relatime, atime, nodiratime, diratime
+      set how the mount keeps access times (default: relatime). Reads are
+      answered from the page cache and move no access time in any case
+  sync, async
+      follow each write by an fsync, or not (the default)
+  allow_other, allow_root
+      let other users, or root alone, see the mount. Root's mounts are for all
+      if neither is given, as those of the kernel's overlayfs. Others need
+      user_allow_other in /etc/fuse.conf for the first, and have no second
+  auto_unmount
+      end the mount with its server, however that ends
+  timeout=SECONDS
+      how long the kernel may cache names and attributes (default: a year);
+      entry_timeout=, negative_timeout=, attr_timeout= for each on its own
+  max_read=BYTES
+      most bytes in one request to read, at least 4096
+  max_threads=N, max_idle_threads=N, threaded=0
+      threads that serve (default: 10 at most, 2 of them idle), or one
   squash_to_root, squash_to_uid=N, squash_to_gid=N
       show every object as root's, or as user N's and group N's; what is made is
       stored as its maker's. Whoever has the shown id may do what an owner may
@@ -118,8 +139,19 @@ const OPTIONS_HELP: &str = r"Mount options:
       have no ACLs; those of the layers stay where they are and have no effect
   static_nlink
       show 1 as the link count of every directory
-  fsname=NAME
-      the source that /proc/mounts shows (default: mica)
+  context=LABEL, fscontext=LABEL, defcontext=LABEL, rootcontext=LABEL
+      labels for SELinux; in double quotes if they have a comma in them
+  fsname=NAME, subtype=NAME
+      source and type that /proc/mounts shows (default: mica, fuse.mica)
+  debug
+      stay in the foreground and log what is done, as -d
+  remount
+      set or clear, of the mount that is there: ro, nodev, nosuid, noexec,
+      nosymfollow and those of access times
+
+Options of mount(8), FUSE, overlayfs and fuse-overlayfs that are not here are
+taken where they ask for what is so in any case (`-v` says why), and refused
+with the reason where they do not. docs/options.md lists them all.
 
 A backslash before `:`, `,` or `\` makes it part of a path. Relative paths
 start at the current directory. Of two options that contradict each other the
@@ -130,8 +162,23 @@ Examples:
   mica mount -o lowerdir=layer2:layer1 mnt
   mica umount mnt";
 
+/// How the server is told for whom it mounts.
+const MANNERS: [(&str, Manner); 4] = [
+    ("mica", Manner::Mica),
+    ("mount", Manner::Mount),
+    ("sloppy-mount", Manner::SloppyMount),
+    ("fuse-overlayfs", Manner::FuseOverlayfs),
+];
+
+fn manner_of(name: &str) -> Result<Manner, String> {
+    let known = MANNERS.iter().find(|(known, _)| *known == name);
+    known
+        .map(|(_, manner)| *manner)
+        .ok_or_else(|| "no program of that name".into())
+}
+
 /// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Level {
     Error,
     Warn,
@@ -163,6 +210,23 @@ impl Level {
 }
 
 impl MountArgs {
+    /// Makes the arguments of a mount that was asked for in another program's manner.
+    pub(crate) fn new(mountpoint: PathBuf, options: Vec<OsString>, manner: Manner) -> Self {
+        Self {
+            mountpoint,
+            options,
+            manner,
+            foreground: false,
+            debug: false,
+            verbose: false,
+            log: None,
+            log_level: Level::Warn,
+            stats: None,
+            no_sandbox: false,
+            server: false,
+        }
+    }
+
     /// Returns the command line of the server that does what this one asks for.
     pub(crate) fn for_server(&self) -> Vec<OsString> {
         let mut line: Vec<OsString> = vec!["mount".into(), "--server".into()];
@@ -183,6 +247,11 @@ impl MountArgs {
             Some(Some(file)) => line.push(joined("--stats=", file.as_os_str())),
             Some(None) => line.push("--stats".into()),
             None => {}
+        }
+        for (name, manner) in MANNERS {
+            if manner == self.manner {
+                line.push(joined("--manner=", name.as_ref()));
+            }
         }
         line.push("--".into());
         line.push(self.mountpoint.clone().into());
@@ -292,6 +361,16 @@ mod tests {
         assert_eq!(served.log_level, args.log_level);
         assert_eq!(served.stats, args.stats);
         assert_eq!(served.mountpoint, args.mountpoint);
+        for (_, manner) in MANNERS {
+            let args = MountArgs::new("m".into(), Vec::new(), manner);
+            let line = args.for_server();
+            let line: Vec<&str> = line
+                .iter()
+                .skip(1)
+                .map(|word| word.to_str().unwrap())
+                .collect();
+            assert_eq!(mount(&line).manner, manner);
+        }
     }
 
     #[test]

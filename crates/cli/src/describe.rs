@@ -37,6 +37,7 @@ pub(crate) fn describe(mount: &Mount, spec: &MountSpec, cage: Option<&Cage>) -> 
     lines.extend(identity(&spec.stack.identity));
     lines.push("data path cached, transport dev".into());
     lines.push(mount.protocol().to_string());
+    lines.extend(spec.notes.iter().map(|note| format!("option {note}")));
     lines.push(cage.map_or_else(|| "no sandbox".into(), Cage::to_string));
     if let (Some(_), Some(reach)) = (cage, mount.stack().reach()) {
         lines.push(match reach {

@@ -12,7 +12,7 @@ use std::iter;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use mica::{Escaped, MountError, OptionError, SessionError, UnmountError};
+use mica::{Escaped, Manner, MountError, OptionError, RemountError, SessionError, UnmountError};
 use mica_vfs::Errno;
 use thiserror::Error;
 
@@ -22,6 +22,11 @@ use crate::cause::Cause;
 const FAILED: u8 = 1;
 /// Exit status of a command line that makes no sense.
 const USAGE: u8 = 2;
+
+/// Exit statuses of mount(8): a command line that makes no sense, what the system lacks, a mount that failed.
+const MOUNT_USAGE: u8 = 1;
+const MOUNT_SYSTEM: u8 = 2;
+const MOUNT_FAILED: u8 = 32;
 
 /// Why a command failed.
 #[derive(Debug, Error)]
@@ -38,6 +43,18 @@ pub(crate) enum CliError {
         mountpoint: PathBuf,
         source: MountError,
     },
+    /// The mount could not be changed.
+    #[error("cannot remount {}", Escaped::new(mountpoint))]
+    Remount {
+        mountpoint: PathBuf,
+        source: RemountError,
+    },
+    /// The command line of another program makes no sense.
+    #[error("{message}")]
+    Usage { message: String, hint: &'static str },
+    /// The mount namespace that mount(8) names cannot be entered.
+    #[error("cannot enter the mount namespace {}", Escaped::new(path))]
+    Namespace { path: PathBuf, source: io::Error },
     /// The mount could not be removed.
     #[error("cannot unmount {}", Escaped::new(mountpoint))]
     Unmount {
@@ -68,16 +85,25 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    /// Writes the error to stderr and returns the exit status.
-    pub(crate) fn report(&self) -> ExitCode {
+    /// Writes the error to stderr and returns the exit status, as the program of this manner has it.
+    fn report(&self, manner: Manner) -> ExitCode {
         if let Self::Reported { status } = self {
             return ExitCode::from(*status);
         }
         // Without stderr there is nobody to tell.
         drop(io::stderr().lock().write_all(self.to_text().as_bytes()));
-        ExitCode::from(match self {
-            Self::Options(_) | Self::NowhereForStats => USAGE,
-            _ => FAILED,
+        let usage = matches!(
+            self,
+            Self::Options(_) | Self::NowhereForStats | Self::Usage { .. }
+        );
+        ExitCode::from(match manner {
+            Manner::Mica if usage => USAGE,
+            Manner::Mica | Manner::FuseOverlayfs => FAILED,
+            Manner::Mount | Manner::SloppyMount if usage => MOUNT_USAGE,
+            Manner::Mount | Manner::SloppyMount => match self {
+                Self::Mount { .. } | Self::Remount { .. } => MOUNT_FAILED,
+                _ => MOUNT_SYSTEM,
+            },
         })
     }
 
@@ -111,9 +137,19 @@ impl CliError {
             }
             Self::Mount { mountpoint, source } => source.hint(mountpoint),
             Self::Unmount { mountpoint, source } => source.hint(mountpoint),
+            Self::Remount { mountpoint, source } => source.hint(mountpoint),
+            Self::Usage { hint, .. } => Some((*hint).into()),
             Self::Background { .. } => Some("stay in the foreground with `-f`".into()),
             _ => None,
         }
+    }
+}
+
+/// Says what failed, if anything did, and returns the exit status.
+pub(crate) fn status(done: Result<(), CliError>, manner: Manner) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => failed.report(manner),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The `mica` command.
 //!
 //! `main` parses, calls and maps to an exit status: 0 done, 1 failed, 2 wrong usage. stdout is data, stderr is talk.
+//! Called by the name of another program, it takes that program's command line and gives its exit statuses
+//! ([`personality`]).
 
 #![forbid(unsafe_code)]
 
@@ -11,30 +13,35 @@ mod describe;
 mod error;
 mod log;
 mod mount;
+mod personality;
 mod serve;
 mod stats;
 mod umount;
 mod unmount_helper;
 mod warning;
 
+use std::env;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use mica::Manner;
 
 use args::{Cli, Command};
+use personality::Personality;
 
 fn main() -> ExitCode {
+    let mut words = env::args_os();
+    let called = words.next().unwrap_or_default();
+    if let Some(personality) = Personality::of(&called) {
+        return personality.run(words.collect());
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(refused) => return error::print_usage(&refused),
     };
-    let done = match cli.command {
-        Command::Mount(args) => mount::run(&args),
-        Command::Umount(args) => umount::run(&args),
-        Command::UnmountHelper(args) => unmount_helper::run(&args),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => failed.report(),
+    match cli.command {
+        Command::Mount(args) => error::status(mount::run(&args), args.manner),
+        Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
+        Command::UnmountHelper(args) => error::status(unmount_helper::run(&args), Manner::Mica),
     }
 }

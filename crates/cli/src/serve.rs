@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::thread;
 
 use mica::{
-    AutoUnmount, Cage, Escaped, Mount, MountError, MountSpec, Mountpoint, Observer, Recovered,
-    Stack, Unmounted, Unmounter,
+    Attached, AutoUnmount, Cage, Escaped, Mount, MountError, MountFlags, MountSpec, Mountpoint,
+    Observer, Recovered, Stack, Unmounted, Unmounter, XattrNamespace,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -30,6 +30,9 @@ pub(crate) fn run(args: &MountArgs, spec: &MountSpec) -> Result<(), CliError> {
         None
     };
     log::start(args)?;
+    for note in &spec.notes {
+        tracing::info!("option {note}");
+    }
     let stats = Arc::new(StatsWriter::open(args)?);
     // Before there is a mount: a signal that comes while it is made must unmount it, not end its server.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
@@ -78,24 +81,41 @@ fn start(args: &MountArgs, spec: &MountSpec) -> Result<(Mount, Option<Cage>), Mo
             source: errno.into(),
         })?;
     }
-    if args.no_sandbox {
+    let auto = if spec.flags.contains(MountFlags::AUTO_UNMOUNT) {
+        AutoUnmount::Yes
+    } else {
+        AutoUnmount::No
+    };
+    if args.no_sandbox && auto == AutoUnmount::No {
         return Mount::start(stack, spec, &mountpoint).map(|mount| (mount, None));
     }
-    let helper = unmount_helper::start(mountpoint.path(), AutoUnmount::No)
+    let helper = unmount_helper::start(mountpoint.path(), auto)
         .map_err(|source| MountError::Helper { source })?;
     let attached = Mount::attach(stack, spec, &mountpoint)?.unmounted_by(Arc::new(helper));
     let (unmounter, xattrs) = (attached.unmounter(), spec.stack.xattrs);
-    let served = match mica::enter_cage(xattrs) {
-        Ok(cage) => attached.serve().map(|mount| (mount, Some(cage))),
-        Err(error) => {
-            attached.abandon();
-            Err(error.into())
-        }
+    let served = if args.no_sandbox {
+        attached.serve().map(|mount| (mount, None))
+    } else {
+        confine(attached, xattrs)
     };
     served.map_err(|error| match unmounter.unmount() {
         Ok(_) => error,
         Err(source) => MountError::Left { source },
     })
+}
+
+/// Serves a mount from within the cage.
+fn confine(
+    attached: Attached,
+    xattrs: XattrNamespace,
+) -> Result<(Mount, Option<Cage>), MountError> {
+    match mica::enter_cage(xattrs) {
+        Ok(cage) => attached.serve().map(|mount| (mount, Some(cage))),
+        Err(error) => {
+            attached.abandon();
+            Err(error.into())
+        }
+    }
 }
 
 /// Says that a mount before ended without unmounting: whoever started it may want to know.

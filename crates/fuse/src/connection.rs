@@ -16,8 +16,10 @@ use crate::wire::{AttrOut, EntryOut, FuseAttr};
 /// How long the kernel may use what it was told without asking again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheTimes {
-    /// Names, also those that do not exist.
+    /// Names.
     pub entry: Duration,
+    /// Names that do not exist.
+    pub negative: Duration,
     /// Attributes.
     pub attr: Duration,
 }
@@ -28,6 +30,7 @@ impl Default for CacheTimes {
         let year = Duration::from_secs(365 * 24 * 60 * 60);
         Self {
             entry: year,
+            negative: year,
             attr: year,
         }
     }
@@ -106,6 +109,8 @@ impl Connection {
         EntryOut {
             nodeid: entry.node.0,
             attr: attr_out(&entry.attr),
+            entry_valid: self.times.entry.as_secs(),
+            entry_valid_nsec: self.times.entry.subsec_nanos(),
             ..self.no_entry()
         }
     }
@@ -115,9 +120,9 @@ impl Connection {
         EntryOut {
             nodeid: 0,
             generation: 0,
-            entry_valid: self.times.entry.as_secs(),
+            entry_valid: self.times.negative.as_secs(),
             attr_valid: self.times.attr.as_secs(),
-            entry_valid_nsec: self.times.entry.subsec_nanos(),
+            entry_valid_nsec: self.times.negative.subsec_nanos(),
             attr_valid_nsec: self.times.attr.subsec_nanos(),
             attr: NO_ATTR,
         }

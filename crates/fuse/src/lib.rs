@@ -51,7 +51,7 @@ pub use init::{
     Decision, FlagRow, INIT_FLAGS, InitFlags, InitReport, OLDEST_PROTOCOL, PROTOCOL,
     ProtocolVersion,
 };
-pub use mount::{Audience, MountAccess, MountFlags, MountOptions};
+pub use mount::{Audience, MountAccess, MountFlags, MountOptions, SecurityLabel};
 pub use session::{AclChecks, Attached, Session, SessionConfig, Threads};
 pub use stats::SessionStats;
 pub use unmount::{ByItself, Unmount, Unmounted, Unmounter};

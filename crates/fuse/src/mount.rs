@@ -29,14 +29,22 @@ bitflags! {
         const NOATIME = 8;
         /// Access times of directories do not change.
         const NODIRATIME = 16;
+        /// Access times change with each read.
+        const STRICTATIME = 32;
+        /// Symbolic links are not followed. Linux 5.14.
+        const NOSYMFOLLOW = 64;
+        /// Each write is followed by an fsync. A property of the filesystem, not of the one mount.
+        const SYNC = 128;
     }
 }
 
 /// Whether a mount can be written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MountAccess {
-    /// `ro`
+    /// The filesystem can only be read, by this mount and by every other of it.
     ReadOnly,
+    /// `ro`: this mount cannot be written to; a remount makes it writable.
+    ReadOnlyHere,
     /// `rw`
     ReadWrite,
 }
@@ -48,6 +56,15 @@ pub enum Audience {
     Mounter,
     /// `allow_other`: everyone whom the permissions allow.
     Everyone,
+}
+
+/// A label that an LSM gives to what is mounted: `context=` and its like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecurityLabel {
+    /// Name of the mount option.
+    pub option: &'static str,
+    /// The label, without quotes.
+    pub value: String,
 }
 
 /// How a mount looks and what it allows. `default_permissions` is always set: the kernel checks permissions.
@@ -63,6 +80,10 @@ pub struct MountOptions {
     pub flags: MountFlags,
     /// Who may use it.
     pub audience: Audience,
+    /// Most bytes in a READ; the kernel takes no less than a page.
+    pub max_read: Option<u32>,
+    /// For the kernel's LSM.
+    pub labels: Vec<SecurityLabel>,
 }
 
 impl Default for MountOptions {
@@ -74,6 +95,8 @@ impl Default for MountOptions {
             access: MountAccess::ReadWrite,
             flags: MountFlags::empty(),
             audience: Audience::Mounter,
+            max_read: None,
+            labels: Vec::new(),
         }
     }
 }

@@ -52,11 +52,15 @@ mod housekeeping;
 mod mount;
 mod mountinfo;
 mod options;
+mod remount;
 mod stack;
 mod unmount;
 mod unmount_helper;
 
-pub use mica_fuse::{InitReport, SessionError, Unmount, Unmounted, Unmounter};
+pub use mica_fuse::{
+    CacheTimes, InitReport, PROTOCOL, SecurityLabel, SessionError, Threads, Unmount, Unmounted,
+    Unmounter,
+};
 pub use mica_host::{Features, OwnerXattr, Owners};
 pub use mica_overlay::{
     Acls, DirLinks, Durability, IdMap, IdRange, IdRangeError, IdRanges, IdRules, LAYERS_MAX,
@@ -67,7 +71,11 @@ pub use mica_vfs as vfs;
 pub use cage::{Cage, CageError, CageStep, enter_cage};
 pub use escaped::Escaped;
 pub use mount::{Attached, Mount, MountError, Mountpoint, Observer, Stats, mount};
-pub use options::{Identity, MountFlags, MountSpec, OptionError, StackSpec, UpperSpec};
+pub use options::{
+    FuseSpec, Identity, Manner, MountFlags, MountSpec, Note, OptionError, Remount, Request,
+    StackSpec, UpperSpec,
+};
+pub use remount::{RemountError, remount};
 pub use stack::{
     Boundary, ForeignMark, Holder, LayerDir, Overlayer, Reach, Recovered, Role, Stack, StackError,
     StackWarning,

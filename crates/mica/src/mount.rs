@@ -151,8 +151,8 @@ pub struct Mount {
 impl Mount {
     /// Mounts an open stack, to be served later. Of `spec`, the layers are not looked at again.
     ///
-    /// Root's mounts are for everyone, as those of the kernel's overlayfs are; those of other users only with
-    /// `allow_other`.
+    /// Root's mounts are for everyone, as those of the kernel's overlayfs are, but with `allow_root` for root alone;
+    /// those of other users only with `allow_other`.
     ///
     /// # Errors
     ///
@@ -162,14 +162,15 @@ impl Mount {
         spec: &MountSpec,
         mountpoint: &Mountpoint,
     ) -> Result<Attached, MountError> {
-        let options = options_of(spec);
+        let options = options_of(spec)?;
         let overlay: Arc<Overlay> = Arc::clone(stack.overlay());
         let config = SessionConfig {
             acls: match spec.stack.identity.acls {
                 Acls::On => AclChecks::On,
                 Acls::Off => AclChecks::Off,
             },
-            ..SessionConfig::default()
+            cache: spec.fuse.cache,
+            threads: spec.fuse.threads,
         };
         let session = mica_fuse::Attached::mount(overlay, mountpoint.path(), &options, config);
         match session {
@@ -285,34 +286,70 @@ impl Observer {
 }
 
 /// Says in the words of the FUSE crate how `spec` mounts.
-fn options_of(spec: &MountSpec) -> MountOptions {
+///
+/// # Errors
+///
+/// A [`MountError`]: what is asked for cannot be had by this user, or on this kernel.
+fn options_of(spec: &MountSpec) -> Result<MountOptions, MountError> {
+    if let Some(label) = spec.fuse.labels.first()
+        && !selinux_is_on()
+    {
+        return Err(MountError::NoSelinux {
+            option: label.option,
+        });
+    }
     let mut flags = mica_fuse::MountFlags::empty();
     for (ours, theirs) in [
         (MountFlags::NODEV, mica_fuse::MountFlags::NODEV),
         (MountFlags::NOSUID, mica_fuse::MountFlags::NOSUID),
         (MountFlags::NOEXEC, mica_fuse::MountFlags::NOEXEC),
         (MountFlags::NOATIME, mica_fuse::MountFlags::NOATIME),
+        (MountFlags::NODIRATIME, mica_fuse::MountFlags::NODIRATIME),
+        (MountFlags::STRICTATIME, mica_fuse::MountFlags::STRICTATIME),
+        (MountFlags::NOSYMFOLLOW, mica_fuse::MountFlags::NOSYMFOLLOW),
+        (MountFlags::SYNC, mica_fuse::MountFlags::SYNC),
     ] {
         flags.set(theirs, spec.flags.contains(ours));
     }
-    let read_only = spec.flags.contains(MountFlags::READ_ONLY) || spec.stack.upper.is_none();
-    let for_all =
-        spec.flags.contains(MountFlags::ALLOW_OTHER) || rustix::process::geteuid().is_root();
-    MountOptions {
+    Ok(MountOptions {
         source: spec.source.clone(),
-        subtype: "mica".into(),
-        access: if read_only {
-            MountAccess::ReadOnly
-        } else {
-            MountAccess::ReadWrite
+        subtype: spec.fuse.subtype.clone(),
+        access: match &spec.stack.upper {
+            None => MountAccess::ReadOnly,
+            Some(_) if spec.flags.contains(MountFlags::READ_ONLY) => MountAccess::ReadOnlyHere,
+            Some(_) => MountAccess::ReadWrite,
         },
         flags,
-        audience: if for_all {
-            Audience::Everyone
+        audience: audience_of(spec.flags)?,
+        max_read: spec.fuse.max_read,
+        labels: spec.fuse.labels.clone(),
+    })
+}
+
+/// Says who may use the mount. The kernel lets in everyone, or the mounter alone; who that is under `allow_root` it can
+/// tell only if it is root.
+fn audience_of(flags: MountFlags) -> Result<Audience, MountError> {
+    let root = rustix::process::geteuid().is_root();
+    if flags.contains(MountFlags::ALLOW_ROOT) {
+        return if root {
+            Ok(Audience::Mounter)
         } else {
-            Audience::Mounter
-        },
+            Err(MountError::AllowRoot)
+        };
     }
+    Ok(if flags.contains(MountFlags::ALLOW_OTHER) || root {
+        Audience::Everyone
+    } else {
+        Audience::Mounter
+    })
+}
+
+/// Tells whether the kernel runs SELinux, whose filesystem it offers only then.
+fn selinux_is_on() -> bool {
+    std::fs::read_to_string("/proc/filesystems").is_ok_and(|list| {
+        list.split_ascii_whitespace()
+            .any(|kind| kind == "selinuxfs")
+    })
 }
 
 /// Runs `serve` on a thread without `CAP_SYS_RESOURCE`; the threads that it starts are without it, too. The caller

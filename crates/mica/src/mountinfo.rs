@@ -12,7 +12,8 @@ pub(crate) struct MountLine<'a> {
     point: &'a [u8],
     /// The type: `overlay`, `fuse.mica`.
     pub(crate) kind: &'a [u8],
-    options: &'a [u8],
+    /// Those of the filesystem, which are the same for all its mounts.
+    pub(crate) options: &'a [u8],
 }
 
 impl MountLine<'_> {

@@ -5,6 +5,8 @@
 //! contradict each other the last one counts.
 //!
 //! A family of options is a module with a table of what each name does ([`Entry`]), and a line in [`FAMILIES`].
+//! docs/options.md lists them all. No option is ignored: one that asks for what is so in any case leaves a [`Note`],
+//! one that asks for what this version lacks is refused with the reason.
 //!
 //! This module is pure: it looks at no file, and a path stays as it was written, relative or not. Whether the
 //! directories exist and fit together is the business of [`crate::stack`].
@@ -12,27 +14,35 @@
 mod durability;
 mod error;
 mod fuse;
+mod fuse_overlayfs;
 mod generic;
 mod ids;
+mod kernel;
 mod layers;
+mod libfuse;
+mod manner;
+mod note;
+mod remount;
+mod security;
 mod split;
-mod unsupported;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
 use bitflags::bitflags;
+use mica_fuse::{CacheTimes, SecurityLabel, Threads};
 use mica_overlay::{Durability, LAYERS_MAX, XattrNamespace};
 
 pub use error::OptionError;
 pub(crate) use error::work_beside;
 pub use ids::Identity;
+use kernel::Chosen;
 use layers::Layers;
+pub use manner::Manner;
+pub use note::Note;
+pub use remount::Remount;
 use split::{options, unescape};
-
-/// The source of a mount that says none by `fsname=`, the first field of `/proc/mounts`.
-const DEFAULT_SOURCE: &str = "mica";
 
 bitflags! {
     /// What a mount allows, in the words of mount(8).
@@ -50,7 +60,33 @@ bitflags! {
         const NOATIME = 1 << 4;
         /// `allow_other`: other users see the mount, too.
         const ALLOW_OTHER = 1 << 5;
+        /// `nodiratime`: access times of directories stay.
+        const NODIRATIME = 1 << 6;
+        /// `strictatime`: access times move with each read that is a message.
+        const STRICTATIME = 1 << 7;
+        /// `nosymfollow`: symbolic links are not followed.
+        const NOSYMFOLLOW = 1 << 8;
+        /// `sync`: each write is followed by an fsync.
+        const SYNC = 1 << 9;
+        /// `allow_root`: root sees the mount beside the mounter.
+        const ALLOW_ROOT = 1 << 10;
+        /// `auto_unmount`: the mount ends with its server, however that ends.
+        const AUTO_UNMOUNT = 1 << 11;
+        /// `debug`: the program that serves stays in the foreground and logs what it does.
+        const DEBUG = 1 << 12;
     }
+}
+
+impl MountFlags {
+    /// The flags of one mount, which a remount changes; the others belong to the filesystem or to its server.
+    pub const PER_MOUNT: Self = Self::READ_ONLY
+        .union(Self::NODEV)
+        .union(Self::NOSUID)
+        .union(Self::NOEXEC)
+        .union(Self::NOATIME)
+        .union(Self::NODIRATIME)
+        .union(Self::STRICTATIME)
+        .union(Self::NOSYMFOLLOW);
 }
 
 /// The writable part of a stack.
@@ -77,6 +113,21 @@ pub struct StackSpec {
     pub identity: Identity,
 }
 
+/// How the mount is served over FUSE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FuseSpec {
+    /// `subtype=`: the type that `/proc/mounts` shows is `fuse.` and this.
+    pub subtype: String,
+    /// `timeout=`, `entry_timeout=`, `negative_timeout=`, `attr_timeout=`: how long the kernel may cache.
+    pub cache: CacheTimes,
+    /// `max_threads=`, `max_idle_threads=`, `threaded=`
+    pub threads: Threads,
+    /// `max_read=`: most bytes in one request to read.
+    pub max_read: Option<u32>,
+    /// `context=`, `fscontext=`, `defcontext=`, `rootcontext=`
+    pub labels: Vec<SecurityLabel>,
+}
+
 /// What to mount, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountSpec {
@@ -86,6 +137,10 @@ pub struct MountSpec {
     pub flags: MountFlags,
     /// The source that `/proc/mounts` shows.
     pub source: String,
+    /// How it is served.
+    pub fuse: FuseSpec,
+    /// Options that change nothing, and why not.
+    pub notes: Vec<Note>,
 }
 
 impl MountSpec {
@@ -103,24 +158,57 @@ impl MountSpec {
     pub fn parse<S: AsRef<OsStr>>(
         strings: impl IntoIterator<Item = S>,
     ) -> Result<Self, OptionError> {
-        let mut given = Given::default();
-        for string in strings {
-            for option in options(string.as_ref().as_bytes()) {
-                given.apply(option?)?;
-            }
+        match Request::parse(strings, Manner::Mica)? {
+            Request::Mount(spec) => Ok(*spec),
+            Request::Remount(_) => Err(OptionError::RemountIsNoMount),
         }
-        given.finish()
+    }
+}
+
+/// What mount options ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// A new mount.
+    Mount(Box<MountSpec>),
+    /// `remount`: other flags for a mount that exists.
+    Remount(Remount),
+}
+
+impl Request {
+    /// Parses the arguments of all `-o` of a command line, in order, in the manner of a program.
+    ///
+    /// # Errors
+    ///
+    /// An [`OptionError`] that names the first option that is wrong, or the one that is missing.
+    pub fn parse<S: AsRef<OsStr>>(
+        strings: impl IntoIterator<Item = S>,
+        manner: Manner,
+    ) -> Result<Self, OptionError> {
+        let strings: Vec<S> = strings.into_iter().collect();
+        let strings = strings.iter().map(|string| string.as_ref().as_bytes());
+        let given = strings.flat_map(options).collect::<Result<Vec<_>, _>>()?;
+        if given.iter().any(|option| option.name == b"remount") {
+            return Remount::of(&given, manner).map(Self::Remount);
+        }
+        let mut all = Given::new(manner);
+        for option in given {
+            all.apply(option)?;
+        }
+        all.finish().map(|spec| Self::Mount(Box::new(spec)))
     }
 }
 
 /// The tables of all options.
-const FAMILIES: [&[Entry]; 6] = [
+const FAMILIES: [&[Entry]; 9] = [
     layers::OPTIONS,
     durability::OPTIONS,
     ids::OPTIONS,
     generic::OPTIONS,
     fuse::OPTIONS,
-    unsupported::OPTIONS,
+    libfuse::OPTIONS,
+    fuse_overlayfs::OPTIONS,
+    kernel::OPTIONS,
+    security::OPTIONS,
 ];
 
 /// A row of the table of a family: the name of an option and what it does.
@@ -130,15 +218,45 @@ struct Entry(&'static str, Effect);
 /// What an option does.
 #[derive(Debug, Clone, Copy)]
 enum Effect {
-    /// Sets these flags. The option takes no value.
-    Set(MountFlags),
-    /// Clears these flags. The option takes no value.
-    Clear(MountFlags),
+    /// Sets the first flags and clears the second. The option takes no value.
+    Flags(MountFlags, MountFlags),
+    /// Sets these flags, as mount(8) does for who may mount; with a value, nothing: it names a user.
+    Restrict(MountFlags),
+    /// Makes the whole a remount.
+    Remount,
     /// Reads its value, or does what the other effects cannot.
     Call(fn(&mut Given, RawOption<'_>) -> Result<(), OptionError>),
-    /// Is known, and does not work in this version. Ignoring it would give somebody another mount than the one they
-    /// asked for.
-    Unsupported,
+    /// Has one of these values, and each its answer; the last one given counts.
+    Choose(&'static [(&'static str, Answer)]),
+    /// Takes no value, and is so in any case; noted with this reason.
+    Moot(&'static str),
+    /// Has this answer to any value or none.
+    Refuse(Answer),
+    /// Nothing, with a value or without: it is for mount(8) and for those who read /etc/fstab.
+    Silent,
+}
+
+impl Effect {
+    const fn set(flags: MountFlags) -> Self {
+        Self::Flags(flags, MountFlags::empty())
+    }
+
+    const fn clear(flags: MountFlags) -> Self {
+        Self::Flags(MountFlags::empty(), flags)
+    }
+
+    const fn refused(reason: &'static str, instead: &'static str) -> Self {
+        Self::Refuse(Answer::Refused(reason, instead))
+    }
+}
+
+/// What is said to an option that changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// It is so in any case, for this reason; noted.
+    Moot(&'static str),
+    /// It cannot be had, for this reason; and what to do instead.
+    Refused(&'static str, &'static str),
 }
 
 /// One option as it was written: `name` or `name=value`, escapes still in it.
@@ -151,35 +269,91 @@ struct RawOption<'a> {
 /// The options so far: one field for each family that keeps something.
 #[derive(Debug, Default)]
 struct Given {
+    manner: Manner,
     layers: Layers,
     flags: MountFlags,
     source: Option<String>,
     durability: Durability,
     ids: ids::Given,
+    fuse: fuse::Fuse,
+    labels: Vec<SecurityLabel>,
+    chosen: Chosen,
+    notes: Vec<Note>,
 }
 
 impl Given {
+    /// Begins with what the program of this manner takes for granted.
+    fn new(manner: Manner) -> Self {
+        Self {
+            manner,
+            flags: manner.flags(),
+            ..Self::default()
+        }
+    }
+
     /// Adds one option to what was given before it.
     fn apply(&mut self, option: RawOption<'_>) -> Result<(), OptionError> {
-        let entry = entries().find(|Entry(name, _)| name.as_bytes() == option.name);
-        let Entry(name, effect) = entry.ok_or_else(|| OptionError::unknown(option.name))?;
+        let Some(Entry(name, effect)) = entry(option.name) else {
+            return self.unknown(option);
+        };
+        if !self.manner.knows(name, *effect) {
+            return self.unknown(option);
+        }
         match effect {
-            Effect::Set(flags) => {
+            Effect::Flags(set, clear) => {
                 option.no_value()?;
-                self.flags.insert(*flags);
+                self.flags = self.flags.difference(*clear).union(*set);
             }
-            Effect::Clear(flags) => {
-                option.no_value()?;
-                self.flags.remove(*flags);
-            }
+            Effect::Restrict(flags) if option.value.is_none() => self.flags.insert(*flags),
+            Effect::Restrict(_) => {}
+            Effect::Remount => return Err(OptionError::RemountIsNoMount),
             Effect::Call(call) => call(self, option)?,
-            Effect::Unsupported => return Err(OptionError::Unsupported { option: name }),
+            Effect::Choose(values) => self.chosen.choose(name, values, option)?,
+            Effect::Moot(reason) => {
+                option.no_value()?;
+                self.answer(text(option.name.to_vec()), Answer::Moot(reason))?;
+            }
+            Effect::Refuse(answer) => self.answer(text(option.name.to_vec()), *answer)?,
+            Effect::Silent => {}
         }
         Ok(())
     }
 
+    /// Refuses a name that no table has, or notes it where the program does so.
+    fn unknown(&mut self, option: RawOption<'_>) -> Result<(), OptionError> {
+        if !self.manner.ignores_unknown() {
+            return Err(OptionError::unknown(option.name));
+        }
+        self.notes.push(Note::unknown(option.written()));
+        Ok(())
+    }
+
+    /// Notes an option that changes nothing, or refuses it.
+    fn answer(&mut self, option: OsString, answer: Answer) -> Result<(), OptionError> {
+        match answer {
+            Answer::Moot(reason) => {
+                let note = Note::moot(option, reason);
+                if !self.notes.contains(&note) {
+                    self.notes.push(note);
+                }
+                Ok(())
+            }
+            Answer::Refused(reason, instead) => Err(OptionError::Refused {
+                option,
+                reason,
+                instead,
+            }),
+        }
+    }
+
     /// Checks that the options make a mount together.
-    fn finish(self) -> Result<MountSpec, OptionError> {
+    fn finish(mut self) -> Result<MountSpec, OptionError> {
+        let chosen = std::mem::take(&mut self.chosen);
+        chosen.check(&self.layers)?;
+        for (option, answer) in chosen.answers() {
+            self.answer(option, answer)?;
+        }
+        let name = self.manner.name();
         Ok(MountSpec {
             stack: StackSpec {
                 durability: self.durability,
@@ -187,7 +361,9 @@ impl Given {
                 ..self.layers.finish()?
             },
             flags: self.flags,
-            source: self.source.unwrap_or_else(|| DEFAULT_SOURCE.into()),
+            source: self.source.unwrap_or_else(|| name.into()),
+            fuse: self.fuse.finish(name, self.labels),
+            notes: self.notes,
         })
     }
 }
@@ -212,6 +388,35 @@ impl<'a> RawOption<'a> {
         })
     }
 
+    /// Returns the value of an option that is a whole number within bounds.
+    fn number(self, least: u32, most: u32) -> Result<u32, OptionError> {
+        let number = std::str::from_utf8(self.required_value()?);
+        let number = number.ok().and_then(|text| text.parse().ok());
+        number
+            .filter(|number| (least..=most).contains(number))
+            .ok_or_else(|| self.bad_value(format!("a number from {least} to {most}"), least))
+    }
+
+    /// Says that the value is not what is `expected`, and what would be.
+    fn bad_value(self, expected: impl Into<String>, example: impl ToString) -> OptionError {
+        OptionError::BadValue {
+            option: text(self.name.to_vec()),
+            value: text(self.value.unwrap_or_default().to_vec()),
+            expected: expected.into(),
+            example: example.to_string(),
+        }
+    }
+
+    /// Returns the option as it was written.
+    fn written(self) -> OsString {
+        let mut all = self.name.to_vec();
+        if let Some(value) = self.value {
+            all.push(b'=');
+            all.extend_from_slice(value);
+        }
+        text(all)
+    }
+
     /// Refuses a value where none can be.
     fn no_value(self) -> Result<(), OptionError> {
         match self.value {
@@ -224,6 +429,12 @@ impl<'a> RawOption<'a> {
     }
 }
 
+/// Finds the row of an option; `None` if no table has it.
+fn entry(name: &[u8]) -> Option<&'static Entry> {
+    let known = entries().find(|Entry(known, _)| known.as_bytes() == name);
+    known.or_else(|| generic::by_prefix(name))
+}
+
 /// Returns the rows of all tables.
 fn entries() -> impl Iterator<Item = &'static Entry> {
     FAMILIES.iter().copied().flatten()
@@ -232,7 +443,12 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
 /// Returns the names of all options that work, for the nearest to a mistyped one.
 fn names() -> impl Iterator<Item = &'static str> {
     entries()
-        .filter(|Entry(_, effect)| !matches!(effect, Effect::Unsupported))
+        .filter(|Entry(_, effect)| {
+            matches!(
+                effect,
+                Effect::Flags(..) | Effect::Call(_) | Effect::Choose(_) | Effect::Remount
+            )
+        })
         .map(|Entry(name, _)| *name)
 }
 

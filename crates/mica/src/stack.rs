@@ -73,6 +73,15 @@ pub struct Recovered {
 }
 
 impl Stack {
+    /// Tells whether this process may read and write `trusted.*` attributes: the kernel hides them from everybody without
+    /// `CAP_SYS_ADMIN` in the initial user namespace, as if there were none.
+    #[must_use]
+    pub fn may_use_trusted() -> bool {
+        let privileged = rustix::thread::capabilities(None)
+            .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
+        privileged && in_initial_user_namespace()
+    }
+
     /// Opens the layers and lays them over each other, without mounting anything.
     ///
     /// Each layer takes an open file, and those in use take more: the limit of open files of this process is raised
@@ -82,7 +91,7 @@ impl Stack {
     ///
     /// A [`StackError`] that names the directory that does not fit.
     pub fn open(spec: &StackSpec) -> Result<Self, StackError> {
-        if spec.xattrs == XattrNamespace::Trusted && !may_use_trusted() {
+        if spec.xattrs == XattrNamespace::Trusted && !Self::may_use_trusted() {
             return Err(StackError::Trusted);
         }
         let fds = FdCache::new(raise_fd_limit());
@@ -497,15 +506,7 @@ fn raise_fd_limit() -> usize {
     usize::try_from(half).unwrap_or(usize::MAX)
 }
 
-/// Tells whether this process may read and write `trusted.*` attributes: the kernel hides them from everybody without
-/// `CAP_SYS_ADMIN` in the initial user namespace, as if there were none.
-fn may_use_trusted() -> bool {
-    let privileged = rustix::thread::capabilities(None)
-        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
-    privileged && in_initial_user_namespace()
-}
-
-/// Tells it by the identity map of the initial namespace; where /proc is not mounted, it is taken for granted.
+/// Tells whether this process is in it, by the identity map of the initial namespace; where /proc is not mounted, it is taken for granted.
 fn in_initial_user_namespace() -> bool {
     match std::fs::read_to_string("/proc/self/uid_map") {
         Ok(map) => map.split_ascii_whitespace().eq(["0", "0", "4294967295"]),

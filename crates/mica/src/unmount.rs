@@ -11,10 +11,10 @@ use rustix::mount::UnmountFlags;
 use thiserror::Error;
 
 use crate::Escaped;
-use crate::mountinfo::mounts;
+use crate::mountinfo::{MountLine, mounts};
 
 /// The type of a mount of ours, as /proc/mounts shows it.
-const TYPE: &str = "fuse.mica";
+pub(crate) const TYPE: &str = "fuse.mica";
 
 /// What to do with a mount that somebody uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +133,7 @@ pub fn unmount(mountpoint: &Path, busy: Busy) -> Result<(), UnmountError> {
 
 /// Returns the absolute path of `mountpoint` without looking at what is mounted there: its server may be gone
 /// (`ENOTCONN`).
-fn resolve(mountpoint: &Path) -> Result<PathBuf, UnmountError> {
+pub(crate) fn resolve(mountpoint: &Path) -> Result<PathBuf, UnmountError> {
     let unreachable = |path: &Path, error: &io::Error| UnmountError::Unreachable {
         path: path.to_owned(),
         source: Errno::from_io_error(error).unwrap_or(Errno::IO),
@@ -160,8 +160,12 @@ fn resolve(mountpoint: &Path) -> Result<PathBuf, UnmountError> {
 
 /// Finds the type of the last mount at `target` in the text of mountinfo(5).
 fn topmost_type<'a>(table: &'a [u8], target: &Path) -> Option<&'a [u8]> {
-    let here = mounts(table).filter(|mount| mount.point() == target);
-    here.last().map(|mount| mount.kind)
+    topmost(table, target).map(|mount| mount.kind)
+}
+
+/// Finds the last mount at `target` in the text of mountinfo(5).
+pub(crate) fn topmost<'a>(table: &'a [u8], target: &Path) -> Option<MountLine<'a>> {
+    mounts(table).filter(|mount| mount.point() == target).last()
 }
 
 /// Unmounts with the help of the setuid program, as a user who may not.
@@ -206,5 +210,6 @@ mod tests {
         assert_eq!(kind("/"), Some(&b"ext4"[..]));
         assert_eq!(kind("/b\\"), Some(&b"fuse.mica"[..]));
         assert_eq!(kind("/m"), None);
+        assert_eq!(topmost(TABLE, Path::new("/m x")).unwrap().options, b"rw");
     }
 }

@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use tempfile::TempDir;
 
 /// The longest that anything here may take. Nothing waits for it to pass: it bounds what would hang.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// The environment variable by which the processes of a test are found again.
 const MARK: &str = "MICA_TEST_GROUND";
@@ -164,6 +164,23 @@ impl Ground {
     pub(crate) fn mica(&self, arguments: &[&str]) -> Command {
         let mut command = mica(arguments);
         self.here(&mut command);
+        command
+    }
+
+    /// Makes a link by which the program is called by another name, in `bin`.
+    pub(crate) fn link(&self, name: &str) -> PathBuf {
+        let link = self.at("bin").join(name);
+        fs::create_dir_all(self.at("bin")).unwrap();
+        if !link.is_symlink() {
+            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mica"), &link).unwrap();
+        }
+        link
+    }
+
+    /// Returns the program, called by another name in this directory.
+    pub(crate) fn called_as(&self, name: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.link(name));
+        self.here(command.args(arguments));
         command
     }
 

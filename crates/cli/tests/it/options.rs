@@ -1,8 +1,13 @@
 //! What mount options do to a mount.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
-use crate::ground::{Ground, can_mount, ok};
+use rustix::io::Errno;
+
+use crate::ground::{Ground, Outcome, can_mount, ok, run};
 
 #[test]
 fn the_mount_table_shows_source_and_type() {
@@ -121,4 +126,168 @@ fn trusted_and_user_attributes_are_kept_where_they_were_asked_for() {
         let length = rustix::fs::lgetxattr(ground.at("u/d"), name.as_str(), &mut value).unwrap();
         assert_eq!(&value[..length], b"y");
     }
+}
+
+#[test]
+fn flags_of_access_times_are_seen_in_the_mount_table() {
+    if !can_mount("flags_of_access_times_are_seen_in_the_mount_table") {
+        return;
+    }
+    let ground = Ground::new();
+    for (options, there, missing) in [
+        ("rw", &["relatime"][..], &["noatime", "nodiratime"][..]),
+        ("noatime", &["noatime"], &["relatime"]),
+        ("noatime,relatime", &["relatime"], &["noatime"]),
+        ("nodiratime", &["nodiratime", "relatime"], &["noatime"]),
+        // The kernel shows strictatime by showing nothing.
+        ("strictatime", &[], &["relatime", "noatime"]),
+        ("strictatime,nostrictatime", &["relatime"], &["noatime"]),
+    ] {
+        ground.mount(&["-o", options]);
+        let fields = ground.mounted("m").unwrap();
+        let shown: Vec<&str> = fields[3].split(',').collect();
+        assert!(
+            there.iter().all(|o| shown.contains(o)),
+            "{options}: {shown:?}"
+        );
+        assert!(
+            !missing.iter().any(|o| shown.contains(o)),
+            "{options}: {shown:?}"
+        );
+        assert_eq!(ground.run(&["umount", "m"]), ok());
+    }
+}
+
+#[test]
+fn nosymfollow_follows_no_symbolic_link() {
+    if !can_mount("nosymfollow_follows_no_symbolic_link") {
+        return;
+    }
+    let ground = Ground::new();
+    fs::write(ground.at("l/f"), "there").unwrap();
+    std::os::unix::fs::symlink("f", ground.at("l/link")).unwrap();
+    ground.mount(&["-o", "nosymfollow"]);
+    let refused = fs::read(ground.at("m/link")).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(Errno::LOOP.raw_os_error()));
+    assert_eq!(
+        fs::read_link(ground.at("m/link")).unwrap().to_str(),
+        Some("f")
+    );
+    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.mount(&["-o", "nosymfollow,symfollow"]);
+    assert_eq!(fs::read_to_string(ground.at("m/link")).unwrap(), "there");
+}
+
+#[test]
+fn a_subtype_is_the_type() {
+    if !can_mount("a_subtype_is_the_type") {
+        return;
+    }
+    let ground = Ground::new();
+    ground.mount(&["-o", "subtype=other"]);
+    assert_eq!(ground.mounted("m").unwrap()[2], "fuse.other");
+    let refused = ground.run(&["umount", "m"]);
+    let expected = "error: cannot unmount `m`\n\
+                    caused by: the mount there is not of Mica, but of type `fuse.other`\n\
+                    hint: unmount it with `umount m`\n";
+    assert_eq!(
+        (refused.status, refused.stderr.as_str()),
+        (Some(1), expected)
+    );
+}
+
+#[test]
+fn allow_root_keeps_other_users_out() {
+    if !can_mount("allow_root_keeps_other_users_out") {
+        return;
+    }
+    let ground = Ground::new();
+    fs::set_permissions(ground.root(), Permissions::from_mode(0o755)).unwrap();
+    fs::write(ground.at("l/f"), "for root").unwrap();
+    ground.mount(&["-o", "allow_root"]);
+    assert_eq!(fs::read_to_string(ground.at("m/f")).unwrap(), "for root");
+    let mut cat = Command::new("cat");
+    cat.arg(ground.at("m/f")).uid(NOBODY);
+    let refused = ground.shown(run(&mut cat));
+    assert_eq!(refused.stderr, "cat: $/m/f: Permission denied\n");
+}
+
+#[test]
+fn allow_root_is_for_root() {
+    let ground = Ground::new();
+    fs::set_permissions(ground.root(), Permissions::from_mode(0o755)).unwrap();
+    let mut mount = ground.mica(&["mount", "-o", "lowerdir=l,userxattr,allow_root", "m"]);
+    if rustix::process::geteuid().is_root() {
+        mount.uid(NOBODY).gid(NOBODY);
+    }
+    let expected = Outcome {
+        status: Some(1),
+        stdout: String::new(),
+        stderr: "error: cannot mount at `m`\n\
+                 caused by: `allow_root` lets root in beside the mounter, which the kernel cannot do: it lets in everyone, or one user\n\
+                 hint: use `-o allow_other`, or mount as root\n"
+            .into(),
+    };
+    assert_eq!(run(&mut mount), expected);
+}
+
+const NOBODY: u32 = 65534;
+
+#[test]
+fn a_label_needs_selinux() {
+    let kinds = fs::read_to_string("/proc/filesystems").unwrap();
+    if kinds
+        .split_ascii_whitespace()
+        .any(|kind| kind == "selinuxfs")
+    {
+        eprintln!("SKIPPED a_label_needs_selinux: this kernel runs SELinux");
+        return;
+    }
+    let ground = Ground::new();
+    for name in ["context", "fscontext", "defcontext", "rootcontext"] {
+        let options = format!("{name}=\"system_u:object_r:tmp_t:s0:c0,c1\",lowerdir=l,userxattr");
+        let refused = ground.run(&["mount", "-o", &options, "m"]);
+        let expected = format!(
+            "error: cannot mount at `m`\n\
+             caused by: mount option `{name}` is for SELinux, which this kernel does not run\n\
+             hint: leave `{name}=` out; `cat /sys/kernel/security/lsm` lists what the kernel runs\n"
+        );
+        assert_eq!((refused.status, refused.stderr), (Some(1), expected));
+        assert_eq!(ground.mounted("m"), None);
+    }
+}
+
+#[test]
+fn what_an_option_does_not_change_is_said_and_logged() {
+    if !can_mount("what_an_option_does_not_change_is_said_and_logged") {
+        return;
+    }
+    let ground = Ground::new();
+    let note = "option `xino=off`: inode numbers are unique over all layers in any case\n";
+    let options = ["mount", "-o", "lowerdir=l,xino=off,noauto", "--log", "log"];
+    let quiet = [&options[..], &["--log-level", "info", "m"]].concat();
+    assert_eq!(ground.run(&quiet), ok());
+    let log = fs::read_to_string(ground.at("log")).unwrap();
+    assert!(log.contains(note), "{log}");
+    assert!(!log.contains("noauto"), "{log}");
+    assert_eq!(ground.run(&["umount", "m"]), ok());
+    let said = ground.run(&[&options[..], &["-v", "m"]].concat()).stderr;
+    assert!(said.contains(note), "{said}");
+}
+
+#[test]
+fn what_cannot_be_had_is_refused_with_status_2() {
+    let ground = Ground::new();
+    for foreground in [&[][..], &["-f"]] {
+        let mount = ["mount", "-o", "lowerdir=l,index=on", "m"];
+        let expected = Outcome {
+            status: Some(2),
+            stdout: String::new(),
+            stderr: "error: mount option `index=on` cannot be had: there is no index, so a hard link to a lower file breaks at its first change\n\
+                     hint: leave it out\n"
+                .into(),
+        };
+        assert_eq!(ground.run(&[&mount[..], foreground].concat()), expected);
+    }
+    assert_eq!(ground.mounted("m"), None);
 }

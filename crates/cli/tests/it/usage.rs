@@ -31,19 +31,48 @@ fn the_help_of_mount_lists_every_option() {
         "ro,",
         "rw",
         "noatime",
-        "atime",
+        " atime",
+        "strictatime",
+        "relatime",
+        "nodiratime",
         "nodev",
-        "dev,",
+        " dev,",
         "nosuid",
-        "suid,",
+        " suid,",
         "noexec",
-        "exec\n",
+        " exec,",
+        "nosymfollow",
+        " symfollow\n",
+        "sync, async",
         "allow_other",
+        "allow_root",
+        "auto_unmount",
+        " timeout=",
+        "entry_timeout=",
+        "negative_timeout=",
+        "attr_timeout=",
+        "max_read=",
+        "max_threads=",
+        "max_idle_threads=",
+        "threaded=",
+        " context=",
+        "fscontext=",
+        "defcontext=",
+        "rootcontext=",
         "fsname=",
+        "subtype=",
+        "debug\n",
+        "remount\n",
     ] {
         assert!(help.contains(option), "{option} is not in:\n{help}");
     }
-    assert!(!help.contains("--server"), "{help}");
+    assert!(
+        !help.contains("--server") && !help.contains("--manner"),
+        "{help}"
+    );
+    let table = help.lines().skip_while(|line| *line != "Mount options:");
+    let long: Vec<&str> = table.filter(|line| line.len() > 78).collect();
+    assert_eq!(long, [""; 0], "a terminal breaks the table");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use rustix::mount::{
     UnmountFlags,
 };
 
-use super::{Audience, MountAccess, MountFlags, MountOptions, Mountpoint};
+use super::{Audience, MountAccess, MountFlags, MountOptions, Mountpoint, SecurityLabel};
 use crate::error::{MountError, MountStep};
 
 /// A mount that this process is about to make.
@@ -137,7 +137,12 @@ fn configure(
         ("user_id", uid),
         ("group_id", gid),
     ];
-    for (key, value) in strings {
+    let max_read = options
+        .max_read
+        .map(|bytes| ("max_read", bytes.to_string()));
+    let labels = options.labels.iter().cloned();
+    let labels = labels.map(|label| (label.option, label.value));
+    for (key, value) in strings.into_iter().chain(max_read).chain(labels) {
         rustix::mount::fsconfig_set_string(context, key, value)
             .map_err(|errno| refused(MountStep::Configure(key), Some(context), errno))?;
     }
@@ -147,6 +152,9 @@ fn configure(
     }
     if options.access == MountAccess::ReadOnly {
         flags.push("ro");
+    }
+    if options.flags.contains(MountFlags::SYNC) {
+        flags.push("sync");
     }
     for key in flags {
         rustix::mount::fsconfig_set_flag(context, key)
@@ -177,9 +185,17 @@ fn attributes(options: &MountOptions) -> MountAttrFlags {
             MountFlags::NODIRATIME,
             MountAttrFlags::MOUNT_ATTR_NODIRATIME,
         ),
+        (
+            MountFlags::STRICTATIME,
+            MountAttrFlags::MOUNT_ATTR_STRICTATIME,
+        ),
+        (
+            MountFlags::NOSYMFOLLOW,
+            MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW,
+        ),
     ];
     let mut attributes = MountAttrFlags::empty();
-    if options.access == MountAccess::ReadOnly {
+    if options.access != MountAccess::ReadWrite {
         attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
     }
     let set = pairs
@@ -195,9 +211,12 @@ fn classic_flags(options: &MountOptions) -> KernelFlags {
         (MountFlags::NOEXEC, KernelFlags::NOEXEC),
         (MountFlags::NOATIME, KernelFlags::NOATIME),
         (MountFlags::NODIRATIME, KernelFlags::NODIRATIME),
+        (MountFlags::STRICTATIME, KernelFlags::STRICTATIME),
+        (MountFlags::NOSYMFOLLOW, KernelFlags::NOSYMFOLLOW),
+        (MountFlags::SYNC, KernelFlags::SYNCHRONOUS),
     ];
     let mut flags = KernelFlags::empty();
-    if options.access == MountAccess::ReadOnly {
+    if options.access != MountAccess::ReadWrite {
         flags |= KernelFlags::RDONLY;
     }
     let set = pairs
@@ -214,7 +233,13 @@ fn classic_data(device: BorrowedFd<'_>, options: &MountOptions) -> CString {
     if options.audience == Audience::Everyone {
         data.push_str(",allow_other");
     }
-    // Digits, commas and words of ours: no NUL is among them.
+    if let Some(bytes) = options.max_read {
+        data.push_str(&format!(",max_read={bytes}"));
+    }
+    for SecurityLabel { option, value } in &options.labels {
+        data.push_str(&format!(",{option}=\"{value}\""));
+    }
+    // Digits, commas, words of ours and options of a command line: no NUL is among them.
     CString::new(data).unwrap_or_default()
 }
 
@@ -243,4 +268,49 @@ fn kernel_log(context: BorrowedFd<'_>) -> String {
         }
     }
     log
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> MountOptions {
+        let label = |option, value: &str| SecurityLabel {
+            option,
+            value: value.to_owned(),
+        };
+        MountOptions {
+            access: MountAccess::ReadOnlyHere,
+            flags: MountFlags::all(),
+            max_read: Some(8192),
+            labels: vec![label("context", "a:b,c"), label("rootcontext", "d")],
+            ..MountOptions::default()
+        }
+    }
+
+    #[test]
+    fn the_classic_call_is_told_all_that_fsconfig_is() {
+        let device = std::fs::File::open("/dev/null").unwrap();
+        let data = classic_data(device.as_fd(), &all());
+        let data = data.to_str().unwrap();
+        let end = ",default_permissions,max_read=8192,context=\"a:b,c\",rootcontext=\"d\"";
+        assert!(data.ends_with(end), "{data}");
+        let flags = classic_flags(&all());
+        for flag in [
+            KernelFlags::RDONLY,
+            KernelFlags::NOSYMFOLLOW,
+            KernelFlags::STRICTATIME,
+            KernelFlags::SYNCHRONOUS,
+        ] {
+            assert!(flags.contains(flag), "{flag:?}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_the_mount_is_set_when_it_is_made() {
+        let attributes = attributes(&all());
+        assert!(attributes.contains(MountAttrFlags::MOUNT_ATTR_RDONLY));
+        assert!(attributes.contains(MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW));
+        assert!(attributes.contains(MountAttrFlags::MOUNT_ATTR_STRICTATIME));
+    }
 }

@@ -149,11 +149,20 @@ fn option_string(options: &MountOptions) -> String {
         "default_permissions".to_owned(),
     ];
     let words = [
-        (options.access == MountAccess::ReadOnly, "ro"),
+        (options.access != MountAccess::ReadWrite, "ro"),
         (options.audience == Audience::Everyone, "allow_other"),
         (options.flags.contains(MountFlags::NOEXEC), "noexec"),
         (options.flags.contains(MountFlags::NOATIME), "noatime"),
         (options.flags.contains(MountFlags::NODIRATIME), "nodiratime"),
+        (
+            options.flags.contains(MountFlags::STRICTATIME),
+            "strictatime",
+        ),
+        (
+            options.flags.contains(MountFlags::NOSYMFOLLOW),
+            "nosymfollow",
+        ),
+        (options.flags.contains(MountFlags::SYNC), "sync"),
     ];
     // The helper sets nodev and nosuid for ordinary users, asked or not.
     all.extend(
@@ -162,6 +171,9 @@ fn option_string(options: &MountOptions) -> String {
             .filter(|(set, _)| *set)
             .map(|(_, word)| (*word).to_owned()),
     );
+    all.extend(options.max_read.map(|bytes| format!("max_read={bytes}")));
+    let labels = options.labels.iter();
+    all.extend(labels.map(|label| format!("{}={}", label.option, escaped(&label.value))));
     all.join(",")
 }
 
@@ -172,7 +184,28 @@ fn escaped(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::SecurityLabel;
     use super::*;
+
+    #[test]
+    fn the_helper_is_told_every_flag() {
+        let options = MountOptions {
+            access: MountAccess::ReadOnlyHere,
+            flags: MountFlags::all(),
+            audience: Audience::Everyone,
+            max_read: Some(8192),
+            labels: vec![SecurityLabel {
+                option: "context",
+                value: "a:b,c".to_owned(),
+            }],
+            ..MountOptions::default()
+        };
+        assert_eq!(
+            option_string(&options),
+            "fsname=mica,subtype=mica,default_permissions,ro,allow_other,noexec,noatime,nodiratime,\
+             strictatime,nosymfollow,sync,max_read=8192,context=a:b\\,c"
+        );
+    }
 
     #[test]
     fn a_comma_in_the_source_is_no_option() {

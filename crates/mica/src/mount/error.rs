@@ -29,6 +29,17 @@ pub enum MountError {
     /// The layers are no stack.
     #[error(transparent)]
     Stack(#[from] StackError),
+    /// `allow_root` by another user.
+    #[error(
+        "`allow_root` lets root in beside the mounter, which the kernel cannot do: it lets in everyone, or one user"
+    )]
+    AllowRoot,
+    /// A label for SELinux where there is none.
+    #[error("mount option `{option}` is for SELinux, which this kernel does not run")]
+    NoSelinux {
+        /// The option.
+        option: &'static str,
+    },
     /// `CAP_SYS_RESOURCE` cannot be given up.
     #[error("the server cannot give up CAP_SYS_RESOURCE")]
     Capabilities {
@@ -84,6 +95,10 @@ impl MountError {
             Self::Cage(error) => Some(error.hint()),
             Self::Helper { .. } => Some("`mica mount --no-sandbox ...` mounts without one".into()),
             Self::Left { .. } => Some(format!("remove it with `mica umount --lazy {at:#}`")),
+            Self::AllowRoot => Some("use `-o allow_other`, or mount as root".into()),
+            Self::NoSelinux { option } => Some(format!(
+                "leave `{option}=` out; `cat /sys/kernel/security/lsm` lists what the kernel runs"
+            )),
             Self::Capabilities { .. } => None,
             Self::Thread { .. } => Some("see the limit of processes with `ulimit -u`".into()),
         }

@@ -21,15 +21,49 @@ pub enum OptionError {
         /// The option whose name is close to it.
         nearest: Option<&'static str>,
     },
-    /// An option of overlayfs that this version does not implement.
+    /// An option, or this value of it, asks for what this version does not do.
+    #[error("mount option {} cannot be had: {reason}", Escaped::new(option))]
+    Refused {
+        /// The option, with its value if that is why.
+        option: OsString,
+        /// Why.
+        reason: &'static str,
+        /// What to do.
+        instead: &'static str,
+    },
+    /// A value is none of those that an option has.
     #[error(
-        "mount option {} is not supported by this version",
+        "bad value {} of mount option {}: {expected}",
+        Escaped::new(value),
         Escaped::new(option)
     )]
-    Unsupported {
+    BadValue {
         /// The option.
-        option: &'static str,
+        option: OsString,
+        /// The value.
+        value: OsString,
+        /// What it can be.
+        expected: String,
+        /// One that is right.
+        example: String,
     },
+    /// Two options ask for what cannot be together.
+    #[error("mount options `{one}` and `{other}` contradict each other")]
+    Conflict {
+        /// The first.
+        one: &'static str,
+        /// The second.
+        other: &'static str,
+    },
+    /// A remount cannot change this.
+    #[error("mount option {} cannot be changed by a remount", Escaped::new(option))]
+    FixedAtMount {
+        /// The option.
+        option: OsString,
+    },
+    /// `remount` where a new mount is asked for.
+    #[error("mount option `remount` changes a mount, and makes none")]
+    RemountIsNoMount,
     /// An option that needs a value has none.
     #[error("mount option {} needs a value", Escaped::new(option))]
     MissingValue {
@@ -181,8 +215,16 @@ impl OptionError {
                 }
                 None => "`mica mount --help` lists all options".into(),
             },
-            Self::Unsupported { .. } => {
-                "leave it out; `mica mount --help` lists what this version has".into()
+            Self::Refused { instead, .. } => (*instead).into(),
+            Self::BadValue {
+                option, example, ..
+            } => format!("write it as in `-o {}={example}`", option.display()),
+            Self::Conflict { one, other } => format!("leave out `{one}` or `{other}`"),
+            Self::FixedAtMount { .. } => {
+                "a remount sets or clears ro, nodev, nosuid, noexec, nosymfollow and those of access times; for the rest, unmount and mount anew".into()
+            }
+            Self::RemountIsNoMount => {
+                "run `mica mount -o remount,ro MOUNTPOINT`".into()
             }
             Self::MissingValue { option } => {
                 let option = option.display();

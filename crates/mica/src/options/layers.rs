@@ -24,7 +24,7 @@ pub(super) struct Layers {
     lower: Lower,
     upper: Option<PathBuf>,
     work: Option<PathBuf>,
-    userxattr: bool,
+    pub(super) userxattr: bool,
 }
 
 /// The lower layers so far, and which of the two spellings they came in.

@@ -7,9 +7,36 @@ use super::{OptionError, RawOption};
 
 /// Yields the options of one `-o` string. Empty ones, as in `ro,,nodev`, are skipped as mount(8) skips them.
 pub(super) fn options(string: &[u8]) -> impl Iterator<Item = Result<RawOption<'_>, OptionError>> {
-    cut(string, b',')
+    cut_options(string)
         .filter(|text| !text.is_empty())
         .map(option)
+}
+
+/// Cuts at each comma that neither a backslash nor the quotes of a label protect.
+///
+/// mount(8) lets quotes protect commas in any value, the kernel's overlayfs in none. Labels are the values that need
+/// it; in paths a quote is a character like any other.
+fn cut_options(string: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(string);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let quoted = quoted_label(text).unwrap_or(0);
+        let (_, after) = text.split_at_checked(quoted)?;
+        let end = quoted + cut(after, b',').next().map_or(0, <[u8]>::len);
+        let (first, after) = text.split_at_checked(end)?;
+        rest = after.get(1..);
+        Some(first)
+    })
+}
+
+/// Returns the length of a label in quotes with its option's name, if the text begins with one.
+fn quoted_label(text: &[u8]) -> Option<usize> {
+    let begins = |name: &str| {
+        let after = text.strip_prefix(name.as_bytes())?.strip_prefix(b"=\"")?;
+        let quote = after.iter().position(|&b| b == b'"')?;
+        Some(name.len() + 2 + quote + 1)
+    };
+    super::security::NAMES.iter().find_map(|name| begins(name))
 }
 
 /// Splits `name=value` and checks that both can be used.

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use super::*;
 
+mod documented;
+
 fn parse(strings: &[&str]) -> Result<MountSpec, OptionError> {
     MountSpec::parse(strings)
 }
@@ -81,6 +83,26 @@ fn flags_add_up_and_the_last_of_two_opposites_counts() {
         ("noexec,exec", F::empty()),
         ("noatime,atime", F::empty()),
         ("allow_other,allow_other", F::ALLOW_OTHER),
+        ("allow_root,allow_other", F::ALLOW_OTHER),
+        ("allow_other,allow_root", F::ALLOW_ROOT),
+        (
+            "nosymfollow,nodiratime,sync",
+            F::NOSYMFOLLOW | F::NODIRATIME | F::SYNC,
+        ),
+        (
+            "nosymfollow,symfollow,nodiratime,diratime,sync,async",
+            F::empty(),
+        ),
+        ("noatime,strictatime", F::STRICTATIME),
+        ("strictatime,noatime", F::NOATIME),
+        ("strictatime,nostrictatime", F::empty()),
+        ("noatime,relatime", F::empty()),
+        ("user", F::NODEV | F::NOSUID | F::NOEXEC),
+        ("users,exec", F::NODEV | F::NOSUID),
+        ("owner", F::NODEV | F::NOSUID),
+        ("group,suid", F::NODEV),
+        ("user=me", F::empty()),
+        ("debug", F::DEBUG),
         (",,ro,", F::READ_ONLY),
     ] {
         let spec = parse(&["lowerdir=l", option]).unwrap();
@@ -156,21 +178,308 @@ fn an_unknown_option_is_named_with_the_nearest_known_one() {
 }
 
 #[test]
-fn an_option_of_overlayfs_that_is_not_here_is_said_to_be_so() {
-    for option in [
-        "index=on",
-        "metacopy=on",
-        "redirect_dir=on",
-        "uuid=on",
-        "xino=auto",
+fn a_bad_value_is_refused_with_those_that_there_are() {
+    for (option, message, example) in [
+        (
+            "index=maybe",
+            "bad value `maybe` of mount option `index`: `on` or `off`",
+            "index=off",
+        ),
+        (
+            "redirect_dir=1",
+            "bad value `1` of mount option `redirect_dir`: `on`, `follow`, `nofollow` or `off`",
+            "redirect_dir=nofollow",
+        ),
+        (
+            "xino=ON",
+            "bad value `ON` of mount option `xino`: `on`, `auto` or `off`",
+            "xino=on",
+        ),
+        (
+            "writeback=2",
+            "bad value `2` of mount option `writeback`: `0` or `1`",
+            "writeback=0",
+        ),
     ] {
-        let name = option.split('=').next().unwrap();
         refused(
             &["lowerdir=a", option],
-            &format!("mount option `{name}` is not supported by this version"),
-            "leave it out; `mica mount --help` lists what this version has",
+            message,
+            &format!("write it as in `-o {example}`"),
         );
     }
+    refused(
+        &["lowerdir=a", "metacopy"],
+        "mount option `metacopy` needs a value",
+        "write `-o metacopy=VALUE`; `mica mount --help` lists all options",
+    );
+}
+
+#[test]
+fn of_two_values_the_last_one_counts() {
+    let spec = parse(&["lowerdir=a,index=on,xino=off", "index=off,xino=auto"]).unwrap();
+    let notes: Vec<String> = spec.notes.iter().map(Note::to_string).collect();
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert!(notes[0].starts_with("`index=off`: "), "{notes:?}");
+    assert!(notes[1].starts_with("`xino=auto`: "), "{notes:?}");
+}
+
+#[test]
+fn what_the_kernel_does_not_let_be_together_is_refused() {
+    for (options, one, other) in [
+        ("redirect_dir=on,userxattr", "userxattr", "redirect_dir=on"),
+        (
+            "userxattr,redirect_dir=follow",
+            "userxattr",
+            "redirect_dir=follow",
+        ),
+        ("userxattr,metacopy=on", "userxattr", "metacopy=on"),
+        (
+            "metacopy=on,redirect_dir=off",
+            "metacopy=on",
+            "redirect_dir=off",
+        ),
+        (
+            "metacopy=on,redirect_dir=nofollow",
+            "metacopy=on",
+            "redirect_dir=nofollow",
+        ),
+        ("index=off,nfs_export=on", "nfs_export=on", "index=off"),
+        ("metacopy=on,nfs_export=on", "nfs_export=on", "metacopy=on"),
+    ] {
+        refused(
+            &["lowerdir=a", options],
+            &format!("mount options `{one}` and `{other}` contradict each other"),
+            &format!("leave out `{one}` or `{other}`"),
+        );
+    }
+    assert!(parse(&["lowerdir=a,userxattr,redirect_dir=off,metacopy=off"]).is_ok());
+}
+
+#[test]
+fn numbers_have_bounds() {
+    let threads = |options| parse(&["lowerdir=l", options]).unwrap().fuse.threads;
+    for (options, least, most) in [
+        ("ro", 2, 10),
+        ("max_threads=4", 2, 4),
+        ("max_threads=1", 1, 1),
+        ("max_idle_threads=5", 5, 10),
+        ("max_idle_threads=20,max_threads=12", 12, 12),
+        ("threaded=0", 1, 1),
+        ("threaded=0,threaded=1", 2, 10),
+        ("max_threads=1000,max_idle_threads=1000", 1000, 1000),
+    ] {
+        assert_eq!(threads(options), Threads { least, most }, "{options}");
+    }
+    for (option, expected, example) in [
+        ("max_threads=0", "a number from 1 to 1000", "1"),
+        ("max_threads=1001", "a number from 1 to 1000", "1"),
+        ("max_idle_threads=-1", "a number from 1 to 1000", "1"),
+        ("threaded=yes", "a number from 0 to 1", "0"),
+        ("max_read=4095", "0 for no limit, or at least 4096", "4096"),
+        ("max_read=4k", "a number from 0 to 4294967295", "0"),
+    ] {
+        let (name, value) = option.split_once('=').unwrap();
+        refused(
+            &["lowerdir=l", option],
+            &format!("bad value `{value}` of mount option `{name}`: {expected}"),
+            &format!("write it as in `-o {name}={example}`"),
+        );
+    }
+    let max_read = |options| parse(&["lowerdir=l", options]).unwrap().fuse.max_read;
+    assert_eq!(max_read("max_read=8192"), Some(8192));
+    assert_eq!(max_read("max_read=8192,max_read=0"), None);
+}
+
+#[test]
+fn seconds_may_have_a_fraction() {
+    let cache = |options| {
+        let cache = parse(&["lowerdir=l", options]).unwrap().fuse.cache;
+        [cache.entry, cache.negative, cache.attr].map(|time| time.as_secs_f64())
+    };
+    let year = 365.0 * 24.0 * 60.0 * 60.0;
+    for (options, expected) in [
+        ("ro", [year, year, year]),
+        ("timeout=1000000000", [1e9, 1e9, 1e9]),
+        ("timeout=0", [0.0, 0.0, 0.0]),
+        ("timeout=1.5", [1.5, 1.5, 1.5]),
+        ("timeout=1e9", [1e9, 1e9, 1e9]),
+        ("entry_timeout=2.5", [2.5, year, year]),
+        ("negative_timeout=.5", [year, 0.5, year]),
+        ("attr_timeout=3", [year, year, 3.0]),
+        ("attr_timeout=3,timeout=4,entry_timeout=5", [5.0, 4.0, 4.0]),
+    ] {
+        let found = cache(options);
+        let near = found
+            .iter()
+            .zip(expected)
+            .all(|(a, b)| (a - b).abs() < 1e-6);
+        assert!(near, "{options}: {found:?}");
+    }
+    for value in ["-1", "nan", "inf", "1s", "1e300", "0x1"] {
+        refused(
+            &[&format!("lowerdir=l,timeout={value}")],
+            &format!(
+                "bad value `{value}` of mount option `timeout`: a number of seconds, 0 or more"
+            ),
+            "write it as in `-o timeout=1.5`",
+        );
+    }
+}
+
+#[test]
+fn a_label_may_stand_in_quotes() {
+    let labels = |options: &[&str]| {
+        let labels = parse(options).unwrap().fuse.labels.into_iter();
+        labels
+            .map(|label| (label.option, label.value))
+            .collect::<Vec<_>>()
+    };
+    for (options, expected) in [
+        (
+            r#"lowerdir=l,context="a:b:c0,c1",ro"#,
+            ("context", "a:b:c0,c1"),
+        ),
+        (r#"fscontext="a,b",lowerdir=l"#, ("fscontext", "a,b")),
+        ("lowerdir=l,defcontext=a:b:c", ("defcontext", "a:b:c")),
+        (r"lowerdir=l,rootcontext=a\,b", ("rootcontext", "a,b")),
+        ("lowerdir=l,context=a,context=b", ("context", "b")),
+    ] {
+        let (option, value) = expected;
+        assert_eq!(
+            labels(&[options]),
+            [(option, value.to_owned())],
+            "{options}"
+        );
+    }
+    let spec = parse(&[r#"lowerdir=l,context="a,b",ro"#]).unwrap();
+    assert_eq!(spec.flags, MountFlags::READ_ONLY);
+    // In a path a quote is a character like any other.
+    assert_eq!(lower(&[r#"lowerdir=a"b,ro"#]), [r#"a"b"#]);
+    for value in [r#""a"#, r#"a"b"#, r#""""#, r#""a"b"#] {
+        refused(
+            &[&format!("lowerdir=l,context={value}")],
+            &format!(
+                "bad value `{value}` of mount option `context`: a label, alone or between two quotes"
+            ),
+            "write it as in `-o context=\"system_u:object_r:tmp_t:s0:c0,c1\"`",
+        );
+    }
+}
+
+#[test]
+fn auto_unmount_is_carried_to_the_server() {
+    let flags = |options| parse(&["lowerdir=l", options]).unwrap().flags;
+    assert_eq!(flags("auto_unmount"), MountFlags::AUTO_UNMOUNT);
+}
+
+fn remount(strings: &[&str], manner: Manner) -> Result<Remount, OptionError> {
+    match Request::parse(strings, manner)? {
+        Request::Remount(change) => Ok(change),
+        Request::Mount(_) => panic!("no remount"),
+    }
+}
+
+#[test]
+fn a_remount_has_flags_to_set_and_flags_to_clear() {
+    use MountFlags as F;
+    let none = F::empty();
+    let times = F::NOATIME | F::STRICTATIME;
+    for (options, set, clear) in [
+        ("remount", none, none),
+        ("remount,ro", F::READ_ONLY, none),
+        ("ro,remount,rw", none, F::READ_ONLY),
+        ("rw,remount,ro,nodev", F::READ_ONLY | F::NODEV, none),
+        ("remount,suid,exec", none, F::NOSUID | F::NOEXEC),
+        ("remount,noatime", F::NOATIME, F::STRICTATIME),
+        ("remount,noatime,strictatime", F::STRICTATIME, F::NOATIME),
+        ("remount,noatime,relatime", none, times),
+        ("remount,user,exec", F::NODEV | F::NOSUID, F::NOEXEC),
+        ("remount,user=me,noauto,x-a=b", none, none),
+    ] {
+        let change = remount(&[options], Manner::Mica).unwrap();
+        assert_eq!((change.set, change.clear), (set, clear), "{options}");
+        assert_eq!(change.notes, [], "{options}");
+    }
+}
+
+#[test]
+fn a_remount_changes_nothing_else() {
+    for option in [
+        "lowerdir=a",
+        "upperdir=u",
+        "sync",
+        "allow_other",
+        "timeout=1",
+        "index=off",
+        "context=a",
+    ] {
+        let name = option.split('=').next().unwrap();
+        let error = remount(&["remount", option], Manner::Mica).unwrap_err();
+        let message = format!("mount option `{name}` cannot be changed by a remount");
+        assert_eq!(error.to_string(), message);
+        let hint = "a remount sets or clears ro, nodev, nosuid, noexec, nosymfollow and those of access times; for the rest, unmount and mount anew";
+        assert_eq!(error.hint().as_deref(), Some(hint));
+        let change = remount(&[option, "remount,ro"], Manner::Mount).unwrap();
+        assert_eq!(change.set, MountFlags::READ_ONLY);
+        let notes: Vec<String> = change.notes.iter().map(Note::to_string).collect();
+        let note =
+            format!("`{name}`: decided when the mount was made, and not changed by a remount");
+        assert_eq!(notes, [note]);
+    }
+    let unknown = remount(&["remount,wibble"], Manner::Mount).unwrap_err();
+    assert_eq!(unknown.to_string(), "unknown mount option `wibble`");
+    assert_eq!(parse(&["remount"]), Err(OptionError::RemountIsNoMount));
+}
+
+#[test]
+fn each_program_has_its_manner() {
+    let parse = |option: &str, manner| {
+        let request = Request::parse(["lowerdir=l", option], manner)?;
+        let Request::Mount(spec) = request else {
+            panic!("no mount");
+        };
+        Ok::<_, OptionError>(spec)
+    };
+    let ignored = |option: &str, manner| {
+        let spec = parse(option, manner).unwrap();
+        let ignored = spec.notes.iter().filter_map(Note::ignored);
+        ignored
+            .map(|text| text.to_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    for option in ["wibble", "wibble=a\\,b"] {
+        assert!(parse(option, Manner::Mica).is_err());
+        assert!(parse(option, Manner::Mount).is_err());
+        assert_eq!(ignored(option, Manner::SloppyMount), [option]);
+        assert_eq!(ignored(option, Manner::FuseOverlayfs), [option]);
+    }
+    // Options that fuse-overlayfs does not have, and that are refused here.
+    for option in ["metacopy=on", "index=wrong", "dirsync", "blksize=512"] {
+        assert!(parse(option, Manner::SloppyMount).is_err(), "{option}");
+        assert_eq!(ignored(option, Manner::FuseOverlayfs), [option]);
+    }
+    // Options that it has, too.
+    for option in [
+        "redirect_dir=on",
+        "plugins=/p",
+        "xino=wrong",
+        "noxattrs=1",
+        "timeout=x",
+    ] {
+        assert!(parse(option, Manner::FuseOverlayfs).is_err(), "{option}");
+    }
+    let spec = parse("lazytime,suid", Manner::FuseOverlayfs).unwrap();
+    assert_eq!(spec.flags, MountFlags::NOATIME);
+    assert_eq!(
+        (spec.source.as_str(), spec.fuse.subtype.as_str()),
+        ("fuse-overlayfs", "fuse-overlayfs")
+    );
+    let spec = parse("atime,fsname=a,subtype=b", Manner::FuseOverlayfs).unwrap();
+    assert_eq!(spec.flags, MountFlags::empty());
+    assert_eq!(
+        (spec.source.as_str(), spec.fuse.subtype.as_str()),
+        ("a", "b")
+    );
 }
 
 #[test]

@@ -55,10 +55,19 @@ pub(super) fn mount_tables() -> Vec<MountTable> {
     tables
 }
 
-/// Returns the processes of this machine; none where /proc is not mounted.
+/// Returns the processes of this machine that can be asked about; none where /proc is not mounted.
 pub(super) fn processes() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten();
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|&pid| may_be_asked(pid))
+}
+
+/// Tells whether asking a process for more than its status ends. The kernel lets who asks wait for one that is stuck in
+/// uninterruptible sleep, for ever if that never ends: a mount must not wait for what goes on elsewhere.
+fn may_be_asked(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    state.is_some_and(|state| !state.trim_start().starts_with(['D', 'Z', 'X']))
 }
 
 /// Returns namespace and root of a process whose table is worth reading: a table shows what lies below the root.
