@@ -47,6 +47,23 @@ pub enum CopyUpStep {
     Publish,
 }
 
+impl CopyUpStep {
+    /// All of them, in order.
+    pub const ALL: [Self; 11] = [
+        Self::Read,
+        Self::Impure,
+        Self::Create,
+        Self::Data,
+        Self::Owner,
+        Self::Xattrs,
+        Self::Origin,
+        Self::Mode,
+        Self::Times,
+        Self::Sync,
+        Self::Publish,
+    ];
+}
+
 impl fmt::Display for CopyUpStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
