@@ -39,8 +39,10 @@ pub enum CopyUpStep {
     Origin,
     /// Setting the permissions. After the ACL, whose mask they are.
     Mode,
-    /// Setting the times. Last, for everything before changes them.
+    /// Setting the times. After all that changes them.
     Times,
+    /// Truncating it, where that is what it is copied for.
+    Change,
     /// Putting the copy on disk.
     Sync,
     /// Renaming it into place.
@@ -49,7 +51,7 @@ pub enum CopyUpStep {
 
 impl CopyUpStep {
     /// All of them, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Read,
         Self::Impure,
         Self::Create,
@@ -59,6 +61,7 @@ impl CopyUpStep {
         Self::Origin,
         Self::Mode,
         Self::Times,
+        Self::Change,
         Self::Sync,
         Self::Publish,
     ];
@@ -72,11 +75,21 @@ impl fmt::Display for CopyUpStep {
 
 /// How much of a file's data is worth copying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DataLimit {
+pub(crate) enum DataLimit<'a> {
     /// All of it.
     Whole,
-    /// The first bytes: the caller truncates to this length next.
-    First(u64),
+    /// What is left by this change, which truncates: the copy is shown when it is made. A copy that were cut first and
+    /// changed afterwards would have lost data though the change failed.
+    Cut(&'a SetAttr),
+}
+
+/// Whether [`Overlay::copy_up_data`] made the copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// It was there, and was not changed.
+    Before,
+    /// It did. These were its attributes when it was shown.
+    Now(Attr),
 }
 
 /// One copy-up under way.
@@ -85,7 +98,7 @@ struct Copying<'a> {
     node: &'a Node,
     lower: &'a LayerNode,
     attr: Attr,
-    limit: DataLimit,
+    limit: DataLimit<'a>,
 }
 
 /// Names the step in the log when it fails.
@@ -108,17 +121,17 @@ impl Overlay {
     ///
     /// Takes the copying gate of the node, and within it the names gate of its parent. The caller is in no gate.
     pub(crate) fn copy_up<'n>(&self, node: &'n Node) -> Result<&'n LayerNode, Errno> {
-        self.copy_up_data(node, DataLimit::Whole)
+        Ok(self.copy_up_data(node, DataLimit::Whole)?.0)
     }
 
     /// Copies `node` up with no more data than `limit` asks for.
     pub(crate) fn copy_up_data<'n>(
         &self,
         node: &'n Node,
-        limit: DataLimit,
-    ) -> Result<&'n LayerNode, Errno> {
+        limit: DataLimit<'_>,
+    ) -> Result<(&'n LayerNode, Made), Errno> {
         if let Some(upper) = node.upper() {
-            return Ok(upper);
+            return Ok((upper, Made::Before));
         }
         self.work()?;
         // The chain of ancestors without an upper, the node's parent first. It is short, and each link is copied whole
@@ -138,10 +151,14 @@ impl Overlay {
         self.copy_up_one(node, limit)
     }
 
-    fn copy_up_one<'n>(&self, node: &'n Node, limit: DataLimit) -> Result<&'n LayerNode, Errno> {
+    fn copy_up_one<'n>(
+        &self,
+        node: &'n Node,
+        limit: DataLimit<'_>,
+    ) -> Result<(&'n LayerNode, Made), Errno> {
         let _copying = self.copying.enter(node.id);
         if let Some(upper) = node.upper() {
-            return Ok(upper);
+            return Ok((upper, Made::Before));
         }
         let lower = node.real()?;
         let attr = step(node, CopyUpStep::Read, lower.attr())?;
@@ -154,8 +171,9 @@ impl Overlay {
             limit,
         };
         let (temp, upper) = copying.build()?;
-        step(node, CopyUpStep::Publish, copying.publish(temp, upper))?;
-        node.upper().ok_or(Errno::IO)
+        let attr = step(node, CopyUpStep::Publish, copying.publish(temp, upper))?;
+        let upper = node.upper().ok_or(Errno::IO)?;
+        Ok((upper, Made::Now(attr)))
     }
 }
 
@@ -193,6 +211,10 @@ impl<'a> Copying<'a> {
         step(self.node, CopyUpStep::Origin, self.origin(&upper))?;
         step(self.node, CopyUpStep::Mode, self.mode(&upper))?;
         step(self.node, CopyUpStep::Times, set_times(&upper, &self.attr))?;
+        if let DataLimit::Cut(change) = self.limit {
+            let changed = self.overlay.change_attr(&upper, change);
+            step(self.node, CopyUpStep::Change, changed)?;
+        }
         if self.must_sync(copied) {
             step(
                 self.node,
@@ -233,7 +255,7 @@ impl<'a> Copying<'a> {
         }
         let len = match self.limit {
             DataLimit::Whole => self.attr.size,
-            DataLimit::First(len) => self.attr.size.min(len),
+            DataLimit::Cut(change) => change.size.unwrap_or(u64::MAX).min(self.attr.size),
         };
         if len > 0 {
             upper
@@ -313,10 +335,8 @@ impl<'a> Copying<'a> {
         if self.node.kind != FileType::Directory && self.attr.nlink > 1 {
             return Ok(());
         }
-        match self
-            .overlay
-            .set_mark(upper, "origin", &Overlay::origin_of(self.lower))
-        {
+        let origin = Overlay::origin_of(self.lower)?;
+        match self.overlay.set_mark(upper, "origin", &origin) {
             // `user.*` is for files and directories only.
             Err(Errno::PERM | Errno::OPNOTSUPP) => Ok(()),
             other => other,
@@ -334,10 +354,10 @@ impl<'a> Copying<'a> {
         upper.fs().set_attr(upper.id, &change).map(drop)
     }
 
-    /// Shows the copy, and makes it the node's.
+    /// Shows the copy, and makes it the node's. Returns what its attributes were.
     ///
     /// The key comes before the name: a lookup that finds the name finds the node.
-    fn publish(self, temp: Temp<'_>, upper: LayerNode) -> Result<(), Errno> {
+    fn publish(self, temp: Temp<'_>, upper: LayerNode) -> Result<Attr, Errno> {
         let (overlay, node) = (self.overlay, self.node);
         let attr = upper.attr()?;
         let key = Key::inode(upper.layer.idx, &attr);
@@ -347,7 +367,7 @@ impl<'a> Copying<'a> {
                 // The file lost its name while it was open: the copy lives on without one.
                 overlay.keep_copy(node, temp)?;
                 node.set_upper(upper);
-                return Ok(());
+                return Ok(attr);
             };
             let parent = &place.parent;
             let _names = overlay.names.enter(parent.id);
@@ -370,7 +390,7 @@ impl<'a> Copying<'a> {
                 // A file in the upper needs its place no more, nor its parent.
                 overlay.table.move_to(node, None)?;
             }
-            return Ok(());
+            return Ok(attr);
         }
     }
 

@@ -23,8 +23,8 @@ pub enum Fault {
     /// It and all changes after it fail with `EIO` and change nothing, as if the process had died before it. After a read all
     /// reads fail, too, as if the layer had gone.
     Stop,
-    /// A write takes half of its data, a copy fails with `ENOSPC` after half of its data, and the next change fails with
-    /// `ENOSPC`. Any other change fails with `ENOSPC`.
+    /// A write takes half of its data, a copy fails with `ENOSPC` after half of its data. Any other change fails with `ENOSPC`,
+    /// and so does the next but for a removal: that takes no space.
     Short,
 }
 
@@ -231,7 +231,10 @@ impl FaultLayer {
             Some((Fault::Fail(errno), nth)) if number == nth => Err(errno),
             Some((Fault::Stop, _)) => Err(Errno::IO),
             Some((Fault::Short, nth)) if number == nth => Ok(Verdict::Half),
-            Some((Fault::Short, nth)) if number == nth + 1 => Err(Errno::NOSPC),
+            Some((Fault::Short, nth)) if number == nth + 1 => match call {
+                Call::Unlink | Call::Rmdir => Ok(Verdict::Go),
+                _ => Err(Errno::NOSPC),
+            },
             _ => Ok(Verdict::Go),
         }
     }

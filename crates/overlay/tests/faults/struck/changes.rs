@@ -49,7 +49,7 @@ fn a_fault_at_any_change_leaves_the_view_before_or_the_one_after() {
         }
     }
     work_on(&jobs, |(target, faults), log, failures| {
-        let known = failures.catch(target.case.name, || target.undisturbed(&[]));
+        let known = failures.catch(target.case.name, || target.undisturbed());
         let Some(Some(known)) = known else {
             return;
         };

