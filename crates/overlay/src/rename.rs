@@ -155,10 +155,10 @@ impl Overlay {
         source: &Arc<Node>,
         target: Option<&Node>,
     ) -> Result<(), Errno> {
-        if let Some(target) = target.filter(|t| t.kind == FileType::Directory) {
-            if !self.is_empty_dir(target)? {
-                return Err(Errno::NOTEMPTY);
-            }
+        if let Some(target) = target.filter(|t| t.kind == FileType::Directory)
+            && !self.is_empty_dir(target)?
+        {
+            return Err(Errno::NOTEMPTY);
         }
         let replaced = self.replace_swept(from, to, source, target);
         if let (Err(_), Some(target)) = (replaced, target) {
