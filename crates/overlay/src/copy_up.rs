@@ -3,7 +3,8 @@
 //! The copy is built under a temporary name in the work directory, in the order of [`CopyUpStep`], and shown by one
 //! rename. Whoever looks sees the lower object or the whole copy; a crash leaves one of the two (OVL-22).
 
-use std::fmt;
+mod step;
+
 use std::sync::atomic::Ordering::Relaxed;
 
 use mica_vfs::{
@@ -19,59 +20,7 @@ use crate::table::Key;
 use crate::work::Temp;
 use crate::xattr::is_private;
 
-/// The steps of a copy-up, in order. The name of the one that failed is in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CopyUpStep {
-    /// Reading the lower object's attributes.
-    Read,
-    /// Marking the parent as impure.
-    Impure,
-    /// Making the temporary.
-    Create,
-    /// Copying the data.
-    Data,
-    /// Setting owner and group. After the data: a write drops setuid.
-    Owner,
-    /// Copying extended attributes and ACLs. After the owner: a chown drops `security.capability`.
-    Xattrs,
-    /// Noting where it came from.
-    Origin,
-    /// Setting the permissions. After the ACL, whose mask they are.
-    Mode,
-    /// Setting the times. After all that changes them.
-    Times,
-    /// Truncating it, where that is what it is copied for.
-    Change,
-    /// Putting the copy on disk.
-    Sync,
-    /// Renaming it into place.
-    Publish,
-}
-
-impl CopyUpStep {
-    /// All of them, in order.
-    pub const ALL: [Self; 12] = [
-        Self::Read,
-        Self::Impure,
-        Self::Create,
-        Self::Data,
-        Self::Owner,
-        Self::Xattrs,
-        Self::Origin,
-        Self::Mode,
-        Self::Times,
-        Self::Change,
-        Self::Sync,
-        Self::Publish,
-    ];
-}
-
-impl fmt::Display for CopyUpStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
+pub use step::CopyUpStep;
 
 /// How much of a file's data is worth copying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

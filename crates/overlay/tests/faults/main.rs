@@ -12,6 +12,7 @@
 )]
 
 mod coverage;
+mod jobs;
 mod log;
 mod strike;
 mod struck;

@@ -1,9 +1,7 @@
 //! One operation, one fault: what is left is the view before or the one after.
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use mica_overlay::{Config, Durability, Overlay, SetupError};
 use mica_testkit::{
@@ -200,13 +198,16 @@ impl Target {
         let nothing: Operate = |_| Ok(());
         let of = |operate| whiteouts(&left(operate));
         let (before, after) = (of(nothing), of(self.case.run));
-        let gone = before.difference(&after).map(|path| (nothing, path));
+        let gone = before.difference(&after);
+        // Also after the first of several calls.
+        let starts = || self.case.between.iter().copied().chain([nothing]);
+        let gone = gone.flat_map(|path| starts().map(move |operate| (operate, path)));
         let new = after.difference(&before).map(|path| (self.case.run, path));
-        let views = gone.chain(new).map(|(operate, path)| {
+        let views = gone.chain(new).filter_map(|(operate, path)| {
             let mut mounted = left(operate);
-            mounted.walk_upper().unlink(path).unwrap();
+            mounted.walk_upper().unlink(path).ok()?;
             mounted.remount();
-            mounted.dump(VIEW)
+            Some(mounted.dump(VIEW))
         });
         views.collect()
     }
@@ -347,70 +348,6 @@ impl Undisturbed {
             let before = self.before.diff(view).unwrap_or_default();
             let after = self.after.diff(view).unwrap_or_default();
             panic!("{result:?}; from before (- before, + now):\n{before}to after:\n{after}");
-        }
-    }
-}
-
-/// Works on all `jobs`, on as many threads as there are processors.
-///
-/// # Panics
-///
-/// If some failed, with all of their messages.
-pub(crate) fn work_on<J: Sync>(jobs: &[J], work: impl Fn(&J, &Listener, &Failures) + Sync) {
-    let (at, failures) = (AtomicUsize::new(0), Failures::default());
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let log = Listener::new();
-                while let Some(job) = jobs.get(at.fetch_add(1, Ordering::Relaxed)) {
-                    work(job, &log, &failures);
-                }
-            });
-        }
-    });
-    let failures = failures.0.into_inner().unwrap();
-    let text: Vec<_> = failures
-        .iter()
-        .map(|(what, why, count)| format!("{what} (and {} more): {why}", count - 1))
-        .collect();
-    assert!(
-        text.is_empty(),
-        "{} operations\n{}",
-        text.len(),
-        text.join("\n")
-    );
-}
-
-/// What went wrong so far.
-#[derive(Debug, Default)]
-pub(crate) struct Failures(Mutex<Vec<(String, String, usize)>>);
-
-impl Failures {
-    /// Runs `check`, and notes why it panics.
-    pub(crate) fn catch<T>(&self, what: &str, check: impl FnOnce() -> T) -> Option<T> {
-        match catch_unwind(AssertUnwindSafe(check)) {
-            Ok(done) => Some(done),
-            Err(panic) => {
-                let text = panic.downcast_ref::<String>().cloned();
-                let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-                let text = text.unwrap_or_default();
-                self.note(what, text);
-                None
-            }
-        }
-    }
-
-    /// Notes a failure; the same one of the same operation is counted.
-    fn note(&self, what: &str, why: String) {
-        let mut all = self.0.lock().unwrap();
-        let operation = |what: &str| what.split(',').next().map(str::to_owned);
-        let known = all
-            .iter_mut()
-            .find(|(other, text, _)| operation(other) == operation(what) && *text == why);
-        match known {
-            Some((.., count)) => *count += 1,
-            None => all.push((what.to_owned(), why, 1)),
         }
     }
 }

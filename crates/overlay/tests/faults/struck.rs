@@ -10,8 +10,9 @@ use mica_testkit::{Fault, Medium};
 use mica_vfs::Errno;
 
 use crate::coverage::Coverage;
+use crate::jobs::Failures;
 use crate::log::Listener;
-use crate::strike::{Aim, Failures, Strike, Struck, Target, Undisturbed};
+use crate::strike::{Aim, Strike, Struck, Target, Undisturbed};
 
 /// A fault and how a table heads its column.
 type Named = (&'static str, Fault);

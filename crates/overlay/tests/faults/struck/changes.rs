@@ -5,7 +5,8 @@ use mica_testkit::{Call, Medium};
 
 use super::{DQUOT, IO, NOSPC, Named, SHORT, STOP, Tables, strike_each};
 use crate::coverage::Coverage;
-use crate::strike::{Aim, Next, Target, Ways, work_on};
+use crate::jobs::work_on;
+use crate::strike::{Aim, Next, Target, Ways};
 use crate::table::cases;
 
 const FAULTS: [Named; 5] = [NOSPC, DQUOT, IO, SHORT, STOP];

@@ -5,7 +5,8 @@ use mica_testkit::{Call, KernelMount, Medium};
 
 use super::{NOSPC, Named, STOP, Tables, strike_each};
 use crate::coverage::Coverage;
-use crate::strike::{Aim, Next, Target, Ways, work_on};
+use crate::jobs::work_on;
+use crate::strike::{Aim, Next, Target, Ways};
 use crate::table::cases;
 
 /// What leaves whiteouts in an opaque directory, if only until it is swept (OVL-25): the kernel lists their names, though it finds

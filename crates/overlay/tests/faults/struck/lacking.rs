@@ -5,7 +5,8 @@ use mica_testkit::{Lacks, Medium};
 
 use super::{NOSPC, Named, STOP, Tables, row, strike_each};
 use crate::coverage::Coverage;
-use crate::strike::{Aim, Next, Target, Ways, work_on};
+use crate::jobs::work_on;
+use crate::strike::{Aim, Next, Target, Ways};
 use crate::table::cases;
 
 const FAULTS: [Named; 2] = [NOSPC, STOP];
@@ -34,6 +35,10 @@ fn a_fault_in_a_dance_leaves_the_view_before_or_after_and_a_stop_what_is_written
                 lacks,
                 ..Ways::PLAIN
             };
+            // The dances are the same over all layers: the host shows that it can do those that lack most.
+            if medium == Medium::Host && lacks != Lacks::all() {
+                continue;
+            }
             jobs.extend(cases().map(|case| Target { case, medium, ways }));
         }
     }

@@ -6,7 +6,8 @@ use mica_vfs::Errno;
 
 use super::{IO, Named, STOP, Tables, strike_each};
 use crate::coverage::Coverage;
-use crate::strike::{Aim, Next, Target, Ways, work_on};
+use crate::jobs::work_on;
+use crate::strike::{Aim, Next, Target, Ways};
 use crate::table::{READINGS, Reading, cases, reading};
 
 const FAULTS: [Named; 2] = [IO, STOP];

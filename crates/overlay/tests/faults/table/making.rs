@@ -66,7 +66,37 @@ const LINK_LOWER: [Case; 6] = everywhere!(Call::Link, "link a lower file", |w: W
 /// A copy is another file than the lower's other names from then on (OVL-32).
 const BROKEN: &[Operate] = &[|w| w.write_at("n", 0, b"")];
 
-const REST: [Case; 5] = [
+/// `u::rwx,g::r-x,o::---,m::r-x,u:7:r--`, as the kernel stores it.
+const ACL: &[u8] =
+    b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x02\0\x04\0\x07\0\0\0\x04\0\x05\0\xff\xff\xff\xff\
+    \x10\0\x05\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";
+
+fn hand_down(w: Walk<'_>) -> Result<(), Errno> {
+    w.setxattr("g", "system.posix_acl_default", ACL)
+}
+
+const REST: [Case; 7] = [
+    // Two calls; between them is the ACL.
+    case(
+        Call::Create,
+        "create over a whiteout, with an ACL to inherit",
+        LAYERS,
+        |w| {
+            hand_down(w)?;
+            w.create("g/w", 0o666)
+        },
+    )
+    .or(&[hand_down]),
+    case(
+        Call::Mkdir,
+        "mkdir over a whiteout, with an ACL to inherit",
+        LAYERS,
+        |w| {
+            hand_down(w)?;
+            w.mkdir("g/w")
+        },
+    )
+    .or(&[hand_down]),
     case(Call::Link, "link a lower symlink", LAYERS, |w| {
         w.link("l", "d/l")
     }),
