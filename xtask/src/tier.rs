@@ -53,6 +53,14 @@ pub(crate) static ALL: &[Tier] = &[
         run: cargo::unit,
     },
     Tier {
+        name: "faults",
+        about: "a fault at every call that every operation makes of its layers, then a mount by Mica and by the kernel",
+        needs: &[],
+        place: Place::PrivateIfRoot,
+        limit: MINUTE.saturating_mul(10),
+        run: cargo::faults,
+    },
+    Tier {
         name: "mount",
         about: "`mica mount` through the kernel, and the command line",
         needs: &[],

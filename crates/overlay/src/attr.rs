@@ -3,9 +3,10 @@
 use mica_vfs::{Attr, Errno, FileType, NodeId, SetAttr};
 
 use crate::config::DirLinks;
-use crate::copy_up::DataLimit;
+use crate::copy_up::{DataLimit, Made};
 use crate::node::Node;
 use crate::overlay::Overlay;
+use crate::stack::LayerNode;
 
 impl Overlay {
     /// Turns the attributes of the real object into those that `node` shows.
@@ -45,22 +46,33 @@ impl Overlay {
             let is_dir = node.kind == FileType::Directory;
             return Err(if is_dir { Errno::ISDIR } else { Errno::INVAL });
         }
-        // What a truncation throws away is not copied first (OVL-21).
-        let limit = change.size.map_or(DataLimit::Whole, DataLimit::First);
-        let upper = self.copy_up_data(&node, limit)?;
         let change = self.config.ids.stored(change);
+        // What a truncation throws away is not copied first (OVL-21).
+        let limit = match change.size {
+            Some(_) => DataLimit::Cut(&change),
+            None => DataLimit::Whole,
+        };
+        let real = match self.copy_up_data(&node, limit)? {
+            // It was truncated before it was shown; what was done is not undone by an attribute that cannot be read.
+            (upper, Made::Now(attr)) if change.size.is_some() => upper.attr().unwrap_or(attr),
+            (upper, _) => self.change_attr(upper, &change)?,
+        };
+        Ok(self.shown(&node, real))
+    }
+
+    /// Changes attributes of an upper object, without the owner where that may not be set and nobody sees it (OVL-73).
+    pub(crate) fn change_attr(&self, upper: &LayerNode, change: &SetAttr) -> Result<Attr, Errno> {
         let owned = change.uid.is_some() || change.gid.is_some();
-        let real = match upper.fs().set_attr(upper.id, &change) {
+        match upper.fs().set_attr(upper.id, change) {
             Err(errno) if owned && self.config.ids.forgives(errno) => {
                 let rest = SetAttr {
                     uid: None,
                     gid: None,
-                    ..change
+                    ..*change
                 };
-                upper.fs().set_attr(upper.id, &rest)?
+                upper.fs().set_attr(upper.id, &rest)
             }
-            changed => changed?,
-        };
-        Ok(self.shown(&node, real))
+            changed => changed,
+        }
     }
 }

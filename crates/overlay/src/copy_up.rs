@@ -3,7 +3,8 @@
 //! The copy is built under a temporary name in the work directory, in the order of [`CopyUpStep`], and shown by one
 //! rename. Whoever looks sees the lower object or the whole copy; a crash leaves one of the two (OVL-22).
 
-use std::fmt;
+mod step;
+
 use std::sync::atomic::Ordering::Relaxed;
 
 use mica_vfs::{
@@ -19,47 +20,25 @@ use crate::table::Key;
 use crate::work::Temp;
 use crate::xattr::is_private;
 
-/// The steps of a copy-up, in order. The name of the one that failed is in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CopyUpStep {
-    /// Reading the lower object's attributes.
-    Read,
-    /// Marking the parent as impure.
-    Impure,
-    /// Making the temporary.
-    Create,
-    /// Copying the data.
-    Data,
-    /// Setting owner and group. After the data: a write drops setuid.
-    Owner,
-    /// Copying extended attributes and ACLs. After the owner: a chown drops `security.capability`.
-    Xattrs,
-    /// Noting where it came from.
-    Origin,
-    /// Setting the permissions. After the ACL, whose mask they are.
-    Mode,
-    /// Setting the times. Last, for everything before changes them.
-    Times,
-    /// Putting the copy on disk.
-    Sync,
-    /// Renaming it into place.
-    Publish,
-}
-
-impl fmt::Display for CopyUpStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
+pub use step::CopyUpStep;
 
 /// How much of a file's data is worth copying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DataLimit {
+pub(crate) enum DataLimit<'a> {
     /// All of it.
     Whole,
-    /// The first bytes: the caller truncates to this length next.
-    First(u64),
+    /// What is left by this change, which truncates: the copy is shown when it is made. A copy that were cut first and
+    /// changed afterwards would have lost data though the change failed.
+    Cut(&'a SetAttr),
+}
+
+/// Whether [`Overlay::copy_up_data`] made the copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// It was there, and was not changed.
+    Before,
+    /// It did. These were its attributes when it was shown.
+    Now(Attr),
 }
 
 /// One copy-up under way.
@@ -68,7 +47,7 @@ struct Copying<'a> {
     node: &'a Node,
     lower: &'a LayerNode,
     attr: Attr,
-    limit: DataLimit,
+    limit: DataLimit<'a>,
 }
 
 /// Names the step in the log when it fails.
@@ -91,17 +70,17 @@ impl Overlay {
     ///
     /// Takes the copying gate of the node, and within it the names gate of its parent. The caller is in no gate.
     pub(crate) fn copy_up<'n>(&self, node: &'n Node) -> Result<&'n LayerNode, Errno> {
-        self.copy_up_data(node, DataLimit::Whole)
+        Ok(self.copy_up_data(node, DataLimit::Whole)?.0)
     }
 
     /// Copies `node` up with no more data than `limit` asks for.
     pub(crate) fn copy_up_data<'n>(
         &self,
         node: &'n Node,
-        limit: DataLimit,
-    ) -> Result<&'n LayerNode, Errno> {
+        limit: DataLimit<'_>,
+    ) -> Result<(&'n LayerNode, Made), Errno> {
         if let Some(upper) = node.upper() {
-            return Ok(upper);
+            return Ok((upper, Made::Before));
         }
         self.work()?;
         // The chain of ancestors without an upper, the node's parent first. It is short, and each link is copied whole
@@ -121,10 +100,14 @@ impl Overlay {
         self.copy_up_one(node, limit)
     }
 
-    fn copy_up_one<'n>(&self, node: &'n Node, limit: DataLimit) -> Result<&'n LayerNode, Errno> {
+    fn copy_up_one<'n>(
+        &self,
+        node: &'n Node,
+        limit: DataLimit<'_>,
+    ) -> Result<(&'n LayerNode, Made), Errno> {
         let _copying = self.copying.enter(node.id);
         if let Some(upper) = node.upper() {
-            return Ok(upper);
+            return Ok((upper, Made::Before));
         }
         let lower = node.real()?;
         let attr = step(node, CopyUpStep::Read, lower.attr())?;
@@ -137,8 +120,9 @@ impl Overlay {
             limit,
         };
         let (temp, upper) = copying.build()?;
-        step(node, CopyUpStep::Publish, copying.publish(temp, upper))?;
-        node.upper().ok_or(Errno::IO)
+        let attr = step(node, CopyUpStep::Publish, copying.publish(temp, upper))?;
+        let upper = node.upper().ok_or(Errno::IO)?;
+        Ok((upper, Made::Now(attr)))
     }
 }
 
@@ -176,6 +160,10 @@ impl<'a> Copying<'a> {
         step(self.node, CopyUpStep::Origin, self.origin(&upper))?;
         step(self.node, CopyUpStep::Mode, self.mode(&upper))?;
         step(self.node, CopyUpStep::Times, set_times(&upper, &self.attr))?;
+        if let DataLimit::Cut(change) = self.limit {
+            let changed = self.overlay.change_attr(&upper, change);
+            step(self.node, CopyUpStep::Change, changed)?;
+        }
         if self.must_sync(copied) {
             step(
                 self.node,
@@ -216,7 +204,7 @@ impl<'a> Copying<'a> {
         }
         let len = match self.limit {
             DataLimit::Whole => self.attr.size,
-            DataLimit::First(len) => self.attr.size.min(len),
+            DataLimit::Cut(change) => change.size.unwrap_or(u64::MAX).min(self.attr.size),
         };
         if len > 0 {
             upper
@@ -296,10 +284,8 @@ impl<'a> Copying<'a> {
         if self.node.kind != FileType::Directory && self.attr.nlink > 1 {
             return Ok(());
         }
-        match self
-            .overlay
-            .set_mark(upper, "origin", &Overlay::origin_of(self.lower))
-        {
+        let origin = Overlay::origin_of(self.lower)?;
+        match self.overlay.set_mark(upper, "origin", &origin) {
             // `user.*` is for files and directories only.
             Err(Errno::PERM | Errno::OPNOTSUPP) => Ok(()),
             other => other,
@@ -317,10 +303,10 @@ impl<'a> Copying<'a> {
         upper.fs().set_attr(upper.id, &change).map(drop)
     }
 
-    /// Shows the copy, and makes it the node's.
+    /// Shows the copy, and makes it the node's. Returns what its attributes were.
     ///
     /// The key comes before the name: a lookup that finds the name finds the node.
-    fn publish(self, temp: Temp<'_>, upper: LayerNode) -> Result<(), Errno> {
+    fn publish(self, temp: Temp<'_>, upper: LayerNode) -> Result<Attr, Errno> {
         let (overlay, node) = (self.overlay, self.node);
         let attr = upper.attr()?;
         let key = Key::inode(upper.layer.idx, &attr);
@@ -330,7 +316,7 @@ impl<'a> Copying<'a> {
                 // The file lost its name while it was open: the copy lives on without one.
                 overlay.keep_copy(node, temp)?;
                 node.set_upper(upper);
-                return Ok(());
+                return Ok(attr);
             };
             let parent = &place.parent;
             let _names = overlay.names.enter(parent.id);
@@ -353,7 +339,7 @@ impl<'a> Copying<'a> {
                 // A file in the upper needs its place no more, nor its parent.
                 overlay.table.move_to(node, None)?;
             }
-            return Ok(());
+            return Ok(attr);
         }
     }
 

@@ -185,7 +185,7 @@ impl Overlay {
     /// Publishes a directory where something that is none stands; that goes away.
     ///
     /// A rename replaces a file by a directory only in exchange. A filesystem that cannot exchange takes two steps, and
-    /// between them the lower name shows.
+    /// between them the lower name shows (OVL-24).
     pub(crate) fn publish_over(
         &self,
         temp: Temp<'_>,
@@ -202,11 +202,25 @@ impl Overlay {
                 Ok(())
             }
             Err(Errno::INVAL) => {
-                fs.unlink(dir.id, name)?;
-                temp.publish(dir, name, RenameFlags::empty())
+                self.replace_whiteout(dir, name, || temp.publish(dir, name, RenameFlags::empty()))
             }
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Takes the whiteout at `name` away and lets `put` put something there; if that fails, another whiteout.
+    pub(crate) fn replace_whiteout(
+        &self,
+        dir: &LayerNode,
+        name: FileName<'_>,
+        put: impl FnOnce() -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        dir.fs().unlink(dir.id, name)?;
+        let done = put();
+        if done.is_err() {
+            self.undone(self.whiteout_at(dir, name));
+        }
+        done
     }
 
     /// Makes an object in the work directory that is as if it had been made in `dir`.

@@ -1,6 +1,6 @@
 //! Hard links.
 
-use mica_vfs::{Entry, Errno, FileName, FileType, NodeId, RenameFlags};
+use mica_vfs::{Attr, Entry, Errno, FileName, FileType, NodeId, RenameFlags};
 
 use crate::create::Spot;
 use crate::overlay::Overlay;
@@ -28,38 +28,44 @@ impl Overlay {
             return Err(Errno::EXIST);
         }
         self.mark_impure_for(&dir, &node)?;
+        // Now: a link that is made and cannot be looked at is made all the same.
+        let attr = upper.attr()?;
         // What has no name but in the work directory gets its own by moving there (OVL-63).
-        if !(node.is_orphan() && self.name_orphan(&node, upper_dir, name)?) {
-            self.link_upper(upper, upper_dir, name, spot)?;
-        }
+        let attr = if node.is_orphan() && self.name_orphan(&node, upper_dir, name)? {
+            attr
+        } else {
+            self.link_upper(upper, upper_dir, name, spot)?
+        };
         self.listing_add(&dir, name, &node)?;
         self.table.bump(&dir)?;
         self.table.add_reference(&node);
         Ok(Entry {
             node: node.id,
-            attr: self.attr_of(&node)?,
+            attr: self.shown(&node, attr),
         })
     }
-    /// Links an upper file to a name that shows nothing.
+
+    /// Links an upper file to a name that shows nothing. Returns its attributes.
     fn link_upper(
         &self,
         upper: &LayerNode,
         dir: &LayerNode,
         name: FileName<'_>,
         spot: Spot,
-    ) -> Result<(), Errno> {
+    ) -> Result<Attr, Errno> {
         let link = |dir: &LayerNode, name: FileName<'_>| {
             let entry = upper.fs().link(upper.id, dir.id, name)?;
             upper.fs().forget(entry.node, 1);
-            Ok(entry.attr.kind)
+            Ok(entry.attr)
         };
         if spot != Spot::Whiteout {
-            return link(dir, name).map(drop);
+            return link(dir, name);
         }
         let work = self.work()?;
         let temp = work.temp_name();
-        let kind = link(&work.dir, temp.as_name())?;
-        work.temp(temp, kind)
-            .publish(dir, name, RenameFlags::empty())
+        let attr = link(&work.dir, temp.as_name())?;
+        work.temp(temp, attr.kind)
+            .publish(dir, name, RenameFlags::empty())?;
+        Ok(attr)
     }
 }

@@ -164,10 +164,9 @@ impl Overlay {
             });
         }
         let candidate = || {
-            let lowers = dir.lowers().iter().skip(below);
-            lowers
-                .filter_map(|lower| lower.node.child(name).ok().flatten())
-                .next()
+            let mut lowers = dir.lowers().iter().skip(below);
+            let found = lowers.find_map(|lower| lower.node.child(name).transpose());
+            found.transpose()
         };
         let origin = self.origin_ino(&node, kind, marks, &candidate, &path)?;
         let ino = origin.unwrap_or(own);

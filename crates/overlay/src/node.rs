@@ -123,6 +123,11 @@ impl Node {
         self.opaque.store(true, Release);
     }
 
+    /// Whether [`set_opaque`](Self::set_opaque) hid them.
+    pub(crate) fn is_opaque(&self) -> bool {
+        self.opaque.load(Acquire)
+    }
+
     /// The object that data and attributes come from: the upper one, else the topmost lower one.
     pub(crate) fn real(&self) -> Result<&LayerNode, Errno> {
         self.upper()

@@ -102,14 +102,19 @@ impl Origin {
 
 impl Overlay {
     /// Returns the value of `origin` for a copy of `lower`: empty if its filesystem has no handles.
-    pub(crate) fn origin_of(lower: &LayerNode) -> Vec<u8> {
+    ///
+    /// # Errors
+    ///
+    /// `EIO`, `ENOMEM`: there may be one, and a copy without it would have another number for ever.
+    pub(crate) fn origin_of(lower: &LayerNode) -> Result<Vec<u8>, Errno> {
         match lower.fs().file_handle(lower.id) {
-            Ok(handle) => Origin {
+            Ok(handle) => Ok(Origin {
                 uuid: lower.layer.uuid,
                 handle,
             }
-            .encode(),
-            Err(_) => Vec::new(),
+            .encode()),
+            Err(errno @ (Errno::IO | Errno::NOMEM)) => Err(errno),
+            Err(_) => Ok(Vec::new()),
         }
     }
 
@@ -123,7 +128,7 @@ impl Overlay {
         node: &LayerNode,
         kind: FileType,
         marks: Marks,
-        candidate: &dyn Fn() -> Option<(LayerNode, Attr)>,
+        candidate: &dyn Fn() -> Result<Option<(LayerNode, Attr)>, Errno>,
         path: &dyn Fn() -> String,
     ) -> Result<Option<Ino>, Errno> {
         if !marks.contains(Marks::ORIGIN) {
@@ -150,17 +155,20 @@ impl Overlay {
             match layer.fs.attr_by_handle(&origin.handle) {
                 Ok(attr) => return Ok(numbered(layer, &attr)),
                 Err(Errno::PERM | Errno::OPNOTSUPP | Errno::ACCESS) => break,
+                // It may be there: a node with another number would keep it (ovl_decode_real_fh).
+                Err(errno @ (Errno::IO | Errno::NOMEM)) => return Err(errno),
                 Err(_) => {}
             }
         }
-        let Some((lower, attr)) = candidate() else {
+        let Some((lower, attr)) = candidate()? else {
             return Ok(None);
         };
         let same = lower.layer.uuid == origin.uuid
-            && lower
-                .fs()
-                .file_handle(lower.id)
-                .is_ok_and(|handle| handle == origin.handle);
+            && match lower.fs().file_handle(lower.id) {
+                Ok(handle) => handle == origin.handle,
+                Err(errno @ (Errno::IO | Errno::NOMEM)) => return Err(errno),
+                Err(_) => false,
+            };
         Ok(if same {
             numbered(&lower.layer, &attr)
         } else {

@@ -227,6 +227,10 @@ impl Overlay {
 
     /// Keeps `victim` by the temporary name that an exchange has brought it to, or removes it.
     pub(crate) fn keep_or_remove(&self, temp: Temp<'_>, victim: &Node) -> Result<(), Errno> {
+        if victim.kind == FileType::Directory {
+            // The whiteouts in it go, and who still knows it must not see what they hid.
+            victim.set_opaque();
+        }
         match self.orphans()?.keeper(victim) {
             Keeper::Work => self.keep_exchanged(temp, victim),
             Keeper::Layer => {

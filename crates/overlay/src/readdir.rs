@@ -17,6 +17,18 @@ use crate::stack::LayerNode;
 /// How many names are taken out of a listing at a time: their lookups are made outside its lock.
 const BATCH: usize = 64;
 
+/// The number of a listed name whose object cannot be read: any but 0 will do.
+const UNKNOWN: Ino = Ino(u64::MAX >> 1);
+
+/// What came of asking for the number of a listed name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Resolved {
+    /// It is in the listing, or the name is not any more.
+    Noted,
+    /// Its object cannot be read now.
+    Unreadable,
+}
+
 /// A name as one layer lists it.
 struct Raw {
     name: FileNameBuf,
@@ -162,11 +174,11 @@ impl Overlay {
         let listing = self.listing(dir)?;
         let mut from = from;
         loop {
-            let mut unresolved: Option<Listed> = None;
+            let mut unresolved: Option<(Cookie, Listed)> = None;
             let mut stopped = false;
             listing.for_each_after(from, &mut |cookie, listed| {
                 let Some(ino) = listed.ino else {
-                    unresolved = Some(listed.clone());
+                    unresolved = Some((cookie, listed.clone()));
                     return false;
                 };
                 let entry = DirEntry {
@@ -181,41 +193,51 @@ impl Overlay {
                 }
                 !stopped
             })?;
-            match unresolved {
-                Some(listed) if !stopped => self.resolve(dir, &listing, listed)?,
-                _ => return Ok(()),
+            let Some((cookie, listed)) = unresolved.filter(|_| !stopped) else {
+                return Ok(());
+            };
+            if self.resolve(dir, &listing, &listed)? == Resolved::Unreadable {
+                let (name, kind) = (listed.name.as_name(), listed.kind);
+                let unknown = DirEntry {
+                    name,
+                    ino: UNKNOWN,
+                    kind,
+                    cookie,
+                };
+                if sink(unknown) == Flow::Stop {
+                    return Ok(());
+                }
+                from = cookie;
             }
         }
     }
 
     /// Finds the number of a listed name and notes it in the listing.
-    fn resolve(&self, dir: &Arc<Node>, listing: &Listing, listed: Listed) -> Result<(), Errno> {
+    fn resolve(
+        &self,
+        dir: &Arc<Node>,
+        listing: &Listing,
+        listed: &Listed,
+    ) -> Result<Resolved, Errno> {
         let name = listed.name.as_name();
         let hash = self.hash(name);
         match self.lookup_at(dir, name, None) {
             Ok((node, attr)) => {
                 self.table.put(&node, 1);
                 let (kind, ino) = (Some(attr.kind), Some(attr.ino));
-                listing.insert(
-                    hash,
-                    Listed {
-                        kind,
-                        ino,
-                        ..listed
-                    },
-                )
+                let known = Listed {
+                    kind,
+                    ino,
+                    ..listed.clone()
+                };
+                listing.insert(hash, known)?;
             }
             // It went away after the listing was read.
-            Err(Errno::NOENT) => listing.remove(hash, name),
-            // A name is listed even if its object cannot be read; any number but 0 will do.
-            Err(_) => listing.insert(
-                hash,
-                Listed {
-                    ino: Some(Ino(u64::MAX >> 1)),
-                    ..listed
-                },
-            ),
+            Err(Errno::NOENT) => listing.remove(hash, name)?,
+            // A name is listed even if its object cannot be read. The next reader asks again: it may be read then.
+            Err(_) => return Ok(Resolved::Unreadable),
         }
+        Ok(Resolved::Noted)
     }
 
     pub(crate) fn dir_read_plus(
@@ -252,7 +274,7 @@ impl Overlay {
                 };
                 let ino = found.as_ref().map(|e| e.attr.ino).or(listed.ino);
                 let kind = found.as_ref().map(|e| e.attr.kind).or(listed.kind);
-                let ino = ino.unwrap_or(Ino(u64::MAX >> 1));
+                let ino = ino.unwrap_or(UNKNOWN);
                 if sink(
                     DirEntry {
                         name,

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Cookie, Errno, FileName, FileType, Flow, NodeId, RenameFlags};
+use mica_vfs::{Cookie, Errno, FileName, FileNameBuf, FileType, Flow, NodeId, RenameFlags};
 
 use crate::node::Node;
 use crate::overlay::Overlay;
@@ -50,11 +50,13 @@ impl Overlay {
         let lower_has = self.lower_has(&dir, name)?;
         match victim.upper() {
             Some(upper) => {
-                self.sweep(&victim, upper)?;
+                let whiteouts = self.whiteouts_in(upper)?;
                 if lower_has {
                     self.replace_dir_by_whiteout(upper_dir, name, &victim)?;
-                } else {
+                } else if whiteouts.is_empty() {
                     self.remove_upper(upper_dir, name, &victim)?;
+                } else {
+                    self.move_dir_away(upper_dir, name, &victim)?;
                 }
             }
             None => self.whiteout_at(upper_dir, name)?,
@@ -102,19 +104,17 @@ impl Overlay {
         Ok(())
     }
 
-    /// Removes the whiteouts of a directory that shows no name, so that the upper filesystem finds it empty, too.
+    /// Lists the whiteouts of an upper directory that shows no name.
     ///
-    /// It is made opaque first: then the whiteouts hide nothing, and a crash between any two steps leaves an empty
-    /// directory (OVL-25).
-    pub(crate) fn sweep(&self, dir: &Node, upper: &LayerNode) -> Result<(), Errno> {
+    /// # Errors
+    ///
+    /// `ENOTEMPTY`: there is something else.
+    fn whiteouts_in(&self, upper: &LayerNode) -> Result<Vec<FileNameBuf>, Errno> {
         let mut names = Vec::new();
         upper.fs().read_dir(upper.id, Cookie::START, &mut |entry| {
             names.push(entry.name.to_owned());
             Flow::Continue
         })?;
-        if names.is_empty() {
-            return Ok(());
-        }
         // Looked at, not trusted: what a listing missed must not be deleted.
         for name in &names {
             if let Some((node, attr)) = upper.child(name.as_name())?
@@ -122,6 +122,19 @@ impl Overlay {
             {
                 return Err(Errno::NOTEMPTY);
             }
+        }
+        Ok(names)
+    }
+
+    /// Removes the whiteouts of a directory that shows no name and is to be replaced, so that the upper filesystem finds it
+    /// empty, too.
+    ///
+    /// It is made opaque first: then the whiteouts hide nothing, and a crash between any two steps leaves an empty
+    /// directory (OVL-25).
+    pub(crate) fn sweep(&self, dir: &Node, upper: &LayerNode) -> Result<(), Errno> {
+        let names = self.whiteouts_in(upper)?;
+        if names.is_empty() {
+            return Ok(());
         }
         if !dir.lowers().is_empty() {
             self.set_mark(upper, "opaque", b"y")?;
@@ -132,10 +145,46 @@ impl Overlay {
             .try_for_each(|name| upper.fs().unlink(upper.id, name.as_name()))
     }
 
-    /// Puts a whiteout in the place of an empty upper directory.
+    /// Moves an upper directory that shows no name, and that no lower has, to the work directory with its whiteouts.
+    fn move_dir_away(
+        &self,
+        dir: &LayerNode,
+        name: FileName<'_>,
+        victim: &Node,
+    ) -> Result<(), Errno> {
+        let work = self.work()?;
+        let gone = work.temp_name();
+        let (to, flags) = (work.dir.id, RenameFlags::empty());
+        dir.fs().rename(dir.id, name, to, gone.as_name(), flags)?;
+        self.keep_or_remove(work.temp(gone, FileType::Directory), victim)
+    }
+
+    /// Lets a directory that was to be replaced, and stays, be what it is on disk: if it was swept behind an opaque mark it does
+    /// not merge any more, and its number is its own (OVL-25, OVL-30).
+    pub(crate) fn swept_in_vain(
+        &self,
+        dir: &Node,
+        name: FileName<'_>,
+        stays: &Node,
+    ) -> Result<(), Errno> {
+        let Some(upper) = stays.upper().filter(|_| stays.is_opaque()) else {
+            return Ok(());
+        };
+        if let Ok(attr) = upper.attr() {
+            stays.set_ino(self.number(&upper.layer, attr.dev, attr.ino));
+        }
+        self.listing_add(dir, name, stays)?;
+        if let Some(observer) = self.observer.get() {
+            observer.attributes_changed(stays.id);
+            observer.numbers_changed(dir.id);
+        }
+        Ok(())
+    }
+
+    /// Puts a whiteout in the place of an upper directory that shows no name. The whiteouts in it go with it.
     ///
     /// By an exchange, or by a rename that leaves a whiteout behind. A filesystem that has neither takes two steps, and
-    /// between them the lower directory shows.
+    /// between them the lower directory shows (OVL-23).
     fn replace_dir_by_whiteout(
         &self,
         dir: &LayerNode,
@@ -158,12 +207,24 @@ impl Overlay {
             gone.as_name(),
             RenameFlags::WHITEOUT,
         ) {
-            Ok(()) => self.keep_or_remove(work.temp(gone, FileType::Directory), victim),
-            Err(Errno::INVAL) => {
-                fs.rmdir(dir.id, name)?;
-                whiteout.publish(dir, name, RenameFlags::empty())
-            }
-            Err(errno) => Err(errno),
+            Ok(()) => return self.keep_or_remove(work.temp(gone, FileType::Directory), victim),
+            Err(Errno::INVAL) => {}
+            Err(errno) => return Err(errno),
+        }
+        let (at, to, none) = (work.dir.id, gone.as_name(), RenameFlags::empty());
+        fs.rename(dir.id, name, at, to, none)?;
+        if let Err(errno) = whiteout.publish(dir, name, none) {
+            self.undone(fs.rename(at, to, dir.id, name, none));
+            return Err(errno);
+        }
+        self.keep_or_remove(work.temp(gone, FileType::Directory), victim)
+    }
+
+    /// Takes note of how the first step of two was undone after the second failed.
+    pub(crate) fn undone(&self, undone: Result<(), Errno>) {
+        if let Err(errno) = undone {
+            let upper = self.work().map_or("upper", |work| &work.dir.layer.label);
+            tracing::error!(layer = upper, %errno, "a change is half done, and could not be undone");
         }
     }
 }

@@ -136,7 +136,11 @@ impl Overlay {
     ) -> Result<(), Errno> {
         let target_same = match target {
             Some(target) => self.shows(&to.dir, to.name, target)?,
-            None => matches!(self.hold(&to.dir, to.name), Err(Errno::NOENT)),
+            None => match self.hold(&to.dir, to.name) {
+                Ok(_) => false,
+                Err(Errno::NOENT) => true,
+                Err(errno) => return Err(errno),
+            },
         };
         let same = target_same && self.shows(&from.dir, from.name, source)?;
         // A front orders renames of a directory by itself; for others this is a lost race, as ESTALE says.
@@ -151,23 +155,16 @@ impl Overlay {
         source: &Arc<Node>,
         target: Option<&Node>,
     ) -> Result<(), Errno> {
-        if let Some(target) = target.filter(|t| t.kind == FileType::Directory) {
-            if !self.is_empty_dir(target)? {
-                return Err(Errno::NOTEMPTY);
-            }
-            if let Some(upper) = target.upper() {
-                self.sweep(target, upper)?;
-            }
+        if let Some(target) = target.filter(|t| t.kind == FileType::Directory)
+            && !self.is_empty_dir(target)?
+        {
+            return Err(Errno::NOTEMPTY);
         }
-        self.hide_below(source, to)?;
-        self.mark_impure_for(&to.dir, source)?;
-        let at_target = self.target(to)?;
-        let leave_whiteout = self.lower_has(&from.dir, from.name)?;
-        let rename = || self.move_name(from, to, source, at_target, leave_whiteout);
-        match target {
-            Some(target) => self.replace_upper(target, rename)?,
-            None => rename()?,
+        let replaced = self.replace_swept(from, to, source, target);
+        if let (Err(_), Some(target)) = (replaced, target) {
+            self.swept_in_vain(&to.dir, to.name, target)?;
         }
+        replaced?;
         if let Some(target) = target {
             self.unname(&to.dir, to.name, target)?;
             self.listings.drop_dir(target.id)?;
@@ -175,6 +172,30 @@ impl Overlay {
         self.listing_remove(&from.dir, from.name)?;
         self.moved(source, to)?;
         self.table.bump(&from.dir)
+    }
+
+    /// Does what [`replace`](Self::replace) changes on disk. An empty directory in the way is swept first.
+    fn replace_swept(
+        &self,
+        from: &End<'_>,
+        to: &End<'_>,
+        source: &Node,
+        target: Option<&Node>,
+    ) -> Result<(), Errno> {
+        if let Some((target, upper)) = target.and_then(|t| Some((t, t.upper()?)))
+            && target.kind == FileType::Directory
+        {
+            self.sweep(target, upper)?;
+        }
+        self.hide_below(source, to)?;
+        self.mark_impure_for(&to.dir, source)?;
+        let at_target = self.target(to)?;
+        let leave_whiteout = self.lower_has(&from.dir, from.name)?;
+        let rename = || self.move_name(from, to, source, at_target, leave_whiteout);
+        match target {
+            Some(target) => self.replace_upper(target, rename),
+            None => rename(),
+        }
     }
 
     /// Renames in the upper, so that a whiteout is left at the old name if a lower has it.
@@ -197,8 +218,16 @@ impl Overlay {
             // The whiteout of the new name goes to the old one: it is wanted there, or it is removed (ovl_rename).
             match rename(RenameFlags::EXCHANGE) {
                 Ok(()) if leave_whiteout => return Ok(()),
-                Ok(()) => return from_dir.fs().unlink(from_dir.id, from.name),
-                Err(Errno::INVAL) if is_dir => to_dir.fs().unlink(to_dir.id, to.name)?,
+                Ok(()) => {
+                    // The rename is done. A whiteout that stays hides nothing.
+                    if let Err(errno) = from_dir.fs().unlink(from_dir.id, from.name) {
+                        tracing::debug!(%errno, name = %from.name, "a needless whiteout stays");
+                    }
+                    return Ok(());
+                }
+                Err(Errno::INVAL) if is_dir => {
+                    return self.replace_whiteout(to_dir, to.name, || rename(RenameFlags::empty()));
+                }
                 Err(Errno::INVAL) => {}
                 Err(errno) => return Err(errno),
             }
@@ -207,11 +236,20 @@ impl Overlay {
             return rename(RenameFlags::empty());
         }
         match rename(RenameFlags::WHITEOUT) {
-            // A filesystem without it takes two steps; between them both names show.
+            // A filesystem without it takes two steps; between them both names show (OVL-26).
             Err(Errno::INVAL) => {
                 let whiteout = self.whiteout_temp()?;
                 rename(RenameFlags::empty())?;
-                whiteout.publish(from_dir, from.name, RenameFlags::empty())
+                let put = whiteout.publish(from_dir, from.name, RenameFlags::empty());
+                if put.is_err() && at_target != Target::Object {
+                    let (fs, flags) = (from_dir.fs(), RenameFlags::empty());
+                    let back = fs.rename(to_dir.id, to.name, from_dir.id, from.name, flags);
+                    self.undone(back.and_then(|()| match at_target {
+                        Target::Whiteout => self.whiteout_at(to_dir, to.name),
+                        Target::None | Target::Object => Ok(()),
+                    }));
+                }
+                put
             }
             other => other,
         }
@@ -248,9 +286,11 @@ impl Overlay {
         if self.opaque(upper, marks, &|| source.path())? == Opaque::Stop {
             return Ok(());
         }
-        // An upper that cannot hold the mark cannot have the directory there (ovl_set_opaque_xerr).
-        self.set_mark(upper, "opaque", b"y")
-            .map_err(|_| Errno::XDEV)
+        match self.set_mark(upper, "opaque", b"y") {
+            // An upper that cannot hold the mark cannot have the directory there (ovl_set_opaque_xerr).
+            Err(Errno::OPNOTSUPP) => Err(Errno::XDEV),
+            set => set,
+        }
     }
 
     /// Says what the upper has at the new name.

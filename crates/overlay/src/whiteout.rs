@@ -4,7 +4,10 @@
 //! The first is written. All whiteouts of a mount are links to one device node in the work directory, as the kernel's
 //! are: a link is published by one call and takes no inode.
 
-use mica_vfs::{Attr, Errno, FileName, FileType, Mode, Rdev};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use mica_vfs::{Attr, Errno, FileName, FileNameBuf, FileType, Mode, Rdev, RenameFlags};
 
 use crate::marks::Marks;
 use crate::node::XattrWhiteouts;
@@ -49,22 +52,18 @@ impl Overlay {
 
     /// Puts a whiteout at `name` of upper directory `dir`, where no name is. The caller is in the directory's gate.
     pub(crate) fn whiteout_at(&self, dir: &LayerNode, name: FileName<'_>) -> Result<(), Errno> {
-        for attempt in [Attempt::Shared, Attempt::Fresh] {
-            let shared = self.shared_whiteout(attempt)?;
-            match dir.fs().link(shared.id, dir.id, name) {
-                Ok(entry) => {
-                    dir.fs().forget(entry.node, 1);
-                    self.counters
-                        .whiteouts
-                        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    return Ok(());
-                }
-                // A filesystem limits the links of an inode (65,000 on ext4): the next whiteout starts a new one.
-                Err(Errno::MLINK) if attempt == Attempt::Shared => {}
-                Err(errno) => return Err(errno),
+        let shared = self.shared_whiteout()?;
+        match dir.fs().link(shared.node.id, dir.id, name) {
+            Ok(entry) => dir.fs().forget(entry.node, 1),
+            // A filesystem limits the links of an inode (65,000 on ext4), or has none: this one is used up where it is needed,
+            // and the next whiteout starts a new one (ovl_whiteout).
+            Err(Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP) => {
+                self.use_up(&shared, dir, name)?
             }
+            Err(errno) => return Err(errno),
         }
-        Err(Errno::MLINK)
+        self.counters.whiteouts.fetch_add(1, Relaxed);
+        Ok(())
     }
 
     /// Makes a whiteout under a temporary name in the work directory.
@@ -76,32 +75,57 @@ impl Overlay {
     }
 
     /// Returns the whiteout that others are links to.
-    fn shared_whiteout(&self, attempt: Attempt) -> Result<std::sync::Arc<LayerNode>, Errno> {
+    fn shared_whiteout(&self) -> Result<Arc<SharedWhiteout>, Errno> {
         let work = self.work()?;
-        if attempt == Attempt::Shared
-            && let Some(shared) = &*work.whiteout.lock()?
-        {
-            return Ok(std::sync::Arc::clone(shared));
+        if let Some(shared) = &*work.whiteout.lock()? {
+            return Ok(Arc::clone(shared));
         }
+        let fresh = Arc::new(self.make_whiteout()?);
+        let old = work.whiteout.lock()?.replace(Arc::clone(&fresh));
+        // Its name in the work directory keeps it linkable; the links elsewhere are whiteouts in their own right.
+        drop(old);
+        Ok(fresh)
+    }
+
+    /// Makes a device node for whiteouts in the work directory.
+    fn make_whiteout(&self) -> Result<SharedWhiteout, Errno> {
+        let work = self.work()?;
         let name = work.temp_name();
         let (kind, mode) = (FileType::CharDevice, Mode::empty());
         let (mounter, dir) = (&self.config.mounter, &work.dir);
         let entry = dir
             .fs()
             .mknod(mounter, dir.id, name.as_name(), kind, mode, Rdev::WHITEOUT)?;
-        let fresh = std::sync::Arc::new(LayerNode::adopt(&dir.layer, &entry));
-        let old = work.whiteout.lock()?.replace(std::sync::Arc::clone(&fresh));
-        // Its name in the work directory keeps it linkable; the links elsewhere are whiteouts in their own right.
-        drop(old);
-        Ok(fresh)
+        let node = LayerNode::adopt(&dir.layer, &entry);
+        Ok(SharedWhiteout { name, node })
+    }
+
+    /// Moves the whiteout that others were links to to where one is needed, or a new one if somebody else does that.
+    fn use_up(
+        &self,
+        shared: &Arc<SharedWhiteout>,
+        dir: &LayerNode,
+        name: FileName<'_>,
+    ) -> Result<(), Errno> {
+        let work = self.work()?;
+        let taken = {
+            let mut current = work.whiteout.lock()?;
+            let still = current.as_ref().is_some_and(|now| Arc::ptr_eq(now, shared));
+            if still { current.take() } else { None }
+        };
+        let from = match taken {
+            Some(whiteout) => whiteout.name.as_name().to_owned(),
+            None => self.make_whiteout()?.name,
+        };
+        work.temp(from, FileType::CharDevice)
+            .publish(dir, name, RenameFlags::empty())
     }
 }
 
-/// Which whiteout to link to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Attempt {
-    /// The one that all share.
-    Shared,
-    /// A new one, which the next share.
-    Fresh,
+/// The whiteout that others are links to.
+#[derive(Debug)]
+pub(crate) struct SharedWhiteout {
+    /// Its name in the work directory.
+    name: FileNameBuf,
+    node: LayerNode,
 }

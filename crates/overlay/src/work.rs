@@ -14,7 +14,7 @@ use crate::durability::Durability;
 use crate::error::SetupError;
 use crate::incompat::{self, INCOMPAT};
 use crate::stack::{LayerInfo, LayerNode};
-use crate::whiteout::is_device_whiteout;
+use crate::whiteout::{SharedWhiteout, is_device_whiteout};
 
 const SHARED_WHITEOUT: Rank = Rank(140);
 /// Mode of the directory. The kernel makes it with none, which a mounter without `CAP_DAC_OVERRIDE` could not use.
@@ -28,7 +28,7 @@ pub(crate) struct Work {
     /// `work/work`.
     pub(crate) dir: LayerNode,
     /// The whiteout that others are links to.
-    pub(crate) whiteout: Mutex<Option<Arc<LayerNode>>>,
+    pub(crate) whiteout: Mutex<Option<Arc<SharedWhiteout>>>,
     /// How many unfinished objects of a mount before were found and removed.
     pub(crate) recovered: usize,
     counter: AtomicU64,

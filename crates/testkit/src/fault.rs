@@ -1,26 +1,48 @@
-//! A layer whose Nth change fails.
+//! A layer whose Nth change fails, or whose Nth read.
 //!
 //! A change is a call of any method that changes the filesystem, and of `fsync`: each is a place where a disk, a limit or
-//! a kill can strike. Changes are counted from 1, and each is noted by name, so that a test can print the steps.
+//! a kill can strike. Changes are counted from 1, and each is noted by name, so that a test can print the steps. The other
+//! calls are reads, and are counted apart.
 
+mod call;
+mod layer;
+
+pub use call::Call;
+
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mica_vfs::{
-    Access, Attr, Caller, Cookie, CopyMethod, DirEntry, Entry, Errno, FallocateMode, FileFlags,
-    FileHandle, FileName, FileType, Filesystem, Flow, HostFile, KillPriv, ListedNode, Mode, NodeId,
-    Rdev, RenameFlags, SeekFrom, SetAttr, StatFs, SyncScope, Uuid, XattrMode, XattrName,
-};
+use bitflags::bitflags;
+use mica_vfs::{Errno, Filesystem};
 
-/// What happens at the chosen change.
+/// What happens at the chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It is not made and fails; the changes after it succeed.
+    /// It is not made and fails; the calls after it succeed.
     Fail(Errno),
-    /// It and all after it fail with `EIO` and change nothing, as if the process had died before it.
+    /// It and all changes after it fail with `EIO` and change nothing, as if the process had died before it. After a read all
+    /// reads fail, too, as if the layer had gone.
     Stop,
-    /// A write takes half of its data, a copy fails with `ENOSPC` after half of its data, and the next change fails with
-    /// `ENOSPC`. Any other change fails with `ENOSPC`.
+    /// A write takes half of its data, a copy fails with `ENOSPC` after half of its data. Any other change fails with `ENOSPC`,
+    /// and so does the next but for a removal: that takes no space.
     Short,
+}
+
+bitflags! {
+    /// What a filesystem cannot do.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct Lacks: u8 {
+        /// A rename with `EXCHANGE` is `EINVAL`.
+        const EXCHANGE = 1;
+        /// A rename with `WHITEOUT` is `EINVAL`.
+        const WHITEOUT = 2;
+        /// `tmpfile` is `EOPNOTSUPP`.
+        const TMPFILE = 4;
+        /// A device node has one name at most: another is `EMLINK`.
+        const WHITEOUT_LINKS = 8;
+        /// The data is in no file of the host: it is copied by reading it.
+        const HOST_FILE = 16;
+    }
 }
 
 /// What is to be done about one change.
@@ -29,17 +51,48 @@ enum Verdict {
     Half,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    steps: Vec<String>,
-    plan: Option<(usize, Fault)>,
+/// Which calls are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    Changes,
+    Reads,
 }
 
-/// A filesystem with faults in its changes. Reading always works.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    counted: Counted,
+    nth: usize,
+    fault: Fault,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    changes: Vec<(Call, String)>,
+    reads: Vec<Call>,
+    plan: Option<Plan>,
+    lacks: Lacks,
+}
+
+impl State {
+    /// Finds what is planned for a call that was noted as the `number`th of its sort.
+    fn planned(&self, counted: Counted, number: usize) -> Option<(Fault, usize)> {
+        let plan = self.plan?;
+        let reached = if plan.counted == counted {
+            number >= plan.nth
+        } else {
+            // A layer that has gone neither reads nor changes.
+            let gone = plan.fault == Fault::Stop && plan.counted == Counted::Reads;
+            gone && self.reads.len() >= plan.nth
+        };
+        reached.then_some((plan.fault, plan.nth))
+    }
+}
+
+/// A filesystem with faults.
 #[derive(Debug)]
 pub struct FaultLayer {
     inner: Arc<dyn Filesystem>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 impl FaultLayer {
@@ -48,343 +101,151 @@ impl FaultLayer {
     pub fn new(inner: Arc<dyn Filesystem>) -> Self {
         Self {
             inner,
-            state: Mutex::default(),
+            state: Arc::default(),
         }
     }
 
-    /// Forgets the steps, and lets the `nth` change from here fail. The first change is 1.
-    pub fn arm(&self, nth: usize, fault: Fault) {
-        let mut state = self.state();
-        state.steps.clear();
-        state.plan = Some((nth, fault));
+    /// Wraps another filesystem, whose calls are counted together with those of this one.
+    #[must_use]
+    pub fn beside(&self, inner: Arc<dyn Filesystem>) -> Self {
+        Self {
+            inner,
+            state: Arc::clone(&self.state),
+        }
     }
 
-    /// Lets every further change succeed.
+    /// Forgets the calls so far, and lets the `nth` change from here fail. The first change is 1.
+    pub fn arm(&self, nth: usize, fault: Fault) {
+        self.plan(Counted::Changes, nth, fault);
+    }
+
+    /// Forgets the calls so far, and lets the `nth` read from here fail.
+    pub fn arm_reads(&self, nth: usize, fault: Fault) {
+        self.plan(Counted::Reads, nth, fault);
+    }
+
+    fn plan(&self, counted: Counted, nth: usize, fault: Fault) {
+        let mut state = self.state();
+        state.changes.clear();
+        state.reads.clear();
+        let plan = Plan {
+            counted,
+            nth,
+            fault,
+        };
+        state.plan = Some(plan);
+    }
+
+    /// Lets every further call succeed.
     pub fn heal(&self) {
         self.state().plan = None;
     }
 
-    /// Forgets the steps, lets every further change succeed, and counts from here.
+    /// Forgets the calls, lets every further one succeed, and counts from here.
     pub fn reset(&self) {
-        *self.state() = State::default();
+        let mut state = self.state();
+        *state = State {
+            lacks: state.lacks,
+            ..State::default()
+        };
+    }
+
+    /// Lets the filesystem be one that lacks this, and nothing else.
+    pub fn lack(&self, lacks: Lacks) {
+        self.state().lacks = lacks;
     }
 
     /// Returns the changes so far by name, those that failed among them.
     #[must_use]
     pub fn steps(&self) -> Vec<String> {
-        self.state().steps.clone()
+        let state = self.state();
+        let steps = state.changes.iter();
+        steps
+            .map(|(call, what)| format!("{call} {what}").trim_end().to_owned())
+            .collect()
     }
 
     /// Returns how many changes there were.
     #[must_use]
     pub fn changes(&self) -> usize {
-        self.state().steps.len()
+        self.state().changes.len()
+    }
+
+    /// Returns how many reads there were.
+    #[must_use]
+    pub fn reads(&self) -> usize {
+        self.state().reads.len()
     }
 
     /// Tells whether the fault has struck.
     #[must_use]
     pub fn struck(&self) -> bool {
+        self.struck_call().is_some()
+    }
+
+    /// Returns what the fault has struck first.
+    #[must_use]
+    pub fn struck_call(&self) -> Option<Call> {
         let state = self.state();
-        state.plan.is_some_and(|(nth, _)| state.steps.len() >= nth)
+        let Plan { counted, nth, .. } = state.plan?;
+        match counted {
+            Counted::Changes => state.changes.get(nth - 1).map(|(call, _)| *call),
+            Counted::Reads => state.reads.get(nth - 1).copied(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a change and finds whether it is made.
-    fn change(&self, step: String) -> Result<Verdict, Errno> {
+    fn lacks(&self) -> Lacks {
+        self.state().lacks
+    }
+
+    /// Fails with `errno` if the filesystem lacks `what`.
+    fn lacking(&self, what: Lacks, errno: Errno) -> Result<(), Errno> {
+        if self.lacks().contains(what) {
+            return Err(errno);
+        }
+        Ok(())
+    }
+
+    /// Notes a read and finds whether it is made.
+    fn reading(&self, call: Call) -> Result<(), Errno> {
         let mut state = self.state();
-        state.steps.push(step);
-        let number = state.steps.len();
-        match state.plan {
-            Some((nth, Fault::Fail(errno))) if number == nth => Err(errno),
-            Some((nth, Fault::Stop)) if number >= nth => Err(Errno::IO),
-            Some((nth, Fault::Short)) if number == nth => Ok(Verdict::Half),
-            Some((nth, Fault::Short)) if number == nth + 1 => Err(Errno::NOSPC),
+        state.reads.push(call);
+        let number = state.reads.len();
+        match state.planned(Counted::Reads, number) {
+            Some((Fault::Fail(errno), nth)) if number == nth => Err(errno),
+            Some((Fault::Stop, _)) => Err(Errno::IO),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes a change and finds whether it is made.
+    fn change(&self, call: Call, what: &dyn Display) -> Result<Verdict, Errno> {
+        let mut state = self.state();
+        state.changes.push((call, what.to_string()));
+        let number = state.changes.len();
+        match state.planned(Counted::Changes, number) {
+            Some((Fault::Fail(errno), nth)) if number == nth => Err(errno),
+            Some((Fault::Stop, _)) => Err(Errno::IO),
+            Some((Fault::Short, nth)) if number == nth => Ok(Verdict::Half),
+            Some((Fault::Short, nth)) if number == nth + 1 => match call {
+                Call::Unlink | Call::Rmdir => Ok(Verdict::Go),
+                _ => Err(Errno::NOSPC),
+            },
             _ => Ok(Verdict::Go),
         }
     }
 
     /// Notes a change that is made or not.
-    fn whole(&self, step: String) -> Result<(), Errno> {
-        match self.change(step)? {
+    fn whole(&self, call: Call, what: &dyn Display) -> Result<(), Errno> {
+        match self.change(call, what)? {
             Verdict::Go => Ok(()),
             Verdict::Half => Err(Errno::NOSPC),
         }
     }
-}
-
-impl Filesystem for FaultLayer {
-    fn lookup(&self, dir: NodeId, name: FileName<'_>) -> Result<Entry, Errno> {
-        self.inner.lookup(dir, name)
-    }
-
-    fn forget(&self, node: NodeId, count: u64) {
-        self.inner.forget(node, count);
-    }
-
-    fn read_dir(
-        &self,
-        dir: NodeId,
-        from: Cookie,
-        sink: &mut dyn FnMut(DirEntry<'_>) -> Flow,
-    ) -> Result<(), Errno> {
-        self.inner.read_dir(dir, from, sink)
-    }
-
-    fn read_dir_plus(
-        &self,
-        dir: NodeId,
-        from: Cookie,
-        sink: &mut dyn FnMut(DirEntry<'_>, &ListedNode) -> Flow,
-    ) -> Result<(), Errno> {
-        self.inner.read_dir_plus(dir, from, sink)
-    }
-
-    fn read_link(&self, node: NodeId) -> Result<Vec<u8>, Errno> {
-        self.inner.read_link(node)
-    }
-
-    fn get_attr(&self, node: NodeId) -> Result<Attr, Errno> {
-        self.inner.get_attr(node)
-    }
-
-    fn set_attr(&self, node: NodeId, change: &SetAttr) -> Result<Attr, Errno> {
-        self.whole(format!("set_attr {}", attr_fields(change)))?;
-        self.inner.set_attr(node, change)
-    }
-
-    fn get_xattr(
-        &self,
-        node: NodeId,
-        name: XattrName<'_>,
-        value: &mut [u8],
-    ) -> Result<usize, Errno> {
-        self.inner.get_xattr(node, name, value)
-    }
-
-    fn list_xattr(&self, node: NodeId, names: &mut [u8]) -> Result<usize, Errno> {
-        self.inner.list_xattr(node, names)
-    }
-
-    fn set_xattr(
-        &self,
-        node: NodeId,
-        name: XattrName<'_>,
-        value: &[u8],
-        mode: XattrMode,
-        kill: KillPriv,
-    ) -> Result<(), Errno> {
-        self.whole(format!("set_xattr {name}"))?;
-        self.inner.set_xattr(node, name, value, mode, kill)
-    }
-
-    fn remove_xattr(&self, node: NodeId, name: XattrName<'_>) -> Result<(), Errno> {
-        self.whole(format!("remove_xattr {name}"))?;
-        self.inner.remove_xattr(node, name)
-    }
-
-    fn file_flags(&self, node: NodeId) -> Result<FileFlags, Errno> {
-        self.inner.file_flags(node)
-    }
-
-    fn set_file_flags(&self, node: NodeId, flags: FileFlags) -> Result<(), Errno> {
-        self.whole("set_file_flags".into())?;
-        self.inner.set_file_flags(node, flags)
-    }
-
-    fn create(
-        &self,
-        caller: &Caller,
-        dir: NodeId,
-        name: FileName<'_>,
-        mode: Mode,
-    ) -> Result<Entry, Errno> {
-        self.whole(format!("create {name}"))?;
-        self.inner.create(caller, dir, name, mode)
-    }
-
-    fn mkdir(
-        &self,
-        caller: &Caller,
-        dir: NodeId,
-        name: FileName<'_>,
-        mode: Mode,
-    ) -> Result<Entry, Errno> {
-        self.whole(format!("mkdir {name}"))?;
-        self.inner.mkdir(caller, dir, name, mode)
-    }
-
-    fn mknod(
-        &self,
-        caller: &Caller,
-        dir: NodeId,
-        name: FileName<'_>,
-        kind: FileType,
-        mode: Mode,
-        rdev: Rdev,
-    ) -> Result<Entry, Errno> {
-        self.whole(format!("mknod {name}"))?;
-        self.inner.mknod(caller, dir, name, kind, mode, rdev)
-    }
-
-    fn symlink(
-        &self,
-        caller: &Caller,
-        dir: NodeId,
-        name: FileName<'_>,
-        target: &[u8],
-    ) -> Result<Entry, Errno> {
-        self.whole(format!("symlink {name}"))?;
-        self.inner.symlink(caller, dir, name, target)
-    }
-
-    fn tmpfile(&self, caller: &Caller, dir: NodeId, mode: Mode) -> Result<Entry, Errno> {
-        self.whole("tmpfile".into())?;
-        self.inner.tmpfile(caller, dir, mode)
-    }
-
-    fn link(&self, node: NodeId, dir: NodeId, name: FileName<'_>) -> Result<Entry, Errno> {
-        self.whole(format!("link {name}"))?;
-        self.inner.link(node, dir, name)
-    }
-
-    fn unlink(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
-        self.whole(format!("unlink {name}"))?;
-        self.inner.unlink(dir, name)
-    }
-
-    fn rmdir(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
-        self.whole(format!("rmdir {name}"))?;
-        self.inner.rmdir(dir, name)
-    }
-
-    fn rename(
-        &self,
-        from_dir: NodeId,
-        from: FileName<'_>,
-        to_dir: NodeId,
-        to: FileName<'_>,
-        flags: RenameFlags,
-    ) -> Result<(), Errno> {
-        self.whole(format!("rename {from} -> {to} {flags:?}"))?;
-        self.inner.rename(from_dir, from, to_dir, to, flags)
-    }
-
-    fn read(&self, node: NodeId, offset: u64, data: &mut [u8]) -> Result<usize, Errno> {
-        self.inner.read(node, offset, data)
-    }
-
-    fn write(
-        &self,
-        node: NodeId,
-        offset: u64,
-        data: &[u8],
-        kill: KillPriv,
-    ) -> Result<usize, Errno> {
-        let take = match self.change(format!("write {}", data.len()))? {
-            Verdict::Go => data.len(),
-            Verdict::Half if data.len() < 2 => return Err(Errno::NOSPC),
-            Verdict::Half => data.len() / 2,
-        };
-        self.inner.write(node, offset, &data[..take], kill)
-    }
-
-    fn fallocate(
-        &self,
-        node: NodeId,
-        mode: FallocateMode,
-        offset: u64,
-        len: u64,
-    ) -> Result<(), Errno> {
-        self.whole(format!("fallocate {mode:?}"))?;
-        self.inner.fallocate(node, mode, offset, len)
-    }
-
-    fn seek(&self, node: NodeId, from: SeekFrom) -> Result<u64, Errno> {
-        self.inner.seek(node, from)
-    }
-
-    fn copy_range(
-        &self,
-        from: NodeId,
-        from_offset: u64,
-        to: NodeId,
-        to_offset: u64,
-        len: u64,
-    ) -> Result<u64, Errno> {
-        let len = match self.change("copy_range".into())? {
-            Verdict::Go => len,
-            Verdict::Half if len < 2 => return Err(Errno::NOSPC),
-            Verdict::Half => len / 2,
-        };
-        self.inner.copy_range(from, from_offset, to, to_offset, len)
-    }
-
-    fn copy_from(
-        &self,
-        to: NodeId,
-        source: &dyn Filesystem,
-        from: NodeId,
-        len: u64,
-    ) -> Result<CopyMethod, Errno> {
-        match self.change("copy_from".into())? {
-            Verdict::Go => self.inner.copy_from(to, source, from, len),
-            Verdict::Half => {
-                self.inner.copy_from(to, source, from, len / 2)?;
-                Err(Errno::NOSPC)
-            }
-        }
-    }
-
-    fn fsync(&self, node: NodeId, scope: SyncScope) -> Result<(), Errno> {
-        self.whole("fsync".into())?;
-        self.inner.fsync(node, scope)
-    }
-
-    /// A file to write to is not offered: what is written there would be no change that is counted.
-    fn host_file(&self, node: NodeId, access: Access) -> Result<Option<HostFile>, Errno> {
-        match access {
-            Access::Read => self.inner.host_file(node, access),
-            Access::Write => Ok(None),
-        }
-    }
-
-    fn nameless(&self) -> usize {
-        self.inner.nameless()
-    }
-
-    fn stat_fs(&self) -> Result<StatFs, Errno> {
-        self.inner.stat_fs()
-    }
-
-    fn uuid(&self) -> Uuid {
-        self.inner.uuid()
-    }
-
-    fn file_handle(&self, node: NodeId) -> Result<FileHandle, Errno> {
-        self.inner.file_handle(node)
-    }
-
-    fn attr_by_handle(&self, handle: &FileHandle) -> Result<Attr, Errno> {
-        self.inner.attr_by_handle(handle)
-    }
-}
-
-/// Names the attributes that a change sets.
-fn attr_fields(change: &SetAttr) -> String {
-    let fields = [
-        ("size", change.size.is_some()),
-        ("owner", change.uid.is_some() || change.gid.is_some()),
-        ("mode", change.mode.is_some()),
-        ("times", change.atime.is_some() || change.mtime.is_some()),
-    ];
-    let named: Vec<_> = fields
-        .into_iter()
-        .filter_map(|(name, set)| set.then_some(name))
-        .collect();
-    named.join("+")
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //! - [`Walk`]: a filesystem by paths, without a reference left behind.
 //! - [`Dump`]: a whole tree as lines that can be compared, of a [`Filesystem`](mica_vfs::Filesystem) or of the host.
 //! - [`Model`]: the merged tree as a plain map, with the errno that Linux gives.
-//! - [`FaultLayer`]: a layer whose Nth change fails.
+//! - [`FaultLayer`]: a layer whose Nth change or read fails, or that lacks something.
+//! - [`KernelMount`]: the kernel's overlayfs on the layers of a stack.
 //! - [`Stack`], [`check`]: an overlay over literals, on every kind of layer.
 //! - [`skip()`], [`require_root`], [`require_program`], [`require_fuse`]: the one way to leave a test out.
 //!
@@ -20,6 +21,7 @@
 
 mod dump;
 mod fault;
+mod kernel;
 mod model;
 mod skip;
 mod stack;
@@ -27,7 +29,8 @@ mod tree;
 mod walk;
 
 pub use dump::{Detail, Dump, Object, assert_same, dump, dump_host, hash_tree};
-pub use fault::{Fault, FaultLayer};
+pub use fault::{Call, Fault, FaultLayer, Lacks};
+pub use kernel::KernelMount;
 pub use model::{Model, ModelId};
 pub use skip::{Missing, require_fuse, require_program, require_root, skip};
 pub use stack::{Filesystems, Medium, Mounted, Stack, check};

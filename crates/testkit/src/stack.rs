@@ -13,7 +13,7 @@ use std::sync::Arc;
 use mica_overlay::{Config, Layer, Overlay, Upper};
 use mica_vfs::NodeId;
 
-use crate::{Detail, Dump, FaultLayer, Model, Tree, Walk, assert_same, dump};
+use crate::{Detail, Dump, FaultLayer, KernelMount, Model, Tree, Walk, assert_same, dump};
 use medium::Ground;
 
 /// The layers of an overlay, written as literals.
@@ -220,6 +220,45 @@ impl Mounted {
         self.remount();
         faults.reset();
         faults
+    }
+
+    /// Mounts again with faults under all lowers, counted together, none of them armed.
+    ///
+    /// # Panics
+    ///
+    /// If that fails or there is no lower.
+    pub fn with_lower_faults(&mut self) -> Arc<FaultLayer> {
+        self.unmount();
+        let mut first: Option<Arc<FaultLayer>> = None;
+        for lower in &mut self.lowers {
+            let inner = Arc::clone(&lower.fs);
+            let faults = Arc::new(match &first {
+                Some(first) => first.beside(inner),
+                None => FaultLayer::new(inner),
+            });
+            lower.fs = Arc::<FaultLayer>::clone(&faults);
+            first.get_or_insert(faults);
+        }
+        self.remount();
+        let first = first.unwrap();
+        first.reset();
+        first
+    }
+
+    /// Mounts the same layers by the kernel, read-write. The overlay must have been [dropped](Self::unmount).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers, with what it says of the reason.
+    ///
+    /// # Panics
+    ///
+    /// If the layers are not directories of the host.
+    pub fn mount_by_kernel(&self) -> std::io::Result<KernelMount> {
+        let dir = self.ground.dir().unwrap();
+        let lowers: Vec<_> = self.lowers.iter().map(|l| dir.join(&l.label)).collect();
+        let upper = (dir.join("upper"), dir.join("work"));
+        KernelMount::new(&lowers, &upper.0, &upper.1, self.config.xattrs)
     }
 
     /// Reads the merged tree.

@@ -63,6 +63,12 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Returns the filesystem, for what is not done by a path.
+    #[must_use]
+    pub const fn fs(&self) -> &'a dyn Filesystem {
+        self.fs
+    }
+
     /// Makes objects as `caller`.
     #[must_use]
     pub const fn by(mut self, caller: Caller) -> Self {

@@ -1,4 +1,5 @@
 use mica_tmpfs::Tmpfs;
+use mica_vfs::{NodeId, RenameFlags};
 
 use super::*;
 use crate::{Walk, build};
@@ -70,4 +71,46 @@ fn the_steps_name_what_they_change() {
     );
     layer.reset();
     assert_eq!(layer.changes(), 0);
+}
+
+#[test]
+fn reads_are_counted_apart_and_fail_apart() {
+    let layer = layer();
+    build(&layer, NodeId::ROOT, "a='1'");
+    let walk = Walk::new(&layer);
+    layer.arm_reads(2, Fault::Fail(Errno::IO));
+    // A lookup, then the data.
+    assert_eq!(walk.read("a"), Err(Errno::IO));
+    assert_eq!(layer.struck_call(), Some(Call::Read));
+    assert_eq!(walk.read("a").unwrap(), b"1");
+    layer.arm_reads(1, Fault::Stop);
+    assert_eq!(walk.stat("a"), Err(Errno::IO));
+    assert_eq!(walk.mkdir("d"), Err(Errno::IO), "a layer that has gone");
+    layer.heal();
+    assert_eq!(walk.ls("").unwrap(), ["a"]);
+}
+
+#[test]
+fn layers_beside_each_other_count_together() {
+    let one = layer();
+    let other = one.beside(Arc::new(Tmpfs::new()));
+    one.arm(2, Fault::Fail(Errno::NOSPC));
+    assert_eq!(Walk::new(&one).mkdir("a"), Ok(()));
+    assert_eq!(Walk::new(&other).mkdir("a"), Err(Errno::NOSPC));
+}
+
+#[test]
+fn what_a_layer_lacks_is_refused_and_not_counted() {
+    let layer = layer();
+    build(&layer, NodeId::ROOT, "a='1' b='2' w:whiteout");
+    layer.reset();
+    layer.lack(Lacks::all());
+    let walk = Walk::new(&layer);
+    for flags in [RenameFlags::EXCHANGE, RenameFlags::WHITEOUT] {
+        assert_eq!(walk.rename_with("a", "b", flags), Err(Errno::INVAL));
+    }
+    assert_eq!(walk.tmpfile("", 0o600).map(drop), Err(Errno::OPNOTSUPP));
+    assert_eq!(walk.link("w", "x"), Err(Errno::MLINK));
+    assert_eq!(layer.changes(), 0);
+    assert_eq!(walk.link("a", "c"), Ok(()));
 }

@@ -144,6 +144,14 @@ impl Ground {
         }
     }
 
+    /// The directory of the host that the layers lie in.
+    pub(super) fn dir(&self) -> Option<&Path> {
+        match self {
+            Self::Memory { .. } => None,
+            Self::Host { dir, .. } => Some(dir.path()),
+        }
+    }
+
     /// Counts the nodes of all layers that are referenced.
     pub(super) fn nodes(&self) -> usize {
         match self {

@@ -1,0 +1,57 @@
+//! The steps of a copy-up, by name.
+
+use std::fmt;
+
+/// The steps of a copy-up, in order. The name of the one that failed is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CopyUpStep {
+    /// Reading the lower object's attributes.
+    Read,
+    /// Marking the parent as impure.
+    Impure,
+    /// Making the temporary.
+    Create,
+    /// Copying the data.
+    Data,
+    /// Setting owner and group. After the data: a write drops setuid.
+    Owner,
+    /// Copying extended attributes and ACLs. After the owner: a chown drops `security.capability`.
+    Xattrs,
+    /// Noting where it came from.
+    Origin,
+    /// Setting the permissions. After the ACL, whose mask they are.
+    Mode,
+    /// Setting the times. After all that changes them.
+    Times,
+    /// Truncating it, where that is what it is copied for.
+    Change,
+    /// Putting the copy on disk.
+    Sync,
+    /// Renaming it into place.
+    Publish,
+}
+
+impl CopyUpStep {
+    /// All of them, in order.
+    pub const ALL: [Self; 12] = [
+        Self::Read,
+        Self::Impure,
+        Self::Create,
+        Self::Data,
+        Self::Owner,
+        Self::Xattrs,
+        Self::Origin,
+        Self::Mode,
+        Self::Times,
+        Self::Change,
+        Self::Sync,
+        Self::Publish,
+    ];
+}
+
+impl fmt::Display for CopyUpStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

@@ -1,0 +1,77 @@
+//! What is done, to which layers.
+
+mod attributes;
+mod data;
+mod making;
+mod nameless;
+pub(crate) mod reading;
+mod removing;
+mod renaming;
+
+use mica_overlay::Config;
+use mica_testkit::{Call, Stack, Walk};
+use mica_vfs::Errno;
+
+pub(crate) use reading::{READINGS, Reading};
+
+/// What a test does to an overlay.
+pub(crate) type Operate = fn(Walk<'_>) -> Result<(), Errno>;
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Case {
+    /// What is done.
+    pub(crate) name: &'static str,
+    /// The call that it is about.
+    pub(crate) call: Call,
+    pub(crate) upper: &'static str,
+    pub(crate) lower: &'static str,
+    pub(crate) run: Operate,
+    /// Done instead, each leads to a view that a fault may leave, too: the case says why.
+    pub(crate) between: &'static [Operate],
+}
+
+/// A case that is done wholly or not at all.
+const fn case(
+    call: Call,
+    name: &'static str,
+    (upper, lower): (&'static str, &'static str),
+    run: Operate,
+) -> Case {
+    Case {
+        name,
+        call,
+        upper,
+        lower,
+        run,
+        between: &[],
+    }
+}
+
+impl Case {
+    /// Lets a fault leave these views, too.
+    const fn or(mut self, between: &'static [Operate]) -> Self {
+        self.between = between;
+        self
+    }
+
+    pub(crate) fn stack(&self, config: Config) -> Stack {
+        Stack::new()
+            .upper(self.upper)
+            .lower(self.lower)
+            .config(config)
+    }
+}
+
+/// All cases.
+pub(crate) fn cases() -> impl Iterator<Item = Case> {
+    let tables = [
+        making::MAKING,
+        attributes::ATTRIBUTES,
+        data::DATA,
+        removing::REMOVING,
+        renaming::RENAMING,
+        nameless::NAMELESS,
+    ];
+    tables.into_iter().flatten().copied().flatten().copied()
+}
