@@ -6,7 +6,7 @@ use std::thread;
 
 use mica::{
     Attached, AutoUnmount, Cage, Escaped, Mount, MountError, MountFlags, MountSpec, Mountpoint,
-    Observer, Recovered, Stack, Unmounted, Unmounter, XattrNamespace,
+    Observer, Recovered, Stack, StackSpec, Unmounted, Unmounter,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -92,11 +92,11 @@ fn start(args: &MountArgs, spec: &MountSpec) -> Result<(Mount, Option<Cage>), Mo
     let helper = unmount_helper::start(mountpoint.path(), auto)
         .map_err(|source| MountError::Helper { source })?;
     let attached = Mount::attach(stack, spec, &mountpoint)?.unmounted_by(Arc::new(helper));
-    let (unmounter, xattrs) = (attached.unmounter(), spec.stack.xattrs);
+    let unmounter = attached.unmounter();
     let served = if args.no_sandbox {
         attached.serve().map(|mount| (mount, None))
     } else {
-        confine(attached, xattrs)
+        confine(attached, &spec.stack)
     };
     served.map_err(|error| match unmounter.unmount() {
         Ok(_) => error,
@@ -105,11 +105,8 @@ fn start(args: &MountArgs, spec: &MountSpec) -> Result<(Mount, Option<Cage>), Mo
 }
 
 /// Serves a mount from within the cage.
-fn confine(
-    attached: Attached,
-    xattrs: XattrNamespace,
-) -> Result<(Mount, Option<Cage>), MountError> {
-    match mica::enter_cage(xattrs) {
+fn confine(attached: Attached, xattrs: StackSpec) -> Result<(Mount, Option<Cage>), MountError> {
+    match mica::enter_cage(stack) {
         Ok(cage) => attached.serve().map(|mount| (mount, Some(cage))),
         Err(error) => {
             attached.abandon();

@@ -114,6 +114,27 @@ impl HostFs {
         Ok(found.map(|(recorded, _)| recorded))
     }
 
+    /// Finds out whether owners can be recorded, by doing it with a file that nobody sees.
+    ///
+    /// # Errors
+    ///
+    /// As [`record_root`](Self::record_root); `EOPNOTSUPP` without a directory to prepare objects in.
+    pub fn probe_owners(&self) -> Result<(), Errno> {
+        let Owners::Xattr(form) = self.owners else {
+            return Ok(());
+        };
+        self.writable()?;
+        let recorded = Recorded {
+            uid: 0,
+            gid: 0,
+            mode: PRIVATE_FILE,
+            kind: None,
+        };
+        let (staged, _file) = self.stage(Birth::File(PRIVATE_FILE), form, recorded)?;
+        let object = Object::Entry(staged.dir.as_fd(), staged.name.as_c_str());
+        owners::write(form, object, FileType::Regular, &recorded)
+    }
+
     /// Records owner and mode of the layer's root, by which other programs tell that owners are recorded in this layer:
     /// `like` or, without it, those that it really has.
     ///

@@ -31,7 +31,7 @@ fn main() {
     let stack = Stack::open(&spec).unwrap();
     let namespace = File::open("/proc/self/ns/mnt").unwrap();
     if place == "in" {
-        println!("{}", enter_cage(spec.xattrs).unwrap());
+        println!("{}", enter_cage(&spec).unwrap());
     }
     files();
     programs();

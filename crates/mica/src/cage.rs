@@ -24,10 +24,11 @@ mod system_calls;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use mica_overlay::XattrNamespace;
 use mica_vfs::Errno;
 use rustix::thread::CapabilitySet;
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::options::StackSpec;
 
 pub use error::{CageError, CageStep};
 
@@ -61,13 +62,13 @@ enum Bounds {
     Left,
 }
 
-/// Gives up what serving an overlay with marks in the namespace `xattrs` does not need, for good.
+/// Gives up what serving an overlay of `stack` does not need, for good.
 ///
 /// # Errors
 ///
 /// A [`CageError`]. Some steps may have been taken: what the process can do next is unmount (by a
 /// [`UnmountHelper`](crate::UnmountHelper)) and end.
-pub fn enter_cage(xattrs: XattrNamespace) -> Result<Cage, CageError> {
+pub fn enter_cage(stack: &StackSpec) -> Result<Cage, CageError> {
     be_alone()?;
     // At the first use of a clock rustix looks for the one that needs no system call, in /proc/self/auxv.
     let _now = clock_gettime(ClockId::MonotonicCoarse);
@@ -79,12 +80,12 @@ pub fn enter_cage(xattrs: XattrNamespace) -> Result<Cage, CageError> {
         Root::Whole
     };
     let bounds = if held.contains(CapabilitySet::SETPCAP) {
-        capabilities::cut_bounds(xattrs)?;
+        capabilities::cut_bounds(stack)?;
         Bounds::Cut
     } else {
         Bounds::Left
     };
-    let kept = capabilities::keep(xattrs)?;
+    let kept = capabilities::keep(stack)?;
     let calls = system_calls::refuse()?;
     Ok(Cage {
         root,

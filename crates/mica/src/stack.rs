@@ -17,6 +17,7 @@ mod in_use;
 mod index;
 mod namespaces;
 mod others;
+mod owners;
 mod place;
 mod reach;
 mod unmapped;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use mica_host::{
     FdCache, Features, HostFs, LayerAccess, OpenLayerError, Owners, Recorded, open_layer,
 };
-use mica_overlay::{Config, IdMap, Layer, Overlay, SetupError, Upper, XattrNamespace};
+use mica_overlay::{Config, Layer, Overlay, SetupError, Upper, XattrNamespace};
 use mica_vfs::{Caller, Errno, NodeId};
 use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat};
 use rustix::process::{Resource, Rlimit};
@@ -40,6 +41,7 @@ pub use error::{Boundary, LayerDir, Role, StackError};
 pub use foreign::ForeignMark;
 pub use holder::{Holder, Overlayer};
 use in_use::InUse;
+use owners::{RootRecord, recorded_root, with_overflow_ids};
 use place::{DirId, Place};
 pub use reach::Reach;
 pub use warning::StackWarning;
@@ -112,10 +114,11 @@ impl Stack {
             .map(|opened| opened.into_lower(owners, &fds));
         let lowers = lowers.collect::<Result<Vec<_>, _>>()?;
         let mut features = None;
+        let mut record = None;
         let reach = writable.as_ref().map(|writable| writable.reach.clone());
         let upper = match writable {
             Some(writable) => {
-                let (upper, found) = writable.into_upper(
+                let (upper, found, root) = writable.into_upper(
                     spec.xattrs,
                     (owners, like),
                     &fds,
@@ -123,6 +126,7 @@ impl Stack {
                     &mut warnings,
                 )?;
                 features = Some(found);
+                record = root;
                 Some(upper)
             }
             None => None,
@@ -145,6 +149,9 @@ impl Stack {
         };
         let overlay =
             Overlay::new(upper, lowers, config).map_err(|error| not_stacked(spec, error))?;
+        if let Some(record) = record {
+            record.write()?;
+        }
         let recovered = match (&spec.upper, overlay.recovered()) {
             (None, _) | (_, 0) => None,
             (Some(upper), objects) => Some(Recovered {
@@ -285,43 +292,6 @@ impl Opened {
     }
 }
 
-/// Finds what an upper's root is to be shown as: what is recorded of the topmost lower's that has anything recorded.
-fn recorded_root(
-    lowers: &[Opened],
-    owners: Owners,
-    fds: &Arc<FdCache>,
-) -> Result<Option<Recorded>, StackError> {
-    if owners == Owners::Real {
-        return Ok(None);
-    }
-    for lower in lowers {
-        let named = |source| StackError::Open {
-            dir: lower.dir.clone(),
-            source,
-        };
-        let fd = lower
-            .fd
-            .try_clone()
-            .map_err(|error| named(Errno::from_io_error(&error).unwrap_or(Errno::MFILE)))?;
-        let fs = HostFs::new(fd, LayerAccess::ReadOnly, Arc::clone(fds)).map_err(named)?;
-        let found = fs.with_owners(owners).recorded_root().map_err(named)?;
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    Ok(None)
-}
-
-/// Fills in what the kernel of this machine shows for an id without a mapping.
-fn with_overflow_ids(ids: &IdMap) -> IdMap {
-    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
-    let parsed = |name: &str| read(name).ok()?.trim().parse().ok();
-    let mut ids = ids.clone();
-    ids.users.overflow = parsed("overflowuid").unwrap_or(ids.users.overflow);
-    ids.groups.overflow = parsed("overflowgid").unwrap_or(ids.groups.overflow);
-    ids
-}
-
 fn open_lowers(spec: &StackSpec) -> Result<Vec<Opened>, StackError> {
     let lowers = spec.lower.iter();
     lowers.map(|path| Opened::open(Role::Lower, path)).collect()
@@ -377,7 +347,7 @@ impl Writable {
         fds: &Arc<FdCache>,
         lowers: &[Layer],
         warnings: &mut Vec<StackWarning>,
-    ) -> Result<(Upper, Features), StackError> {
+    ) -> Result<(Upper, Features, Option<RootRecord>), StackError> {
         let Self { upper, work, .. } = self;
         let label = upper.dir.path.display().to_string();
         let open = |source| StackError::Open {
@@ -410,18 +380,10 @@ impl Writable {
                 namespace,
             });
         }
-        if let Owners::Xattr(form) = owners
-            && fs.recorded_root().map_err(open)?.is_none()
-            && let Err(source) = fs.record_root(like)
-        {
-            return Err(StackError::NoOwnerXattr {
-                upper: upper.dir,
-                name: form.name(),
-                source,
-            });
-        }
+        let fs = Arc::new(fs);
+        let record = RootRecord::prepare(&fs, owners, &upper.dir, like)?;
         let layer = Layer {
-            fs: Arc::new(fs),
+            fs,
             root: NodeId::ROOT,
             label,
         };
@@ -432,7 +394,7 @@ impl Writable {
             work: scratch,
         };
         index::refuse_index(&work.dir, &made)?;
-        Ok((made, features))
+        Ok((made, features, record))
     }
 }
 

@@ -128,10 +128,11 @@ impl Overlay {
 
 impl Overlay {
     /// Refuses to copy what belongs to somebody whom this user namespace has no id for: the copy could not be theirs
-    /// (OVL-72, ovl_copy_up_one).
+    /// (OVL-72, ovl_copy_up_one). With a squash nobody is told whose it is (OVL-73).
     fn refuse_unmapped(&self, node: &Node, lower: &LayerNode, attr: &Attr) -> Result<(), Errno> {
         let unmapped = self.config.unmapped;
-        if unmapped.uid != Some(attr.uid) && unmapped.gid != Some(attr.gid) {
+        let known = unmapped.uid != Some(attr.uid) && unmapped.gid != Some(attr.gid);
+        if known || self.config.ids.squashes() {
             return Ok(());
         }
         Err(invent!(

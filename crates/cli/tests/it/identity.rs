@@ -172,6 +172,11 @@ fn ovl_77_owners_are_recorded_where_they_cannot_be_given() {
             "xattr_permissions=1",
             "security.fuseoverlayfs.override_stat",
         ),
+        // The marks alone would not need CAP_SYS_ADMIN.
+        (
+            "xattr_permissions=1,userxattr",
+            "security.fuseoverlayfs.override_stat",
+        ),
         ("xattr_permissions=2", "user.fuseoverlayfs.override_stat"),
     ] {
         let ground = open_ground();

@@ -459,6 +459,8 @@ fn ovl_77_the_security_name_fits_every_object() {
 fn ovl_77_the_root_is_marked_with_what_it_is_like() {
     let layer = Recording::new(OwnerXattr::User);
     assert_eq!(layer.fs.recorded_root(), Ok(None));
+    layer.fs.probe_owners().unwrap();
+    assert_eq!(layer.fs.recorded_root(), Ok(None), "a probe leaves nothing");
     layer.fs.record_root(None).unwrap();
     let real = std::fs::metadata(layer.path("")).unwrap();
     let expected = format!("{}:{}:{:o}", real.uid(), real.gid(), real.mode() & 0o7777);
@@ -504,6 +506,7 @@ fn a_layer_with_recorded_owners_makes_nothing_without_a_place_to_prepare_it() {
         LayerAccess::ReadWrite,
         &layer.fds,
     );
+    assert_eq!(bare.probe_owners(), Err(Errno::OPNOTSUPP));
     let made = bare.create(&ALICE, NodeId::ROOT, name("f"), Mode::new(0o600));
     assert_eq!(made, Err(Errno::OPNOTSUPP));
 }

@@ -1,5 +1,6 @@
 //! The capabilities that serving needs.
 
+use mica_host::{OwnerXattr, Owners};
 use mica_overlay::XattrNamespace;
 use mica_vfs::Errno;
 use rustix::thread::{
@@ -9,6 +10,7 @@ use rustix::thread::{
 };
 
 use super::error::{CageError, CageStep};
+use crate::options::StackSpec;
 
 /// What each is needed for. The list of docs/security.md.
 const NEEDED: [(CapabilitySet, &str); 9] = [
@@ -41,13 +43,15 @@ fn failed(source: Errno) -> CageError {
 }
 
 /// Returns the capabilities that serving needs.
-fn needed(xattrs: XattrNamespace) -> CapabilitySet {
+fn needed(stack: &StackSpec) -> CapabilitySet {
     let all = NEEDED.iter();
     let needed = all.fold(CapabilitySet::empty(), |all, (one, _)| all | *one);
-    match xattrs {
-        // Others do not see `trusted.*`: every mark would be gone.
-        XattrNamespace::Trusted => needed | CapabilitySet::SYS_ADMIN,
-        XattrNamespace::User => needed,
+    match (stack.xattrs, stack.identity.owners) {
+        // Others do not see `trusted.*`: every mark would be gone. And they cannot set `security.*`.
+        (XattrNamespace::Trusted, _) | (_, Owners::Xattr(OwnerXattr::Security)) => {
+            needed | CapabilitySet::SYS_ADMIN
+        }
+        (XattrNamespace::User, _) => needed,
     }
 }
 
@@ -57,8 +61,8 @@ pub(super) fn held() -> Result<CapabilitySet, CageError> {
 }
 
 /// Takes all others out of the bounding set, and sees to it that being root brings none. Needs `CAP_SETPCAP`.
-pub(super) fn cut_bounds(xattrs: XattrNamespace) -> Result<(), CageError> {
-    let needed = needed(xattrs);
+pub(super) fn cut_bounds(stack: &StackSpec) -> Result<(), CageError> {
+    let needed = needed(stack);
     for number in 0..=LAST {
         let one = CapabilitySet::from_bits_retain(1 << number);
         match capability_is_in_bounding_set(one) {
@@ -85,9 +89,9 @@ pub(super) fn cut_bounds(xattrs: XattrNamespace) -> Result<(), CageError> {
 }
 
 /// Gives up all capabilities that are not needed, and returns those that are left.
-pub(super) fn keep(xattrs: XattrNamespace) -> Result<CapabilitySet, CageError> {
+pub(super) fn keep(stack: &StackSpec) -> Result<CapabilitySet, CageError> {
     clear_ambient_capability_set().map_err(failed)?;
-    let kept = held()? & needed(xattrs);
+    let kept = held()? & needed(stack);
     let sets = CapabilitySets {
         effective: kept,
         permitted: kept,

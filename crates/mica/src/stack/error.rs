@@ -1,6 +1,5 @@
 //! Why directories are no stack.
 
-use std::ffi::CStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -148,12 +147,12 @@ pub enum StackError {
         namespace: &'static str,
     },
     /// The upper cannot keep owners in the attribute that `xattr_permissions` names.
-    #[error("{upper} does not keep owners as `{}`", name.to_bytes().escape_ascii())]
+    #[error("{upper} does not keep owners as `{name}`")]
     NoOwnerXattr {
         /// The upper directory.
         upper: LayerDir,
         /// The attribute.
-        name: &'static CStr,
+        name: &'static str,
         /// Why.
         source: Errno,
     },

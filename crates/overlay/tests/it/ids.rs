@@ -1,6 +1,6 @@
 //! OVL-73 to OVL-76: ids that are shown otherwise than stored, and what else of an object is not as its layer has it.
 
-use mica_overlay::{Acls, Config, DirLinks, IdMap, IdRange, IdRanges, IdRules};
+use mica_overlay::{Acls, Config, DirLinks, IdMap, IdRange, IdRanges, IdRules, Unmapped};
 use mica_testkit::{Fault, Medium, Stack, Walk};
 use mica_vfs::{Caller, Errno, FileType, Rdev};
 
@@ -144,6 +144,25 @@ fn ovl_73_where_the_mounter_may_not_give_files_away_a_squash_lets_it_keep_them()
                 mounted.finish();
             }
         }
+    }
+}
+
+#[test]
+fn ovl_73_what_has_no_known_owner_is_copied_up_where_a_squash_shows_another() {
+    let unmapped = Unmapped {
+        uid: Some(500),
+        gid: Some(600),
+    };
+    for medium in Medium::all() {
+        let config = Config {
+            ids: squash(50, 60),
+            unmapped,
+            ..Config::default()
+        };
+        let mounted = stack(IdMap::default()).config(config).mount(medium);
+        mounted.walk().chown("l", 1, 2).unwrap();
+        assert_eq!(owner(mounted.walk_upper(), "l"), (1, 2));
+        mounted.finish();
     }
 }
 
