@@ -1,7 +1,7 @@
-//! A thread that closes files which nobody uses any more.
+//! A thread that lets go of what nobody uses any more: open files, listings of directories, freed memory.
 //!
-//! The layers keep files open so that the next request need not open them again. When the work is over there is no
-//! next request, and nothing on the request path to notice that: this thread does.
+//! The layers keep files open and the overlay keeps listings, so that the next request need not get them again. When the
+//! work is over there is no next request, and nothing on the request path to notice that: this thread does.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -9,13 +9,18 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mica_host::FdCache;
+use mica_overlay::Overlay;
+use mica_sys::heap;
+
+/// How many remembered things must have gone before their memory is worth the walk through the heap.
+const DROP_MIN: usize = 4096;
 
 /// The times that the thread goes by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// How long a file stays open without being used.
+    /// How long a file stays open, and a directory listed, without being used.
     idle: Duration,
-    /// How often the thread looks while nothing is open but what was open at its start.
+    /// How often the thread looks while nothing is open or listed but what was so at its start.
     quiet: Duration,
 }
 
@@ -45,27 +50,67 @@ struct End {
 
 impl Housekeeping {
     /// Starts the thread.
-    pub(crate) fn start(fds: Arc<FdCache>, pace: Pace) -> io::Result<Self> {
+    pub(crate) fn start(fds: Arc<FdCache>, overlay: Arc<Overlay>, pace: Pace) -> io::Result<Self> {
         let end = Arc::new(End::default());
         let seen = Arc::clone(&end);
-        let at_rest = fds.open();
+        let rounds = Rounds::new(fds, overlay, pace);
         let thread = thread::Builder::new()
             .name("mica-idle".into())
-            .spawn(move || {
-                let mut pause = pace.quiet;
-                while seen.not_within(pause) {
-                    pause = if fds.open() <= at_rest {
-                        pace.quiet
-                    } else {
-                        pace.idle
-                    };
-                    fds.trim_idle(pace.idle);
-                }
-            })?;
+            .spawn(move || rounds.go_until(&seen))?;
         Ok(Self {
             end,
             thread: Some(thread),
         })
+    }
+}
+
+/// What the thread looks at.
+#[derive(Debug)]
+struct Rounds {
+    fds: Arc<FdCache>,
+    overlay: Arc<Overlay>,
+    pace: Pace,
+    /// Files that were open at its start.
+    fds_at_rest: usize,
+    /// The most that the overlay remembered since memory was given back.
+    peak: usize,
+}
+
+impl Rounds {
+    fn new(fds: Arc<FdCache>, overlay: Arc<Overlay>, pace: Pace) -> Self {
+        Self {
+            fds_at_rest: fds.open(),
+            peak: overlay.remembered(),
+            fds,
+            overlay,
+            pace,
+        }
+    }
+
+    fn go_until(mut self, end: &End) {
+        let mut pause = self.pace.quiet;
+        while end.not_within(pause) {
+            pause = self.go();
+        }
+    }
+
+    /// Looks once, and says when to look again.
+    fn go(&mut self) -> Duration {
+        let busy = self.fds.open() > self.fds_at_rest;
+        self.fds.trim_idle(self.pace.idle);
+        self.overlay.trim_idle(self.pace.idle);
+        let remembered = self.overlay.remembered();
+        self.peak = self.peak.max(remembered);
+        // Each time half has gone: as often as the logarithm of the peak, however slowly it goes.
+        if remembered <= self.peak / 2 && self.peak - remembered >= DROP_MIN {
+            self.peak = remembered;
+            heap::trim();
+        }
+        if busy || self.peak >= DROP_MIN {
+            self.pace.idle
+        } else {
+            self.pace.quiet
+        }
     }
 }
 
@@ -100,20 +145,25 @@ impl Drop for Housekeeping {
 mod tests {
     use std::time::Instant;
 
-    use mica_vfs::{Caller, FileName, Filesystem as _, KillPriv, Mode, NodeId};
+    use mica_vfs::{
+        Caller, Cookie, DirEntry, FileName, Filesystem as _, Flow, KillPriv, Mode, NodeId,
+    };
 
     use super::*;
     use crate::{Stack, StackSpec, UpperSpec, XattrNamespace};
 
     #[test]
     fn dropping_it_ends_the_thread_at_once() {
-        let fds = FdCache::new(4);
-        drop(Housekeeping::start(Arc::clone(&fds), Pace::default()).unwrap());
-        assert_eq!(Arc::strong_count(&fds), 1);
+        let (_dir, stack) = empty_stack();
+        let (fds, overlay) = (Arc::clone(stack.fds()), Arc::clone(stack.overlay()));
+        let holders = (Arc::strong_count(&fds), Arc::strong_count(&overlay));
+        drop(Housekeeping::start(Arc::clone(&fds), Arc::clone(&overlay), Pace::default()).unwrap());
+        let left = (Arc::strong_count(&fds), Arc::strong_count(&overlay));
+        assert_eq!(left, holders);
     }
 
-    #[test]
-    fn files_that_nobody_uses_are_closed() {
+    /// Makes a stack of one lower, an upper and a work directory without files.
+    fn empty_stack() -> (tempfile::TempDir, Stack) {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         for name in ["l", "u", "w"] {
@@ -126,14 +176,20 @@ mod tests {
                 work: at("w"),
             }),
             xattrs: XattrNamespace::User,
-        })
-        .unwrap();
+        });
+        (dir, stack.unwrap())
+    }
+
+    #[test]
+    fn files_that_nobody_uses_are_closed() {
+        let (_dir, stack) = empty_stack();
         let at_rest = stack.fds().open();
         let pace = Pace {
             idle: Duration::from_millis(1),
             quiet: Duration::from_millis(1),
         };
-        let _housekeeping = Housekeeping::start(Arc::clone(stack.fds()), pace).unwrap();
+        let (fds, overlay) = (Arc::clone(stack.fds()), Arc::clone(stack.overlay()));
+        let _housekeeping = Housekeeping::start(fds, overlay, pace).unwrap();
         let caller = Caller {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
@@ -156,5 +212,31 @@ mod tests {
             assert!(Instant::now() < deadline, "{} are open", stack.fds().open());
             thread::yield_now();
         }
+    }
+    #[test]
+    fn a_directory_that_nobody_reads_is_not_kept_listed() {
+        let (dir, stack) = empty_stack();
+        for n in 0..100 {
+            std::fs::write(dir.path().join(format!("l/{n}")), b"").unwrap();
+        }
+        let at_rest = stack.overlay().remembered();
+        let mut listed = 0;
+        let count = &mut |_: DirEntry<'_>| {
+            listed += 1;
+            Flow::Continue
+        };
+        let overlay = stack.overlay();
+        overlay
+            .read_dir(NodeId::ROOT, Cookie::START, count)
+            .unwrap();
+        assert_eq!(listed, 100);
+        assert_eq!(overlay.remembered(), at_rest + 100);
+        let pace = Pace {
+            idle: Duration::ZERO,
+            quiet: Duration::ZERO,
+        };
+        let mut rounds = Rounds::new(Arc::clone(stack.fds()), Arc::clone(overlay), pace);
+        rounds.go();
+        assert_eq!(overlay.remembered(), at_rest);
     }
 }

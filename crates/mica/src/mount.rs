@@ -98,8 +98,12 @@ impl Mount {
     ) -> Result<Self, MountError> {
         let options = options_of(spec);
         let overlay: Arc<Overlay> = Arc::clone(stack.overlay());
-        let housekeeping = Housekeeping::start(Arc::clone(stack.fds()), Pace::default())
-            .map_err(|source| MountError::Thread { source })?;
+        let housekeeping = Housekeeping::start(
+            Arc::clone(stack.fds()),
+            Arc::clone(&overlay),
+            Pace::default(),
+        )
+        .map_err(|source| MountError::Thread { source })?;
         let session = without_cap_sys_resource(|| {
             Session::mount(
                 overlay,

@@ -16,6 +16,7 @@ pub mod fds;
 pub mod fsattr;
 pub mod fuse_dev;
 pub mod handle;
+pub mod heap;
 pub mod mount;
 pub mod proc;
 pub mod xattr;
