@@ -74,6 +74,10 @@ struct Rounds {
     fds_at_rest: usize,
     /// The most that the overlay remembered since memory was given back.
     peak: usize,
+    /// What it remembered at the last look.
+    last: usize,
+    /// Memory was given back while things went on going: what lay beside them is owed.
+    owes: bool,
 }
 
 impl Rounds {
@@ -81,6 +85,8 @@ impl Rounds {
         Self {
             fds_at_rest: fds.open(),
             peak: overlay.remembered(),
+            last: overlay.remembered(),
+            owes: false,
             fds,
             overlay,
             pace,
@@ -99,18 +105,24 @@ impl Rounds {
         let busy = self.fds.open() > self.fds_at_rest;
         self.fds.trim_idle(self.pace.idle);
         self.overlay.trim_idle(self.pace.idle);
-        let remembered = self.overlay.remembered();
-        self.peak = self.peak.max(remembered);
-        // Each time half has gone: as often as the logarithm of the peak, however slowly it goes.
-        if remembered <= self.peak / 2 && self.peak - remembered >= DROP_MIN {
-            self.peak = remembered;
-            heap::trim();
-        }
-        if busy || self.peak >= DROP_MIN {
+        self.give_back(self.overlay.remembered());
+        if busy || self.owes || self.peak >= DROP_MIN {
             self.pace.idle
         } else {
             self.pace.quiet
         }
+    }
+
+    /// Gives freed memory back when much was forgotten: each time half has gone, and once more when no more goes.
+    fn give_back(&mut self, remembered: usize) {
+        let half_went = remembered <= self.peak / 2 && self.peak - remembered >= DROP_MIN;
+        if half_went || (self.owes && remembered == self.last) {
+            heap::trim();
+            self.peak = remembered;
+            self.owes = half_went;
+        }
+        self.peak = self.peak.max(remembered);
+        self.last = remembered;
     }
 }
 

@@ -18,5 +18,6 @@ pub mod fuse_dev;
 pub mod handle;
 pub mod heap;
 pub mod mount;
+pub mod pages;
 pub mod proc;
 pub mod xattr;
