@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use mica::{Mount, MountError, MountSpec, Mountpoint, Observer, Stack, Unmounted, Unmounter};
+use mica_sys::heap;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -21,6 +22,7 @@ pub(crate) fn run(args: &MountArgs, spec: &MountSpec) -> Result<(), CliError> {
     if args.server {
         background::leave_session()?;
     }
+    heap::share();
     log::start(args)?;
     let stats = Arc::new(StatsWriter::open(args)?);
     // Before there is a mount: a signal that comes while it is made must unmount it, not end its server.

@@ -251,4 +251,44 @@ mod tests {
         rounds.go();
         assert_eq!(overlay.remembered(), at_rest);
     }
+    fn resident_kib() -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:"));
+        let kib = line.unwrap().split_ascii_whitespace().nth(1).unwrap();
+        kib.parse().unwrap()
+    }
+
+    #[test]
+    #[cfg(target_env = "gnu")]
+    fn memory_of_what_was_forgotten_goes_back() {
+        const COUNT: usize = 200_000;
+        let (_dir, stack) = empty_stack();
+        let (fds, overlay) = (Arc::clone(stack.fds()), Arc::clone(stack.overlay()));
+        let mut rounds = Rounds::new(fds, overlay, Pace::default());
+        let mut nodes: Vec<Box<[u8]>> = (0..COUNT).map(|_| vec![1; 120].into()).collect();
+        rounds.give_back(COUNT);
+        let full = resident_kib();
+        // The last one keeps the end of the heap.
+        nodes.drain(..COUNT - 1);
+        nodes.shrink_to_fit();
+        rounds.give_back(nodes.len());
+        let left = resident_kib();
+        assert!(left + 15_000 < full, "{full} KiB before, {left} after");
+    }
+
+    #[test]
+    fn memory_is_given_back_once_more_when_no_more_goes() {
+        let (_dir, stack) = empty_stack();
+        let (fds, overlay) = (Arc::clone(stack.fds()), Arc::clone(stack.overlay()));
+        let mut rounds = Rounds::new(fds, overlay, Pace::default());
+        rounds.give_back(100_000);
+        rounds.give_back(90_000);
+        assert!(!rounds.owes);
+        for remembered in [50_000, 10_000, 2000, 1] {
+            rounds.give_back(remembered);
+            assert!(rounds.owes, "{remembered}");
+        }
+        rounds.give_back(1);
+        assert!(!rounds.owes);
+    }
 }
