@@ -12,6 +12,7 @@
 mod foreground;
 mod ground;
 mod life;
+mod limits;
 mod options;
 mod refusals;
 mod talk;
