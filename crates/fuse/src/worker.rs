@@ -58,8 +58,8 @@ pub(crate) fn start(pool: &Arc<Pool>) -> io::Result<First> {
     Ok(First { up, ends })
 }
 
-/// What stays of a buffer that was used to its end: the largest of the frequent messages.
-const KEPT: usize = 128 << 10;
+/// What stays of a buffer that was used to its end: the largest of the frequent messages, a reply to a read-ahead.
+const KEPT: usize = (128 << 10) + PAGE;
 /// So many messages that fit in [`KEPT`] mean that a large one is not followed by others.
 const CALM: u32 = 16;
 

@@ -30,6 +30,8 @@ const LIMIT: u64 = 256;
 const FDS_LIMITED: usize = 200;
 /// How long a server may take to give memory back.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked at meanwhile: more than the pause of the server's housekeeping.
+const LOOK_EVERY: Duration = Duration::from_millis(2500);
 /// How often files are counted in a walk.
 const COUNT_EVERY: u64 = 20_000;
 
@@ -230,12 +232,14 @@ impl<'a> Watched<'a> {
         bail!("the server wrote no statistics")
     }
 
-    /// Waits until the server has let go of what the kernel forgot; returns its nodes and memory.
+    /// Waits until the server has let go of what the kernel forgot, and of no more; returns its nodes and memory.
     fn at_rest(&self, at_start: u64) -> Result<(u64, u64)> {
         let start = Instant::now();
+        let mut before = u64::MAX;
         loop {
             let (nodes, resident) = (self.nodes()?, self.resident()?);
-            if nodes < LEFT && ratio(resident, at_start) <= 1.5 {
+            let falls = resident < std::mem::replace(&mut before, resident);
+            if !falls && nodes < LEFT && ratio(resident, at_start) <= 1.5 {
                 return Ok((nodes, resident));
             }
             if start.elapsed() > PATIENCE {
@@ -245,7 +249,7 @@ impl<'a> Watched<'a> {
                     ratio(resident, at_start)
                 );
             }
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(LOOK_EVERY);
         }
     }
 }
