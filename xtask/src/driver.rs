@@ -86,6 +86,29 @@ impl Stack {
     }
 }
 
+/// How a server is started.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Server<'a> {
+    /// Where Mica writes its statistics.
+    pub(crate) stats: Option<&'a Path>,
+    /// The limit of its open files, if not this process's.
+    pub(crate) open_files: Option<u64>,
+}
+
+impl Server<'_> {
+    /// Returns a command that starts `program` so.
+    fn command(self, program: &Path) -> Command {
+        let Some(limit) = self.open_files else {
+            return Command::new(program);
+        };
+        let mut command = Command::new("prlimit");
+        command
+            .arg(format!("--nofile={limit}:{limit}"))
+            .arg(program);
+        command
+    }
+}
+
 impl Driver {
     /// Returns a short name for tables.
     pub(crate) fn name(&self) -> &'static str {
@@ -98,6 +121,16 @@ impl Driver {
 
     /// Mounts `stack` on `point` and returns when the mount answers.
     pub(crate) fn mount(&self, stack: &Stack, point: &Path) -> Result<Mounted> {
+        self.mount_as(stack, point, Server::default())
+    }
+
+    /// Mounts as [`mount`](Self::mount) does; `server` says how the server is started, if there is one.
+    pub(crate) fn mount_as(
+        &self,
+        stack: &Stack,
+        point: &Path,
+        server: Server<'_>,
+    ) -> Result<Mounted> {
         let options = stack.options();
         let mut command = match self {
             Self::Kernel => {
@@ -112,12 +145,15 @@ impl Driver {
                 });
             }
             Self::Mica(program) => {
-                let mut command = Command::new(program);
+                let mut command = server.command(program);
                 command.args(["mount", "-f"]);
+                if let Some(stats) = server.stats {
+                    command.arg(format!("--stats={}", stats.display()));
+                }
                 command
             }
             Self::FuseOverlayfs(program) => {
-                let mut command = Command::new(program);
+                let mut command = server.command(program);
                 command.arg("-f");
                 command
             }

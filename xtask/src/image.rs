@@ -24,6 +24,15 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Makes and mounts an ext4 of `mebibytes`, in a sparse file under the target directory.
     pub(crate) fn ext4(mebibytes: u64) -> Result<Self> {
+        Self::ext4_with(mebibytes, &[])
+    }
+
+    /// The same, with room for so many `inodes`.
+    pub(crate) fn ext4_of(mebibytes: u64, inodes: u64) -> Result<Self> {
+        Self::ext4_with(mebibytes, &["-N", &inodes.to_string()])
+    }
+
+    fn ext4_with(mebibytes: u64, options: &[&str]) -> Result<Self> {
         let home = tempdir(&repo::cache_dir("images")?)?;
         let image = home.path().join("image");
         let file = File::create(&image).context("cannot make an image")?;
@@ -34,6 +43,7 @@ impl Scratch {
         quiet(
             Command::new("mkfs.ext4")
                 .args(["-q", "-F", "-E", eager])
+                .args(options)
                 .arg(&image),
         )?;
         let mut mount = Command::new("mount");

@@ -3,6 +3,7 @@
 mod cargo;
 mod debian;
 mod fuzz;
+mod nodes;
 mod oracle;
 mod pjdfstest;
 mod sanitizer;
@@ -112,6 +113,14 @@ pub(crate) static ALL: &[Tier] = &[
         place: Place::Private,
         limit: MINUTE.saturating_mul(10),
         run: soak::soak,
+    },
+    Tier {
+        name: "nodes",
+        about: "a million nodes of 400 bytes at most, given back when the kernel forgets them; 256 fds serve all",
+        needs: &[Root, Fuse, Loop, Program("mkfs.ext4", Debian("e2fsprogs"))],
+        place: Place::Private,
+        limit: MINUTE.saturating_mul(15),
+        run: nodes::nodes,
     },
     Tier {
         name: "fuzz",

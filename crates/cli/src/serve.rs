@@ -8,6 +8,7 @@ use mica::{
     Attached, AutoUnmount, Cage, Escaped, Mount, MountError, MountFlags, MountSpec, Mountpoint,
     Observer, Recovered, Stack, StackSpec, Unmounted, Unmounter,
 };
+use mica_sys::heap;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -29,6 +30,7 @@ pub(crate) fn run(args: &MountArgs, spec: &MountSpec) -> Result<(), CliError> {
     } else {
         None
     };
+    heap::share();
     log::start(args)?;
     for note in &spec.notes {
         tracing::info!("option {note}");
@@ -105,7 +107,7 @@ fn start(args: &MountArgs, spec: &MountSpec) -> Result<(Mount, Option<Cage>), Mo
 }
 
 /// Serves a mount from within the cage.
-fn confine(attached: Attached, xattrs: StackSpec) -> Result<(Mount, Option<Cage>), MountError> {
+fn confine(attached: Attached, stack: &StackSpec) -> Result<(Mount, Option<Cage>), MountError> {
     match mica::enter_cage(stack) {
         Ok(cage) => attached.serve().map(|mount| (mount, Some(cage))),
         Err(error) => {

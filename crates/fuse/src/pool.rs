@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::connection::Connection;
 use crate::session::Threads;
-use crate::worker::{End, serve};
+use crate::worker::{Buffers, End, serve};
 
 /// How often the keeper looks: the longest that a request waits because all readers are in slow operations is two.
 const TICK: Duration = Duration::from_millis(5);
@@ -145,12 +145,19 @@ impl Pool {
 
     /// Starts one more reader.
     fn grow(pool: &Arc<Self>, ends: &Sender<End>) {
+        let buffers = match Buffers::new() {
+            Ok(buffers) => buffers,
+            Err(error) => {
+                tracing::warn!(%error, "no memory for another thread; the others go on");
+                return;
+            }
+        };
         let (shared, ends) = (Arc::clone(pool), ends.clone());
         // Counted here and not by the thread, or the next look would start another one.
         pool.enter();
         let started = thread::Builder::new()
             .name("mica-fuse".to_owned())
-            .spawn(move || serve(shared, &ends));
+            .spawn(move || serve(shared, buffers, &ends));
         if let Err(error) = started {
             pool.idle.fetch_sub(1, Ordering::Relaxed);
             pool.total.fetch_sub(1, Ordering::Relaxed);

@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread;
 
+use mica_sys::pages::Pages;
 use mica_vfs::Errno;
 
 use crate::dispatch::{Outcome, dispatch, undo};
@@ -39,56 +40,77 @@ pub(crate) enum End {
 ///
 /// # Errors
 ///
-/// The system has no thread.
+/// The system has no thread, or no memory.
 pub(crate) fn start(pool: &Arc<Pool>) -> io::Result<Receiver<End>> {
     let (tell_end, ends) = channel();
     let (shared, told) = (Arc::clone(pool), tell_end.clone());
+    let buffers = Buffers::new()?;
     // Counted before it starts, or the keeper would start one more.
     pool.enter();
     let named = thread::Builder::new().name("mica-fuse".to_owned());
-    named.spawn(move || serve(shared, &told))?;
+    named.spawn(move || serve(shared, buffers, &told))?;
     if let Err(error) = Pool::start_keeper(pool, &tell_end) {
         tracing::warn!(%error, "cannot start more than one thread");
     }
     Ok(ends)
 }
 
-/// A request and the reply to it, in memory that is aligned to pages and used again.
-struct Buffers {
-    request: PageBuffer,
-    reply: PageBuffer,
+/// What stays of a buffer that was used to its end: the largest of the frequent messages, a reply to a read-ahead.
+const KEPT: usize = (128 << 10) + PAGE;
+/// So many messages that fit in [`KEPT`] mean that a large one is not followed by others.
+const CALM: u32 = 16;
+
+/// A request and the reply to it, each with room for the largest: its data and a page for what comes before.
+///
+/// The system gives the memory by the page when it is touched. After a large message it is given back, unless another
+/// large one comes soon.
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    request: Pages,
+    reply: Pages,
+    /// More than [`KEPT`] of a buffer was touched.
+    swollen: bool,
+    /// Messages since then that were not large.
+    small: u32,
 }
 
 impl Buffers {
-    fn new() -> Self {
-        Self {
-            request: PageBuffer::new(),
-            reply: PageBuffer::new(),
+    const LEN: usize = MAX_WRITE + PAGE;
+
+    /// # Errors
+    ///
+    /// The system has no memory.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            request: Pages::new(Self::LEN)?,
+            reply: Pages::new(Self::LEN)?,
+            swollen: false,
+            small: 0,
+        })
+    }
+
+    /// Notes how much a message took, and gives back what the next ones will not take.
+    fn used(&mut self, message: Message, len: usize) {
+        if len > KEPT {
+            (self.swollen, self.small) = (true, 0);
+        } else if self.swollen {
+            self.small += 1;
+        }
+        // Thousands of references end at once when the kernel drops its caches, and then nothing comes for long.
+        if self.swollen && (message == Message::Forget || self.small >= CALM) {
+            self.request.release_after(KEPT);
+            self.reply.release_after(KEPT);
+            self.swollen = false;
         }
     }
 }
 
-/// Room for the largest message: its data and a page for what comes before.
-struct PageBuffer {
-    memory: Vec<u8>,
-    start: usize,
-}
-
-impl PageBuffer {
-    const LEN: usize = MAX_WRITE + PAGE;
-
-    /// Takes zeroed memory, which the kernel gives by the page when it is first written to.
-    fn new() -> Self {
-        let memory = vec![0; Self::LEN + PAGE];
-        let start = memory.as_ptr().align_offset(PAGE);
-        Self { memory, start }
-    }
-
-    fn bytes(&mut self) -> &mut [u8] {
-        let pages = self.memory.get_mut(self.start..).unwrap_or_default();
-        let len = pages.len().min(Self::LEN);
-        pages.get_mut(..len).unwrap_or_default()
-    }
+/// What a message is to a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Message {
+    /// The end of references: nobody waits for it.
+    Forget,
+    Request,
 }
 
 /// Answers requests until INIT was among them. It is the first one, and comes twice from a kernel with a newer major
@@ -98,7 +120,7 @@ impl PageBuffer {
 ///
 /// `NoAnswer`: the connection ended before.
 pub(crate) fn answer_init(pool: &Pool) -> Result<(), MountError> {
-    let mut buffers = Buffers::new();
+    let mut buffers = Buffers::new().map_err(|source| MountError::Thread { source })?;
     while pool.connection.init().is_none() {
         let read = next_request(&pool.device, buffers.request.bytes());
         let len = read.map_err(|_| MountError::NoAnswer)?;
@@ -109,7 +131,7 @@ pub(crate) fn answer_init(pool: &Pool) -> Result<(), MountError> {
 
 /// As [`answer_init`], where the filesystem may never be made: the pool is only held from the first request on.
 pub(crate) fn answer_init_on(device: &Arc<OwnedFd>, pool: &Weak<Pool>) -> Result<(), MountError> {
-    let mut buffers = Buffers::new();
+    let mut buffers = Buffers::new().map_err(|source| MountError::Thread { source })?;
     let read = next_request(device, buffers.request.bytes());
     let (Ok(len), Some(pool)) = (read, pool.upgrade()) else {
         return Err(MountError::NoAnswer);
@@ -119,8 +141,9 @@ pub(crate) fn answer_init_on(device: &Arc<OwnedFd>, pool: &Weak<Pool>) -> Result
 }
 
 /// The life of a reader, which is counted in the pool before it starts.
-pub(crate) fn serve(pool: Arc<Pool>, ends: &Sender<End>) {
-    let end = serve_with(&pool, &mut Buffers::new());
+pub(crate) fn serve(pool: Arc<Pool>, mut buffers: Buffers, ends: &Sender<End>) {
+    let end = serve_with(&pool, &mut buffers);
+    drop(buffers);
     leave(pool, ends, end);
 }
 
@@ -135,10 +158,12 @@ fn serve_with(pool: &Pool, buffers: &mut Buffers) -> End {
         // look like a shortage.
         if is_forget(buffers.request.bytes()) {
             answer(pool, buffers, len);
+            buffers.used(Message::Forget, len);
             continue;
         }
         pool.took();
-        answer(pool, buffers, len);
+        let replied = answer(pool, buffers, len);
+        buffers.used(Message::Request, len.max(replied));
         if pool.answered() {
             return End::Surplus;
         }
@@ -177,13 +202,13 @@ fn is_forget(message: &[u8]) -> bool {
     matches!(opcode, Some(Opcode::Forget | Opcode::BatchForget))
 }
 
-/// Serves the request in the first `len` bytes of the buffer.
-fn answer(pool: &Pool, buffers: &mut Buffers, len: usize) {
+/// Serves the request in the first `len` bytes of the buffer, and returns the length of the reply.
+fn answer(pool: &Pool, buffers: &mut Buffers, len: usize) -> usize {
     let message = buffers.request.bytes();
     let message = message.get(..len).unwrap_or_default();
     let reply = buffers.reply.bytes();
     let Outcome::Reply(len) = dispatch(&pool.connection, message, reply) else {
-        return;
+        return 0;
     };
     let reply = reply.get(..len).unwrap_or_default();
     let written = loop {
@@ -201,5 +226,51 @@ fn answer(pool: &Pool, buffers: &mut Buffers, len: usize) {
             }
             undo(&pool.connection, message, reply);
         }
+    }
+    len
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn swollen() -> Buffers {
+        let mut buffers = Buffers::new().unwrap();
+        buffers.request.bytes().fill(1);
+        buffers.used(Message::Request, Buffers::LEN);
+        buffers
+    }
+
+    fn is_kept(buffers: &mut Buffers) -> bool {
+        let bytes = buffers.request.bytes();
+        assert_eq!(bytes[KEPT - 1], 1);
+        bytes[KEPT] == 1
+    }
+
+    #[test]
+    fn a_stream_of_large_messages_keeps_its_memory() {
+        let mut buffers = swollen();
+        for _ in 0..100 {
+            buffers.used(Message::Request, 100);
+            buffers.used(Message::Request, Buffers::LEN);
+        }
+        assert!(is_kept(&mut buffers));
+    }
+
+    #[test]
+    fn small_messages_after_a_large_one_give_its_memory_back() {
+        let mut buffers = swollen();
+        for _ in 0..CALM {
+            assert!(is_kept(&mut buffers));
+            buffers.used(Message::Request, 100);
+        }
+        assert!(!is_kept(&mut buffers));
+    }
+
+    #[test]
+    fn the_end_of_references_gives_memory_back_at_once() {
+        let mut buffers = swollen();
+        buffers.used(Message::Forget, Buffers::LEN);
+        assert!(!is_kept(&mut buffers));
     }
 }

@@ -1,6 +1,6 @@
 //! What the table keeps of one object.
 
-use mica_vfs::{Access, Attr, FileType};
+use mica_vfs::{Access, Attr, FileName, FileNameBuf, FileType};
 
 use crate::fd_cache::{Held, Token};
 
@@ -50,13 +50,14 @@ pub(crate) struct Pin {
 /// Where a node is found: a name in a parent node.
 #[derive(Debug)]
 pub(crate) struct Place {
+    /// The slot of the parent.
     pub(crate) parent: u32,
-    pub(crate) name: Box<[u8]>,
+    pub(crate) name: FileNameBuf,
 }
 
 impl Place {
-    pub(crate) fn is(&self, parent: u32, name: &[u8]) -> bool {
-        self.parent == parent && *self.name == *name
+    pub(crate) fn is(&self, parent: u32, name: FileName<'_>) -> bool {
+        self.parent == parent && self.name.as_name() == name
     }
 }
 
@@ -94,7 +95,6 @@ pub(crate) struct Node {
     /// The cached descriptor: `O_PATH` of a directory, open with `access` of a regular file.
     pub(crate) fd: Token,
     pub(crate) children: u32,
-    pub(crate) generation: u32,
     pub(crate) stamp: Stamp,
     pub(crate) kind: FileType,
     pub(crate) access: Access,

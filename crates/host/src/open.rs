@@ -98,7 +98,7 @@ impl HostFs {
             let (parent_id, parent, name) = table.place(node)?;
             (
                 parent_id,
-                EntryName::new(name),
+                EntryName::new(name.as_bytes()),
                 parent.stamp,
                 self.open_fd(parent),
             )

@@ -10,21 +10,15 @@
 //! # Invariants
 //!
 //! - A node lives while it is referenced, has children, or is permanent (a root).
-//! - A [`NodeId`] is an index and the generation of its slot: an id that was forgotten finds nothing.
+//! - An id that was forgotten finds nothing, whatever else is in its slot ([`Slab`]).
 //! - `begun != done` in a directory while a name in it is being removed or renamed: what a place in it says and
 //!   what lies there may differ until then.
 
 use hashbrown::HashTable;
-use mica_vfs::{Access, Errno, FileName, FileType, NodeId};
+use mica_vfs::{Access, Errno, FileName, FileType, NodeId, Slab, slot_of};
 
 use crate::fd_cache::{FdCache, Token};
 use crate::node::{Life, Node, ObjectId, Pin, Place, Stamp};
-
-#[derive(Debug)]
-enum Slot {
-    Free { next: u32, generation: u32 },
-    Used(Node),
-}
 
 /// What to close once the table is unlocked.
 #[derive(Debug, Default)]
@@ -56,40 +50,21 @@ pub(crate) enum Interned {
 /// The nodes of one layer.
 #[derive(Debug)]
 pub(crate) struct Table {
-    slots: Vec<Slot>,
-    free: u32,
-    live: usize,
+    nodes: Slab<Node>,
+    /// Slots, by what is in them.
     by_object: HashTable<u32>,
 }
 
-const NONE: u32 = u32::MAX;
+/// A hash table of fewer objects than this is not worth shrinking.
+const OBJECTS_MIN: usize = 1024;
 /// How many names of one object are remembered besides its place. One that loses more is pinned.
 const OTHERS_MAX: usize = 64;
-
-fn split(id: NodeId) -> (u32, u32) {
-    let [a, b, c, d, e, f, g, h] = id.0.to_be_bytes();
-    (
-        u32::from_be_bytes([e, f, g, h]),
-        u32::from_be_bytes([a, b, c, d]),
-    )
-}
-
-fn join(index: u32, generation: u32) -> NodeId {
-    NodeId((u64::from(generation) << 32) | u64::from(index))
-}
 
 impl Table {
     /// Makes a table that holds a permanent root with [`NodeId::ROOT`].
     pub(crate) fn new(root: ObjectId, pin: Pin) -> Result<Self, Errno> {
-        // Slot 0 stays empty: a node id is never 0, and the root is 1.
-        let unused = Slot::Free {
-            next: NONE,
-            generation: 0,
-        };
         let mut table = Self {
-            slots: vec![unused],
-            free: NONE,
-            live: 0,
+            nodes: Slab::default(),
             by_object: HashTable::new(),
         };
         table.add_root(root, pin)?;
@@ -98,36 +73,28 @@ impl Table {
 
     /// Returns how many nodes are known, roots included.
     pub(crate) fn live(&self) -> usize {
-        self.live
+        self.nodes.len()
     }
 
-    fn at(&self, index: u32) -> Option<&Node> {
-        match self.slots.get(usize::try_from(index).ok()?)? {
-            Slot::Used(node) => Some(node),
-            Slot::Free { .. } => None,
-        }
+    fn at(&self, slot: u32) -> Option<&Node> {
+        self.nodes.at(slot)
     }
 
-    fn at_mut(&mut self, index: u32) -> Option<&mut Node> {
-        match self.slots.get_mut(usize::try_from(index).ok()?)? {
-            Slot::Used(node) => Some(node),
-            Slot::Free { .. } => None,
-        }
+    fn at_mut(&mut self, slot: u32) -> Option<&mut Node> {
+        self.nodes.at_mut(slot)
+    }
+
+    fn id_at(&self, slot: u32) -> Result<NodeId, Errno> {
+        self.nodes.id_at(slot).ok_or(Errno::STALE)
     }
 
     /// Finds a node that is in the table, referenced or not.
     pub(crate) fn known(&self, id: NodeId) -> Result<&Node, Errno> {
-        let (index, generation) = split(id);
-        let node = self.at(index).filter(|node| node.generation == generation);
-        node.ok_or(Errno::STALE)
+        self.nodes.get(id).ok_or(Errno::STALE)
     }
 
     pub(crate) fn known_mut(&mut self, id: NodeId) -> Result<&mut Node, Errno> {
-        let (index, generation) = split(id);
-        let node = self
-            .at_mut(index)
-            .filter(|node| node.generation == generation);
-        node.ok_or(Errno::STALE)
+        self.nodes.get_mut(id).ok_or(Errno::STALE)
     }
 
     /// Finds a node that somebody holds a reference on.
@@ -144,10 +111,10 @@ impl Table {
     pub(crate) fn place<'a>(
         &'a self,
         node: &'a Node,
-    ) -> Result<(NodeId, &'a Node, &'a [u8]), Errno> {
+    ) -> Result<(NodeId, &'a Node, FileName<'a>), Errno> {
         let place = node.place.as_ref().ok_or(Errno::STALE)?;
         let parent = self.at(place.parent).ok_or(Errno::STALE)?;
-        Ok((join(place.parent, parent.generation), parent, &place.name))
+        Ok((self.id_at(place.parent)?, parent, place.name.as_name()))
     }
 
     /// Adds a directory that is reached by its own descriptor and never forgotten, or makes a known one such.
@@ -159,7 +126,7 @@ impl Table {
         let node = self.at_mut(index).ok_or(Errno::STALE)?;
         node.life = Life::Permanent;
         node.pin = Some(Box::new(pin));
-        Ok(join(index, node.generation))
+        self.id_at(index)
     }
 
     /// Gives one reference on the node of an object that was seen as `name` in `dir` when that had `seen`.
@@ -179,11 +146,11 @@ impl Table {
         if !unchanged && pin.is_none() {
             return Ok(Interned::LookAgain);
         }
-        let seen = place.map(|(dir, name, _)| (split(dir).0, name));
+        let seen = place.and_then(|(dir, name, _)| Some((slot_of(dir)?, name)));
         let place = || {
-            place.map(|(dir, name, _)| Place {
-                parent: split(dir).0,
-                name: name.as_bytes().into(),
+            seen.map(|(parent, name)| Place {
+                parent,
+                name: name.to_owned(),
             })
         };
         let known = self.find(object);
@@ -199,12 +166,12 @@ impl Table {
             let index = self.insert(object, kind, place())?;
             let node = self.at_mut(index).ok_or(Errno::NOMEM)?;
             node.pin = pin;
-            return Ok(Interned::Node(join(index, node.generation), None));
+            return Ok(Interned::Node(self.id_at(index)?, None));
         };
         let node = self.at_mut(index).ok_or(Errno::STALE)?;
         node.refs += 1;
-        let id = join(index, node.generation);
         let lost = node.place.is_none() && node.life == Life::Referenced;
+        let id = self.id_at(index)?;
         let released = match (lost, unchanged) {
             (true, true) => place().and_then(|place| self.set_place(index, place)),
             (false, true) => {
@@ -219,9 +186,9 @@ impl Table {
     /// Ends `count` references.
     pub(crate) fn forget(&mut self, id: NodeId, count: u64) -> Discard {
         let mut discard = Discard::default();
-        if let Ok(node) = self.known_mut(id) {
+        if let (Some(slot), Ok(node)) = (slot_of(id), self.known_mut(id)) {
             node.refs = node.refs.saturating_sub(count);
-            self.release(split(id).0, &mut discard);
+            self.release(slot, &mut discard);
         }
         discard
     }
@@ -247,13 +214,15 @@ impl Table {
         (dir, name): (NodeId, FileName<'_>),
         pin: impl FnOnce() -> Pin,
     ) -> bool {
-        let parent = split(dir).0;
+        let Some(parent) = slot_of(dir) else {
+            return false;
+        };
         let node = self.find(object).and_then(|index| self.at_mut(index));
         let Some(node) = node.filter(|node| {
             let here = node
                 .place
                 .as_ref()
-                .is_some_and(|place| place.is(parent, name.as_bytes()));
+                .is_some_and(|place| place.is(parent, name));
             here && node.refs > 0 && node.pin.is_none()
         }) else {
             return false;
@@ -282,14 +251,13 @@ impl Table {
         pin: impl FnOnce() -> Pin,
     ) -> Discard {
         let mut discard = Discard::default();
-        let parent = split(dir).0;
-        let Some(index) = self.find(object) else {
+        let (Some(parent), Some(index)) = (slot_of(dir), self.find(object)) else {
             return discard;
         };
         let Some(node) = self.at_mut(index) else {
             return discard;
         };
-        let is = |place: &Place| place.is(parent, name.as_bytes());
+        let is = |place: &Place| place.is(parent, name);
         if !node.place.as_ref().is_some_and(is) {
             if node.take_other(is).is_some() {
                 self.drop_child(parent, &mut discard);
@@ -319,7 +287,7 @@ impl Table {
         let (Some((parent, name)), Some(node)) = (seen, self.at_mut(index)) else {
             return;
         };
-        let known = |place: &Place| place.is(parent, name.as_bytes());
+        let known = |place: &Place| place.is(parent, name);
         if node.kind == FileType::Directory || node.place.as_ref().is_none_or(known) {
             return;
         }
@@ -329,7 +297,7 @@ impl Table {
         }
         others.push(Place {
             parent,
-            name: name.as_bytes().into(),
+            name: name.to_owned(),
         });
         if let Some(parent) = self.at_mut(parent) {
             parent.children += 1;
@@ -344,23 +312,25 @@ impl Table {
         to: (NodeId, FileName<'_>),
     ) -> Discard {
         let mut discard = Discard::default();
-        let (old_parent, new_parent) = (split(from.0).0, split(to.0).0);
+        let (Some(old_parent), Some(new_parent)) = (slot_of(from.0), slot_of(to.0)) else {
+            return discard;
+        };
         let Some(index) = self.find(object) else {
             return discard;
         };
         let Some(node) = self.at_mut(index) else {
             return discard;
         };
-        let here = |place: &Place| place.is(old_parent, from.1.as_bytes());
+        let here = |place: &Place| place.is(old_parent, from.1);
         if node.place.as_ref().is_some_and(here) {
             // A lookup may have seen the new name before this.
-            let there = |place: &Place| place.is(new_parent, to.1.as_bytes());
+            let there = |place: &Place| place.is(new_parent, to.1);
             if node.take_other(there).is_some() {
                 self.drop_child(new_parent, &mut discard);
             }
             let place = Place {
                 parent: new_parent,
-                name: to.1.as_bytes().into(),
+                name: to.1.to_owned(),
             };
             let pin = self.set_place(index, place);
             discard.pins.extend(pin.map(|pin| *pin));
@@ -425,22 +395,8 @@ impl Table {
         kind: FileType,
         place: Option<Place>,
     ) -> Result<u32, Errno> {
-        let index = match self.free {
-            NONE => u32::try_from(self.slots.len())
-                .ok()
-                .filter(|&i| i < NONE)
-                .ok_or(Errno::NOMEM)?,
-            free => free,
-        };
-        let at = usize::try_from(index).map_err(|_| Errno::NOMEM)?;
-        let (next, generation) = match self.slots.get(at) {
-            Some(&Slot::Free { next, generation }) => (next, generation),
-            _ => (NONE, 0),
-        };
-        if let Some(parent) = place.as_ref().and_then(|place| self.at_mut(place.parent)) {
-            parent.children += 1;
-        }
-        let node = Slot::Used(Node {
+        let parent = place.as_ref().map(|place| place.parent);
+        let id = self.nodes.insert(Node {
             object,
             place,
             others: None,
@@ -448,34 +404,22 @@ impl Table {
             refs: 1,
             fd: Token::NONE,
             children: 0,
-            generation,
             stamp: Stamp { begun: 0, done: 0 },
             kind,
             access: Access::Read,
             life: Life::Referenced,
-        });
-        match self.slots.get_mut(at) {
-            Some(slot) => *slot = node,
-            None => self.slots.push(node),
+        })?;
+        if let Some(parent) = parent.and_then(|parent| self.at_mut(parent)) {
+            parent.children += 1;
         }
-        self.free = next;
-        self.live += 1;
-        self.hash(index);
-        Ok(index)
+        let slot = slot_of(id).ok_or(Errno::STALE)?;
+        self.hash(slot);
+        Ok(slot)
     }
 
-    /// Frees a slot. Its generation is a new one from then on.
-    fn remove(&mut self, index: u32) -> Option<Node> {
-        let slot = self.slots.get_mut(usize::try_from(index).ok()?)?;
-        let Slot::Used(node) = slot else { return None };
-        let generation = node.generation.wrapping_add(1);
-        let next = self.free;
-        let Slot::Used(node) = std::mem::replace(slot, Slot::Free { next, generation }) else {
-            return None;
-        };
-        self.free = index;
-        self.live -= 1;
-        Some(node)
+    /// Frees a slot. Its id finds nothing from then on.
+    fn remove(&mut self, slot: u32) -> Option<Node> {
+        self.nodes.remove(self.nodes.id_at(slot)?)
     }
 
     fn find(&self, object: ObjectId) -> Option<u32> {
@@ -483,26 +427,20 @@ impl Table {
         self.by_object.find(object.hash(), same).copied()
     }
 
-    fn hash(&mut self, index: u32) {
-        let Self {
-            slots, by_object, ..
-        } = self;
-        let object = |index: u32| match usize::try_from(index).ok().and_then(|i| slots.get(i)) {
-            Some(Slot::Used(node)) => node.object.hash(),
-            _ => 0,
-        };
-        by_object.insert_unique(object(index), index, |&index| object(index));
+    fn hash(&mut self, slot: u32) {
+        let Self { nodes, by_object } = self;
+        let hash = |slot: u32| nodes.at(slot).map_or(0, |node| node.object.hash());
+        by_object.insert_unique(hash(slot), slot, |&slot| hash(slot));
     }
 
-    fn unhash(&mut self, index: u32) {
-        let Some(object) = self.at(index).map(|node| node.object) else {
-            return;
-        };
-        let entry = self
-            .by_object
-            .find_entry(object.hash(), |&other| other == index);
-        if let Ok(entry) = entry {
+    fn unhash(&mut self, slot: u32) {
+        let Self { nodes, by_object } = self;
+        let hash = |slot: u32| nodes.at(slot).map_or(0, |node| node.object.hash());
+        if let Ok(entry) = by_object.find_entry(hash(slot), |&other| other == slot) {
             entry.remove();
+        }
+        if by_object.capacity() > OBJECTS_MIN && by_object.len() < by_object.capacity() / 8 {
+            by_object.shrink_to(by_object.len() * 2, |&slot| hash(slot));
         }
     }
 }
@@ -517,8 +455,9 @@ mod tests {
 
     #[test]
     fn a_node_is_small() {
-        // A million known files without their names; what the hash table adds is 5 bytes each.
-        assert!(size_of::<Slot>() <= 104, "{}", size_of::<Slot>());
+        // A million known files. What the slab and the hash table add is 15 bytes each.
+        let size = size_of::<Option<Node>>();
+        assert!(size <= 96, "{size}");
     }
 
     fn id(result: Result<Interned, Errno>) -> NodeId {
@@ -585,13 +524,5 @@ mod tests {
             assert!(table.pin(file, b, || pin(&fds)), "the new file is lost");
             assert_eq!(table.known(node).unwrap().refs, 1);
         }
-    }
-
-    #[test]
-    fn an_id_is_an_index_and_a_generation() {
-        for (index, generation) in [(1, 0), (7, 9), (u32::MAX, u32::MAX)] {
-            assert_eq!(split(join(index, generation)), (index, generation));
-        }
-        assert_eq!(join(1, 0), NodeId::ROOT);
     }
 }

@@ -131,8 +131,12 @@ fn start_threads(
     session: mica_fuse::Attached,
     stack: &Stack,
 ) -> Result<(Session, Housekeeping), MountError> {
-    let housekeeping = Housekeeping::start(Arc::clone(stack.fds()), Pace::default())
-        .map_err(|source| MountError::Thread { source })?;
+    let housekeeping = Housekeeping::start(
+        Arc::clone(stack.fds()),
+        Arc::clone(stack.overlay()),
+        Pace::default(),
+    )
+    .map_err(|source| MountError::Thread { source })?;
     let session = without_cap_sys_resource(|| session.serve())??;
     Ok((session, housekeeping))
 }

@@ -464,7 +464,9 @@ fn raise_fd_limit() -> usize {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let half = current.map_or(FDS_KEPT, |files| files / 2).min(FDS_KEPT);
+    // Half of what was meant for this process, also where more can be had.
+    let meant = [current, limit.current].into_iter().flatten().min();
+    let half = meant.map_or(FDS_KEPT, |files| files / 2).min(FDS_KEPT);
     usize::try_from(half).unwrap_or(usize::MAX)
 }
 

@@ -49,19 +49,52 @@ pub(crate) struct Node {
     pub(crate) refs: AtomicU64,
     /// For a directory: grows whenever a name in it comes to mean another object. Changed under the names gate.
     version: AtomicU32,
-    /// For a directory: no lower shows through any more, though `lowers` keeps the handles (OVL-25).
+    /// For a directory: no lower shows through any more, though the handles are kept (OVL-25).
     opaque: AtomicBool,
     /// For a directory: the upper one is known to be marked impure.
     pub(crate) impure: AtomicBool,
     /// The upper object has a name in the work directory that nobody sees. Set by [`crate::orphan`] alone.
     orphan: AtomicBool,
-    /// The upper object. Set once, by copy-up.
-    upper: OnceLock<LayerNode>,
-    /// The lower objects, topmost first: one for a file, those that merge for a directory. Immutable.
-    lowers: Box<[Lower]>,
+    /// Whether the first object that it was made of is an upper one. Immutable.
+    has_upper: bool,
+    /// The objects that it was made of. Immutable.
+    made_of: MadeOf,
+    /// The upper object of a node that was made without one. Set once, by copy-up.
+    copy: OnceLock<Box<LayerNode>>,
     /// Where it is found: a directory, or a file that may have to be copied up. `None`: it has no name, or it never
     /// needs one again.
     place: Mutex<Option<Place>>,
+}
+
+/// Objects of layers, topmost first: one for a file, those that merge for a directory.
+#[derive(Debug)]
+enum MadeOf {
+    One(Lower),
+    Several(Box<[Lower]>),
+}
+
+impl MadeOf {
+    fn new(upper: Option<LayerNode>, lowers: Vec<Lower>) -> Self {
+        let upper = upper.map(|node| Lower {
+            node,
+            xattr_whiteouts: XattrWhiteouts::None,
+        });
+        let mut objects = upper.into_iter().chain(lowers);
+        match (objects.next(), objects.next()) {
+            (Some(only), None) => Self::One(only),
+            (first, second) => {
+                let first_two = [first, second].into_iter().flatten();
+                Self::Several(first_two.chain(objects).collect())
+            }
+        }
+    }
+
+    fn objects(&self) -> &[Lower] {
+        match self {
+            Self::One(object) => std::slice::from_ref(object),
+            Self::Several(objects) => objects,
+        }
+    }
 }
 
 /// What a new node is made of.
@@ -86,8 +119,9 @@ impl Node {
             opaque: AtomicBool::new(false),
             impure: AtomicBool::new(false),
             orphan: AtomicBool::new(false),
-            upper: new.upper.map_or_else(OnceLock::new, OnceLock::from),
-            lowers: new.lowers.into_boxed_slice(),
+            has_upper: new.upper.is_some(),
+            made_of: MadeOf::new(new.upper, new.lowers),
+            copy: OnceLock::new(),
             place: Mutex::new(PLACE, new.place),
         }
     }
@@ -101,12 +135,27 @@ impl Node {
     }
 
     pub(crate) fn upper(&self) -> Option<&LayerNode> {
-        self.upper.get()
+        if self.has_upper {
+            self.made_of.objects().first().map(|object| &object.node)
+        } else {
+            self.copy.get().map(|copy| &**copy)
+        }
     }
 
     /// Sets the upper object; the first one stays.
     pub(crate) fn set_upper(&self, upper: LayerNode) -> &LayerNode {
-        self.upper.get_or_init(|| upper)
+        match self.upper() {
+            Some(first) => first,
+            None => self.copy.get_or_init(|| Box::new(upper)),
+        }
+    }
+
+    /// The lower objects, whether they show or not.
+    fn all_lowers(&self) -> &[Lower] {
+        let objects = self.made_of.objects();
+        objects
+            .get(usize::from(self.has_upper)..)
+            .unwrap_or_default()
     }
 
     /// The lower objects that show through.
@@ -114,7 +163,7 @@ impl Node {
         if self.opaque.load(Acquire) {
             &[]
         } else {
-            &self.lowers
+            self.all_lowers()
         }
     }
 
@@ -131,7 +180,7 @@ impl Node {
     /// The object that data and attributes come from: the upper one, else the topmost lower one.
     pub(crate) fn real(&self) -> Result<&LayerNode, Errno> {
         self.upper()
-            .or_else(|| self.lowers.first().map(|l| &l.node))
+            .or_else(|| self.all_lowers().first().map(|l| &l.node))
             .ok_or(Errno::STALE)
     }
 
@@ -193,5 +242,20 @@ impl Node {
         }
         names.reverse();
         format!("/{}", names.join("/"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_small() {
+        // A million known files take as many of these, with two counters each.
+        let size = size_of::<Node>() + 2 * size_of::<usize>();
+        if !cfg!(debug_assertions) {
+            assert!(size <= 128, "{size}");
+        }
+        assert!(size <= 136, "{size}");
     }
 }

@@ -1,6 +1,7 @@
 //! The overlay: its layers, what it remembers of them, and how it is set up.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use mica_vfs::{DevId, Errno, FileName, FileType, Observer};
 
@@ -9,7 +10,7 @@ use crate::config::{Config, XattrNamespace};
 use crate::error::SetupError;
 use crate::gate::Gates;
 use crate::ino::{Filesystems, Numbering, next_dev};
-use crate::listing::{Listings, NAMES_MAX, hash_name};
+use crate::listing::{LIMITS, Listings, hash_name};
 use crate::marks::{Marks, Opaque};
 use crate::node::{Lower, NewNode, XattrWhiteouts};
 use crate::orphan::Orphans;
@@ -101,7 +102,7 @@ impl Overlay {
             numbering,
             dev: next_dev(),
             table,
-            listings: Listings::new(NAMES_MAX),
+            listings: Listings::new(LIMITS),
             copying: Gates::default(),
             names: Gates::default(),
             counters: Counters::default(),
@@ -122,6 +123,17 @@ impl Overlay {
     #[must_use]
     pub fn recovered(&self) -> usize {
         self.work.as_ref().map_or(0, |work| work.recovered)
+    }
+
+    /// Drops the directory listings that nobody has read for `idle`: they are read again from the layers.
+    pub fn trim_idle(&self, idle: Duration) {
+        self.listings.trim_idle(idle);
+    }
+
+    /// Returns how many things it remembers, nodes and listed names, each of some hundred bytes at most.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.table.len() + self.listings.names()
     }
 
     /// Removes what the mount keeps in the work directory, at the end of its life. A drop does the same, but the overlay

@@ -1,5 +1,6 @@
 //! Reading directories: one pass over each layer makes a listing, and readers take from it.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -36,9 +37,19 @@ struct Raw {
     ino: Ino,
 }
 
+/// What a listing keeps of a number; 0 is not one (readers take it for a removed name), and is asked for again.
+fn known(ino: Ino) -> Option<NonZeroU64> {
+    NonZeroU64::new(ino.0)
+}
+
+fn ino_of(listed: &Listed) -> Option<Ino> {
+    listed.ino.map(|ino| Ino(ino.get()))
+}
+
 impl Raw {
     fn listed(self, ino: Option<Ino>, first: u16) -> Listed {
         let Self { name, kind, .. } = self;
+        let ino = ino.and_then(known);
         Listed {
             name,
             kind,
@@ -76,7 +87,7 @@ impl Overlay {
     /// Reads every layer's directory once, topmost first (OVL-10).
     pub(crate) fn read_layers(&self, dir: &Node) -> Result<Listing, Errno> {
         self.counters.listings.fetch_add(1, Relaxed);
-        let listing = Listing::new();
+        let mut listing = Vec::new();
         let mut hidden = Hidden::default();
         let mut below = dir.lowers().len();
         if let Some(upper) = dir.upper() {
@@ -89,7 +100,7 @@ impl Overlay {
                     _ => None,
                 };
                 let ino = ino.map(|ino| self.number(&upper.layer, upper.layer.dev, ino));
-                self.add(&listing, raw.listed(ino, 0))?;
+                listing.push((self.hash(raw.name.as_name()), raw.listed(ino, 0)));
             }
         }
         for (at, lower) in dir.lowers().iter().enumerate() {
@@ -98,14 +109,10 @@ impl Overlay {
             let first = u16::try_from(at).unwrap_or(u16::MAX);
             for raw in self.read_layer(&lower.node, lower.xattr_whiteouts, &mut hidden, below)? {
                 let ino = self.number(layer, layer.dev, raw.ino);
-                self.add(&listing, raw.listed(Some(ino), first))?;
+                listing.push((self.hash(raw.name.as_name()), raw.listed(Some(ino), first)));
             }
         }
-        Ok(listing)
-    }
-
-    fn add(&self, listing: &Listing, listed: Listed) -> Result<(), Errno> {
-        listing.insert(self.hash(listed.name.as_name()), listed)
+        Listing::of(listing)
     }
 
     /// Lists one layer's directory: the names that it adds to those in `hidden`, which then hides them in the directories
@@ -177,7 +184,7 @@ impl Overlay {
             let mut unresolved: Option<(Cookie, Listed)> = None;
             let mut stopped = false;
             listing.for_each_after(from, &mut |cookie, listed| {
-                let Some(ino) = listed.ino else {
+                let Some(ino) = ino_of(listed) else {
                     unresolved = Some((cookie, listed.clone()));
                     return false;
                 };
@@ -224,7 +231,7 @@ impl Overlay {
         match self.lookup_at(dir, name, None) {
             Ok((node, attr)) => {
                 self.table.put(&node, 1);
-                let (kind, ino) = (Some(attr.kind), Some(attr.ino));
+                let (kind, ino) = (Some(attr.kind), known(attr.ino).or(known(UNKNOWN)));
                 let known = Listed {
                     kind,
                     ino,
@@ -272,7 +279,7 @@ impl Overlay {
                     Err(Errno::NOENT) => continue,
                     Err(_) => None,
                 };
-                let ino = found.as_ref().map(|e| e.attr.ino).or(listed.ino);
+                let ino = found.as_ref().map(|e| e.attr.ino).or(ino_of(&listed));
                 let kind = found.as_ref().map(|e| e.attr.kind).or(listed.kind);
                 let ino = ino.unwrap_or(UNKNOWN);
                 if sink(
@@ -310,27 +317,22 @@ impl Overlay {
         name: FileName<'_>,
         node: &Node,
     ) -> Result<(), Errno> {
-        let Some(listing) = self.listings.get(dir.id)? else {
-            return Ok(());
-        };
-        let (kind, ino) = (Some(node.kind), Some(node.ino()));
-        self.add(
-            &listing,
-            Listed {
+        self.listings.change(dir.id, |listing| {
+            let listed = Listed {
                 name: name.to_owned(),
-                kind,
-                ino,
+                kind: Some(node.kind),
+                ino: known(node.ino()),
                 first: 0,
-            },
-        )
+            };
+            listing.insert(self.hash(name), listed)
+        })
     }
 
     /// Notes in the listing of `dir`, if there is one, that a name is gone.
     pub(crate) fn listing_remove(&self, dir: &Node, name: FileName<'_>) -> Result<(), Errno> {
-        let Some(listing) = self.listings.get(dir.id)? else {
-            return Ok(());
-        };
-        listing.remove(self.hash(name), name)
+        let hash = self.hash(name);
+        self.listings
+            .change(dir.id, |listing| listing.remove(hash, name))
     }
 }
 

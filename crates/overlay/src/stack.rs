@@ -104,21 +104,11 @@ impl LayerInfo {
     }
 }
 
-/// A reference on an object of a layer, ended on drop.
+/// A reference on an object of a layer, ended on drop. On the layer's root there is none: the mounter keeps it.
 #[derive(Debug)]
 pub(crate) struct LayerNode {
     pub(crate) layer: Arc<LayerInfo>,
     pub(crate) id: NodeId,
-    pub(crate) owned: Owned,
-}
-
-/// Whether a [`LayerNode`] has a reference to give back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Owned {
-    /// It took one.
-    Reference,
-    /// It is a layer's root, on which the mounter keeps the reference.
-    Root,
 }
 
 impl LayerNode {
@@ -127,7 +117,6 @@ impl LayerNode {
         Self {
             layer: Arc::clone(layer),
             id: entry.node,
-            owned: Owned::Reference,
         }
     }
 
@@ -136,7 +125,6 @@ impl LayerNode {
         Self {
             layer: Arc::clone(layer),
             id: layer.root,
-            owned: Owned::Root,
         }
     }
 
@@ -202,7 +190,8 @@ impl LayerNode {
 
 impl Drop for LayerNode {
     fn drop(&mut self) {
-        if self.owned == Owned::Reference {
+        // A name that leads back to the root (a bind mount) leaves references there: a root is never forgotten anyway.
+        if self.id != self.layer.root {
             self.layer.fs.forget(self.id, 1);
         }
     }

@@ -3,19 +3,21 @@
 //! A node is found by its [`NodeId`], or by its [`Key`]: which inode of which layer it shows. Names are not kept, the
 //! kernel does that. A node lives while it is referenced: by the front, and by children which must find their way up.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{Hash as _, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
+use hashbrown::HashTable;
 use mica_vfs::lock::{Rank, RwLock};
-use mica_vfs::{Attr, DevId, Errno, Ino, NodeId};
+use mica_vfs::{Attr, DevId, Errno, Ino, NodeId, Slab, slot_of};
 
 use crate::node::{NewNode, Node, Place};
 use crate::orphan::Orphans;
 use crate::stack::LayerIdx;
 
 const TABLE: Rank = Rank(130);
+/// A hash table of fewer keys than this is not worth shrinking.
+const KEYS_MIN: usize = 1024;
 
 /// What a node shows, and so what makes two lookups meet in one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,6 +34,12 @@ pub(crate) enum Key {
 }
 
 impl Key {
+    fn mixed(self) -> u64 {
+        let mut mixer = Mixer::default();
+        self.hash(&mut mixer);
+        mixer.finish()
+    }
+
     pub(crate) fn inode(layer: LayerIdx, attr: &Attr) -> Self {
         Self::Inode {
             layer,
@@ -70,18 +78,19 @@ impl Hasher for Mixer {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
-    generation: u32,
-    node: Option<Arc<Node>>,
+    node: Arc<Node>,
     key: Option<Key>,
 }
 
 #[derive(Debug, Default)]
 struct Slots {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    by_key: HashMap<Key, u32, BuildHasherDefault<Mixer>>,
+    slots: Slab<Slot>,
+    /// The slots with a key, by that. Of two with one key the younger is found.
+    by_key: HashTable<u32>,
+    /// Keys that nodes will have when their copy-up is published. Rarely more than one for each thread.
+    early: Vec<(Key, NodeId)>,
 }
 
 /// The nodes of an overlay.
@@ -92,63 +101,70 @@ pub(crate) struct Table {
     pub(crate) orphans: Option<Orphans>,
 }
 
-/// `generation << 32 | index + 1`: never 0, and 1 for the root, which is the first.
-fn node_id(generation: u32, index: u32) -> NodeId {
-    NodeId((u64::from(generation) << 32) | (u64::from(index) + 1))
-}
-
-fn index_of(id: NodeId) -> Option<u32> {
-    u32::try_from((id.0 & 0xffff_ffff).checked_sub(1)?).ok()
-}
-
 impl Slots {
     fn get(&self, id: NodeId) -> Option<&Arc<Node>> {
-        let slot = self.slots.get(usize::try_from(index_of(id)?).ok()?)?;
-        slot.node.as_ref().filter(|node| node.id == id)
+        self.slots.get(id).map(|slot| &slot.node)
     }
 
-    fn slot_mut(&mut self, index: u32) -> Option<&mut Slot> {
-        self.slots.get_mut(usize::try_from(index).ok()?)
+    fn by_key(&self, key: Key) -> Option<&Arc<Node>> {
+        let early = self.early.iter().find(|(early, _)| *early == key);
+        if let Some(node) = early.and_then(|&(_, id)| self.get(id)) {
+            return Some(node);
+        }
+        let same = |&slot: &u32| self.slots.at(slot).is_some_and(|s| s.key == Some(key));
+        let slot = self.by_key.find(key.mixed(), same)?;
+        self.slots.at(*slot).map(|slot| &slot.node)
     }
 
     fn insert(&mut self, key: Option<Key>, new: NewNode) -> Result<Arc<Node>, Errno> {
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None => {
-                let index = u32::try_from(self.slots.len()).map_err(|_| Errno::NFILE)?;
-                self.slots.push(Slot::default());
-                index
-            }
+        let id = self.slots.insert_with(|id| Slot {
+            node: Arc::new(Node::new(id, new)),
+            key,
+        })?;
+        self.enter(id);
+        self.get(id).cloned().ok_or(Errno::IO)
+    }
+
+    /// Makes a node known by the key in its slot.
+    fn enter(&mut self, id: NodeId) {
+        let Self { slots, by_key, .. } = self;
+        let key_of = |slot: u32| slots.at(slot).and_then(|slot| slot.key);
+        let key = slots.get(id).and_then(|slot| slot.key);
+        let (Some(slot), Some(key)) = (slot_of(id), key) else {
+            return;
         };
-        let slot = self.slot_mut(index).ok_or(Errno::IO)?;
-        let node = Arc::new(Node::new(node_id(slot.generation, index), new));
-        slot.node = Some(Arc::clone(&node));
-        slot.key = key;
-        if let Some(key) = key {
-            self.by_key.insert(key, index);
+        let mixed = |&slot: &u32| key_of(slot).map_or(0, Key::mixed);
+        match by_key.find_mut(key.mixed(), |&other| key_of(other) == Some(key)) {
+            Some(other) => *other = slot,
+            None => drop(by_key.insert_unique(key.mixed(), slot, mixed)),
         }
-        Ok(node)
+    }
+
+    /// Makes a node unknown by the key in its slot.
+    fn leave(&mut self, id: NodeId) {
+        let Self { slots, by_key, .. } = self;
+        let key_of = |slot: u32| slots.at(slot).and_then(|slot| slot.key);
+        let key = slots.get(id).and_then(|slot| slot.key);
+        let (Some(slot), Some(key)) = (slot_of(id), key) else {
+            return;
+        };
+        if let Ok(entry) = by_key.find_entry(key.mixed(), |&other| other == slot) {
+            entry.remove();
+        }
+        if by_key.capacity() > KEYS_MIN && by_key.len() < by_key.capacity() / 8 {
+            let mixed = |&slot: &u32| key_of(slot).map_or(0, Key::mixed);
+            by_key.shrink_to(by_key.len() * 2, mixed);
+        }
     }
 
     fn remove(&mut self, id: NodeId) -> Option<Arc<Node>> {
-        let index = index_of(id)?;
-        let slot = self.slot_mut(index)?;
-        slot.node.as_ref().filter(|node| node.id == id)?;
-        let node = slot.node.take();
-        slot.generation = slot.generation.wrapping_add(1);
-        let key = slot.key.take();
-        self.unkey(key, index);
-        self.free.push(index);
-        node
+        self.get(id)?;
+        self.leave(id);
+        self.slots.remove(id).map(|slot| slot.node)
     }
 
-    /// Drops `key` if it is still that of slot `index`.
-    fn unkey(&mut self, key: Option<Key>, index: u32) {
-        if let Some(key) = key
-            && self.by_key.get(&key) == Some(&index)
-        {
-            self.by_key.remove(&key);
-        }
+    fn drop_early(&mut self, id: NodeId, key: Key) {
+        self.early.retain(|&early| early != (key, id));
     }
 }
 
@@ -165,9 +181,7 @@ impl Table {
 
     /// Returns how many nodes live, the root included.
     pub(crate) fn len(&self) -> usize {
-        self.inner
-            .read()
-            .map_or(0, |t| t.slots.len() - t.free.len())
+        self.inner.read().map_or(0, |table| table.slots.len())
     }
 
     /// Finds a node; `ESTALE` if nobody refers to it.
@@ -178,11 +192,7 @@ impl Table {
     /// Finds the node that shows `key`, if there is one, and takes a reference on it.
     pub(crate) fn reference(&self, key: Key) -> Result<Option<Arc<Node>>, Errno> {
         let table = self.inner.read()?;
-        let Some(&index) = table.by_key.get(&key) else {
-            return Ok(None);
-        };
-        let slot = usize::try_from(index).ok().and_then(|i| table.slots.get(i));
-        let node = slot.and_then(|s| s.node.clone());
+        let node = table.by_key(key).cloned();
         // Under the lock: a node whose last reference ends is removed under it.
         node.iter()
             .for_each(|node| _ = node.refs.fetch_add(1, Relaxed));
@@ -206,9 +216,7 @@ impl Table {
         if parent.is_some_and(|(dir, version)| dir.version() != version) {
             return Ok(Inserted::Raced);
         }
-        if let Some(&index) = table.by_key.get(&key)
-            && let Some(node) = table.slot_mut(index).and_then(|s| s.node.clone())
-        {
+        if let Some(node) = table.by_key(key).cloned() {
             node.refs.fetch_add(1, Relaxed);
             drop(table);
             return Ok(Inserted::Node(node));
@@ -226,17 +234,15 @@ impl Table {
 
     /// Makes `key` a second key of `node`, under which lookups meet it from when its object is published.
     pub(crate) fn add_key(&self, node: &Node, key: Key) -> Result<(), Errno> {
-        let index = index_of(node.id).ok_or(Errno::STALE)?;
         let mut table = self.inner.write()?;
         table.get(node.id).ok_or(Errno::STALE)?;
-        table.by_key.insert(key, index);
+        table.early.push((key, node.id));
         Ok(())
     }
 
     /// Takes back what [`add_key`](Self::add_key) did.
     pub(crate) fn drop_key(&self, node: &Node, key: Key) -> Result<(), Errno> {
-        let index = index_of(node.id).ok_or(Errno::STALE)?;
-        self.inner.write()?.unkey(Some(key), index);
+        self.inner.write()?.drop_early(node.id, key);
         Ok(())
     }
 
@@ -247,23 +253,18 @@ impl Table {
         key: Option<Key>,
         dir: Option<&Node>,
     ) -> Result<(), Errno> {
-        let index = index_of(node.id).ok_or(Errno::STALE)?;
         let mut table = self.inner.write()?;
-        let Some(slot) = table.slot_mut(index) else {
-            return Err(Errno::STALE);
-        };
-        // A node that was forgotten meanwhile has lost its slot, perhaps to another.
-        if slot.node.as_ref().is_some_and(|n| n.id == node.id) {
-            let old = std::mem::replace(&mut slot.key, key);
-            if old != key {
-                table.unkey(old, index);
-            }
-            if let Some(key) = key {
-                table.by_key.insert(key, index);
-            }
-        } else if let Some(key) = key {
-            table.unkey(Some(key), index);
+        if let Some(key) = key {
+            table.drop_early(node.id, key);
         }
+        // A node that was forgotten meanwhile has lost its slot, perhaps to another.
+        if table.slots.get(node.id).is_some_and(|slot| slot.key != key) {
+            table.leave(node.id);
+            if let Some(slot) = table.slots.get_mut(node.id) {
+                slot.key = key;
+            }
+        }
+        table.enter(node.id);
         if let Some(dir) = dir {
             dir.bump_version();
         }

@@ -19,6 +19,7 @@ mod filesystem;
 pub mod lock;
 mod name;
 mod readdir;
+mod slab;
 mod xattr;
 
 pub use attr::{Attr, DevId, FileType, Ino, Mode, Rdev, SetAttr, SetTime, StatFs, Time};
@@ -30,6 +31,7 @@ pub use filesystem::{
 };
 pub use name::{FileName, FileNameBuf, NAME_MAX};
 pub use readdir::{Cookie, DirEntry, Flow, ListedNode};
+pub use slab::{Slab, slot_of};
 pub use xattr::{XATTR_NAME_MAX, XATTR_SIZE_MAX, XattrMode, XattrName};
 
 #[doc(hidden)]

@@ -48,17 +48,35 @@ mod held {
     }
 }
 
+/// The rank of a lock in debug builds, nothing in others: nodes have locks, and there are millions of them.
+#[derive(Debug)]
+struct OfDebug(#[cfg(debug_assertions)] Rank);
+
+impl OfDebug {
+    const fn new(rank: Rank) -> Self {
+        #[cfg(debug_assertions)]
+        {
+            Self(rank)
+        }
+        #[cfg(not(debug_assertions))]
+        {
+            let _ = rank;
+            Self()
+        }
+    }
+}
+
 /// Counts one held rank for the life of a guard.
 #[derive(Debug)]
 struct Held(#[cfg(debug_assertions)] Rank);
 
 impl Held {
     #[track_caller]
-    fn take(rank: Rank) -> Self {
+    fn take(rank: &OfDebug) -> Self {
         #[cfg(debug_assertions)]
         {
-            held::take(rank);
-            Self(rank)
+            held::take(rank.0);
+            Self(rank.0)
         }
         #[cfg(not(debug_assertions))]
         {
@@ -77,7 +95,7 @@ impl Drop for Held {
 
 /// A mutex with a rank.
 pub struct Mutex<T> {
-    rank: Rank,
+    rank: OfDebug,
     inner: sync::Mutex<T>,
 }
 
@@ -85,7 +103,7 @@ impl<T> Mutex<T> {
     /// Makes an unlocked mutex.
     pub const fn new(rank: Rank, value: T) -> Self {
         Self {
-            rank,
+            rank: OfDebug::new(rank),
             inner: sync::Mutex::new(value),
         }
     }
@@ -97,7 +115,7 @@ impl<T> Mutex<T> {
     /// `EIO` if a thread panicked while it held it.
     #[track_caller]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>, Errno> {
-        let held = Held::take(self.rank);
+        let held = Held::take(&self.rank);
         let guard = self.inner.lock().map_err(|_| Errno::IO)?;
         Ok(MutexGuard { guard, _held: held })
     }
@@ -133,7 +151,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 
 /// A readers-writer lock with a rank.
 pub struct RwLock<T> {
-    rank: Rank,
+    rank: OfDebug,
     inner: sync::RwLock<T>,
 }
 
@@ -141,7 +159,7 @@ impl<T> RwLock<T> {
     /// Makes an unlocked lock.
     pub const fn new(rank: Rank, value: T) -> Self {
         Self {
-            rank,
+            rank: OfDebug::new(rank),
             inner: sync::RwLock::new(value),
         }
     }
@@ -153,7 +171,7 @@ impl<T> RwLock<T> {
     /// `EIO` if a thread panicked while it wrote.
     #[track_caller]
     pub fn read(&self) -> Result<ReadGuard<'_, T>, Errno> {
-        let held = Held::take(self.rank);
+        let held = Held::take(&self.rank);
         let guard = self.inner.read().map_err(|_| Errno::IO)?;
         Ok(ReadGuard { guard, _held: held })
     }
@@ -165,7 +183,7 @@ impl<T> RwLock<T> {
     /// `EIO` if a thread panicked while it wrote.
     #[track_caller]
     pub fn write(&self) -> Result<WriteGuard<'_, T>, Errno> {
-        let held = Held::take(self.rank);
+        let held = Held::take(&self.rank);
         let guard = self.inner.write().map_err(|_| Errno::IO)?;
         Ok(WriteGuard { guard, _held: held })
     }

@@ -37,7 +37,15 @@ impl<'a> FileName<'a> {
     /// Returns an owned copy.
     #[must_use]
     pub fn to_owned(self) -> FileNameBuf {
-        FileNameBuf(self.0.into())
+        let mut bytes = [0; SHORT];
+        let short = bytes.get_mut(..self.0.len());
+        FileNameBuf(match (short, u8::try_from(self.0.len())) {
+            (Some(short), Ok(len)) => {
+                short.copy_from_slice(self.0);
+                Repr::Short { len, bytes }
+            }
+            _ => Repr::Long(self.0.into()),
+        })
     }
 }
 
@@ -54,9 +62,18 @@ impl fmt::Debug for FileName<'_> {
     }
 }
 
-/// An owned [`FileName`].
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileNameBuf(Box<[u8]>);
+/// The longest name that an owned one keeps in itself.
+const SHORT: usize = 22;
+
+/// An owned [`FileName`]. Most names are short: those cost no allocation.
+#[derive(Clone)]
+pub struct FileNameBuf(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Short { len: u8, bytes: [u8; SHORT] },
+    Long(Box<[u8]>),
+}
 
 impl FileNameBuf {
     /// Checks `bytes` as a file name and keeps them.
@@ -71,7 +88,42 @@ impl FileNameBuf {
     /// Borrows the name.
     #[must_use]
     pub fn as_name(&self) -> FileName<'_> {
-        FileName(&self.0)
+        FileName(self.as_bytes())
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Repr::Long(bytes) => bytes,
+        }
+    }
+}
+
+// All by the bytes, whichever form they are kept in.
+
+impl PartialEq for FileNameBuf {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for FileNameBuf {}
+
+impl PartialOrd for FileNameBuf {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for FileNameBuf {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl std::hash::Hash for FileNameBuf {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
@@ -83,7 +135,7 @@ impl fmt::Debug for FileNameBuf {
 
 impl std::borrow::Borrow<[u8]> for FileNameBuf {
     fn borrow(&self) -> &[u8] {
-        &self.0
+        self.as_bytes()
     }
 }
 
@@ -105,6 +157,19 @@ mod tests {
     fn a_name_of_255_bytes_fits_and_one_of_256_does_not() {
         assert!(FileName::new(&[b'x'; 255]).is_ok());
         assert_eq!(FileName::new(&[b'x'; 256]), Err(Errno::NAMETOOLONG));
+    }
+
+    #[test]
+    fn an_owned_name_is_small_and_the_same_whatever_its_length() {
+        assert_eq!(size_of::<Option<FileNameBuf>>(), 24);
+        for len in [1, SHORT - 1, SHORT, SHORT + 1, NAME_MAX] {
+            let bytes = vec![b'x'; len];
+            let name = FileNameBuf::new(&bytes).unwrap();
+            assert_eq!(name.as_name().as_bytes(), bytes);
+            let set = std::collections::HashSet::from([name.clone()]);
+            assert!(set.contains(&bytes[..]), "{len}");
+            assert!(name < FileNameBuf::new(b"y").unwrap());
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod identity;
 mod idmapped;
 mod layers;
 mod life;
+mod limits;
 mod nameless;
 mod options;
 mod personalities;

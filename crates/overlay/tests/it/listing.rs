@@ -83,6 +83,33 @@ fn assert_numbers(mounted: &mica_testkit::Mounted, path: &str) {
     assert_eq!(listed, plus);
 }
 
+#[test]
+fn ovl_80_a_name_that_cannot_be_looked_up_is_listed_without_attributes() {
+    for medium in Medium::all() {
+        let mounted = Stack::new()
+            .upper("a='u' refused=hole(4K)[trusted.overlay.metacopy=''] z='u'")
+            .lower("b='1'")
+            .mount(medium);
+        let fs = &**mounted.overlay();
+        let mut plus = BTreeMap::new();
+        fs.read_dir_plus(NodeId::ROOT, Cookie::START, &mut |entry, node| {
+            plus.insert(entry.name.to_string(), node.is_some());
+            assert_ne!(entry.ino.0, 0, "readers take it for a removed name");
+            if let Some(found) = node {
+                fs.forget(found.node, 1);
+            }
+            Flow::Continue
+        })
+        .unwrap();
+        let expected = [("a", true), ("b", true), ("refused", false), ("z", true)];
+        let expected = expected.map(|(name, found)| (name.to_owned(), found));
+        assert_eq!(plus, BTreeMap::from(expected), "{medium:?}");
+        let names = mounted.walk().ls("").unwrap();
+        assert_eq!(names.len(), 4, "{medium:?}");
+        mounted.finish();
+    }
+}
+
 /// Lists `count` names from `from`; where it stopped, and what it saw.
 fn some(fs: &dyn Filesystem, from: Cookie, count: usize) -> (Cookie, Vec<String>) {
     let (mut last, mut names) = (from, Vec::new());

@@ -1,0 +1,101 @@
+//! Memory by the page, apart from the heap: buffers that are large, and mostly touched in part.
+//!
+//! The allocator would take them from its heaps once one of the size was freed, and fill them with zeros: then all of a
+//! buffer is resident of which a page is used.
+
+#![allow(unsafe_code, reason = "rustix maps memory by unsafe calls, too")]
+
+use std::io;
+use std::ptr::{self, NonNull};
+
+/// Zeroed memory, aligned to pages, which the system gives by the page when it is first touched.
+#[derive(Debug)]
+pub struct Pages {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the memory is private to the value, which has no state that belongs to a thread.
+unsafe impl Send for Pages {}
+
+impl Pages {
+    /// Takes `len` bytes, which is rounded up to whole pages.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EINVAL` for no bytes.
+    pub fn new(len: usize) -> io::Result<Self> {
+        let (read_write, private) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        );
+        // SAFETY: a mapping at an address that the kernel chooses touches no memory of this process.
+        let start = unsafe { libc::mmap(ptr::null_mut(), len, read_write, private, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        NonNull::new(start.cast())
+            .map(|start| Self { start, len })
+            .ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+
+    /// Returns the memory.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the mapping holds `len` bytes that are readable, writable and initialised, for as long as `self` lives,
+        // and nobody else has a pointer to it.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+
+    /// Gives the memory behind the first `kept` bytes back; it is zero when it is touched again.
+    pub fn release_after(&mut self, kept: usize) {
+        let kept = kept.next_multiple_of(rustix::param::page_size());
+        let Some(rest) = self.bytes().get_mut(kept..) else {
+            return;
+        };
+        // SAFETY: the range begins at a page of the mapping, and holds bytes that nobody borrows: `self` is borrowed for
+        // change. They are zero afterwards, which is a value of theirs.
+        let done =
+            unsafe { libc::madvise(rest.as_mut_ptr().cast(), rest.len(), libc::MADV_DONTNEED) };
+        debug_assert_eq!(done, 0, "{}", io::Error::last_os_error());
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is the one of `new`, and every borrow of it has ended.
+        let done = unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+        debug_assert_eq!(done, 0, "{}", io::Error::last_os_error());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_aligned_and_zero() {
+        let mut pages = Pages::new(100_000).unwrap();
+        let bytes = pages.bytes();
+        assert_eq!(bytes.len(), 100_000);
+        assert_eq!(bytes.as_ptr().align_offset(rustix::param::page_size()), 0);
+        assert!(bytes.iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn what_is_released_is_zero_again_and_the_rest_stays() {
+        let mut pages = Pages::new(1 << 20).unwrap();
+        pages.bytes().fill(7);
+        pages.release_after(10_000);
+        let kept = 10_000_usize.next_multiple_of(rustix::param::page_size());
+        assert!(pages.bytes()[..kept].iter().all(|&byte| byte == 7));
+        assert!(pages.bytes()[kept..].iter().all(|&byte| byte == 0));
+        pages.release_after(1 << 20);
+        pages.release_after(usize::MAX / 2);
+        assert_eq!(pages.bytes()[0], 7);
+    }
+
+    #[test]
+    fn no_bytes_are_refused() {
+        assert!(Pages::new(0).is_err());
+    }
+}
