@@ -3,6 +3,7 @@
 mod cargo;
 mod debian;
 mod fuzz;
+mod kill;
 mod oracle;
 mod pjdfstest;
 mod sanitizer;
@@ -104,6 +105,22 @@ pub(crate) static ALL: &[Tier] = &[
         place: Place::Private,
         limit: MINUTE.saturating_mul(10),
         run: soak::soak,
+    },
+    Tier {
+        name: "kill",
+        about: "the server is killed 200 times: each file is old or new, and dpkg finds nothing wrong",
+        needs: &[
+            Root,
+            Fuse,
+            Loop,
+            KernelOverlay,
+            Mirror,
+            Program("mkfs.ext4", Debian("e2fsprogs")),
+            Program("debootstrap", Debian("debootstrap")),
+        ],
+        place: Place::Private,
+        limit: MINUTE.saturating_mul(10),
+        run: kill::kill,
     },
     Tier {
         name: "fuzz",
