@@ -6,7 +6,7 @@
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
@@ -111,6 +111,8 @@ impl Worker {
                     .write(true)
                     .open(self.shadow.join(name))?;
                 file.write_all_at(part, offset)?;
+                // The time comes before the data: a write that was killed in between has this much of an effect.
+                file.set_modified(SystemTime::now())?;
                 if written < bytes.len() { Fate::Part } else { Fate::New }
             }
             None => {
