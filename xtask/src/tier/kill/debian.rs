@@ -42,7 +42,7 @@ pub(crate) fn debian(driver: &Driver, rng: &mut Rng) -> Result<()> {
             [&Driver::Kernel, driver]
         };
         let [first, second] = readers;
-        if !system.on(first, "verify")?.eq(&expected) {
+        if !system.on(first, "audit")?.is_empty() {
             interrupted = interrupted.saturating_add(1);
         }
         system

@@ -25,6 +25,9 @@ repair)
         chroot "$root" sh -c "$install"
     fi
     ;;
+audit)
+    chroot "$root" dpkg --audit
+    ;;
 verify)
     chroot "$root" dpkg --audit
     chroot "$root" dpkg --verify || true
