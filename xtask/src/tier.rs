@@ -6,6 +6,7 @@ mod fuzz;
 mod kill;
 mod oracle;
 mod pjdfstest;
+mod power;
 mod sanitizer;
 mod soak;
 
@@ -121,6 +122,21 @@ pub(crate) static ALL: &[Tier] = &[
         place: Place::Private,
         limit: MINUTE.saturating_mul(10),
         run: kill::kill,
+    },
+    Tier {
+        name: "power",
+        about: "the disk is cut off 50 times: what was synced or copied up is old or new, never empty",
+        needs: &[
+            Root,
+            Fuse,
+            Loop,
+            KernelOverlay,
+            Program("mkfs.ext4", Debian("e2fsprogs")),
+            Program("mkfs.btrfs", Debian("btrfs-progs")),
+        ],
+        place: Place::Private,
+        limit: MINUTE.saturating_mul(10),
+        run: power::power,
     },
     Tier {
         name: "fuzz",
