@@ -2,6 +2,7 @@
 
 mod cargo;
 mod debian;
+mod full;
 mod fuzz;
 mod kill;
 mod oracle;
@@ -122,6 +123,22 @@ pub(crate) static ALL: &[Tier] = &[
         place: Place::Private,
         limit: MINUTE.saturating_mul(10),
         run: kill::kill,
+    },
+    Tier {
+        name: "full",
+        about: "a full disk, no inodes, a quota: the right errno at the right call, nothing half-made or lost",
+        needs: &[
+            Root,
+            Fuse,
+            Loop,
+            KernelOverlay,
+            Program("mkfs.ext4", Debian("e2fsprogs")),
+            Program("mkfs.btrfs", Debian("btrfs-progs")),
+            Program("python3", Debian("python3-minimal")),
+        ],
+        place: Place::Private,
+        limit: MINUTE.saturating_mul(5),
+        run: full::full,
     },
     Tier {
         name: "power",

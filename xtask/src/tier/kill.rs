@@ -3,7 +3,7 @@
 //! Nothing is lost but the server: what it had answered must be there, of what it was doing all or nothing.
 
 mod debian;
-mod deed;
+pub(crate) mod deed;
 mod worker;
 
 use std::path::{Path, PathBuf};

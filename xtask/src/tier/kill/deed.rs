@@ -44,6 +44,11 @@ pub(crate) struct Data {
 }
 
 impl Data {
+    /// Returns `len` bytes that `seed` tells from others.
+    pub(crate) fn new(seed: u64, len: usize) -> Self {
+        Self { seed, len }
+    }
+
     /// Returns the bytes.
     pub(crate) fn bytes(self) -> Vec<u8> {
         let mut rng = Rng::new(self.seed);
@@ -77,10 +82,7 @@ fn dir(rng: &mut Rng) -> String {
 }
 
 fn data(rng: &mut Rng, lens: &[usize]) -> Data {
-    Data {
-        seed: rng.next(),
-        len: rng.pick(lens, 10),
-    }
+    Data::new(rng.next(), rng.pick(lens, 10))
 }
 
 impl Deed {
