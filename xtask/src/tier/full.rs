@@ -47,7 +47,11 @@ fn writes(driver: &Driver) -> Result<()> {
         let name = who.map_or("the bare filesystem", Driver::name);
         let trace = write_until_full(&ground).with_context(|| format!("on {name}"))?;
         let done: usize = trace.iter().flatten().sum();
-        println!("full: {name}: {} writes, {done} bytes, then {}", trace.len(), show(trace.last()));
+        println!(
+            "full: {name}: {} writes, {done} bytes, then {}",
+            trace.len(),
+            show(trace.last())
+        );
         traces.push((name, trace));
         ground.end()?;
     }
@@ -75,7 +79,11 @@ fn show(result: Option<&Result<usize, Errno>>) -> String {
 /// Writes blocks of uneven lengths, and reads back what was taken of them.
 fn write_until_full(ground: &Ground) -> Result<Trace> {
     let path = ground.root().join("file");
-    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)?;
     // The first block of the file and of its directory are there, so all that is left is for data.
     file.write_all_at(b"x", 0)?;
     file.sync_all()?;
@@ -117,7 +125,11 @@ fn write_until_full(ground: &Ground) -> Result<Trace> {
 fn expect_content(ground: &Ground, path: &Path, expected: &[u8]) -> Result<()> {
     let check = |whence: &str, path: &Path| -> Result<()> {
         let found = std::fs::read(path)?;
-        let same = found.iter().zip(expected).take_while(|(a, b)| a == b).count();
+        let same = found
+            .iter()
+            .zip(expected)
+            .take_while(|(a, b)| a == b)
+            .count();
         ensure!(
             found == expected,
             "{whence}: {} bytes, {} were taken, the first {same} are equal",
@@ -160,7 +172,9 @@ fn changes(driver: &Driver, kind: Kind) -> Result<()> {
             }
             Err(errno) => anyhow::bail!("{deed:?} fails with {errno}, not {refusal}"),
         }
-        ground.expect_clean_work().with_context(|| format!("after {deed:?}"))?;
+        ground
+            .expect_clean_work()
+            .with_context(|| format!("after {deed:?}"))?;
     }
     println!("full: {kind:?}: of single changes {fitted} still fitted, {refused} got {refusal}");
     ensure!(refused > 0, "nothing was refused");

@@ -219,7 +219,11 @@ impl Layers {
             let mut dump = dump::read(&worker.place)?;
             if *reader != Driver::Kernel {
                 let faults = dump::check_numbers(&dump);
-                ensure!(faults.is_empty(), "inode numbers:\n  {}", faults.join("\n  "));
+                ensure!(
+                    faults.is_empty(),
+                    "inode numbers:\n  {}",
+                    faults.join("\n  ")
+                );
             }
             worker::plain(&mut dump);
             dumps.push(dump);
@@ -286,7 +290,9 @@ fn lower_text() -> String {
                  x {at}a user.note hello\nx {at}a trusted.note secret\nl {at}l a\np {at}p\n"
             ));
         }
-        text.push_str(&format!("sparse {worker}/d0/e\nbig {worker}/big\nbig {worker}/d2/sub/big\n"));
+        text.push_str(&format!(
+            "sparse {worker}/d0/e\nbig {worker}/big\nbig {worker}/d2/sub/big\n"
+        ));
     }
     text
 }

@@ -130,14 +130,21 @@ fn run_and_cut(
         }
         moments
     })?;
-    let operations = book.lock().map_err(|_| anyhow!("a worker panicked"))?.operations;
+    let operations = book
+        .lock()
+        .map_err(|_| anyhow!("a worker panicked"))?
+        .operations;
     println!("power: {operations} operations on {FILES} files");
     mounted.unmount()?;
     Ok(moments)
 }
 
 fn cut_all(disk: &Disk, book: &Mutex<Book>, rng: &mut Rng) -> Result<Vec<Moment>> {
-    let read = || book.lock().map(|book| book.spans()).map_err(|_| anyhow!("a worker panicked"));
+    let read = || {
+        book.lock()
+            .map(|book| book.spans())
+            .map_err(|_| anyhow!("a worker panicked"))
+    };
     let mut moments = Vec::new();
     for number in 0..CUTS {
         std::thread::sleep(Duration::from_millis(rng.below(150)));
@@ -180,7 +187,11 @@ fn check(
         }
         let looked = files::look(point);
         let found = files::check(point, lower, &looked, &spans);
-        faults.extend(found.into_iter().map(|line| format!("{}: {line}", reader.name())));
+        faults.extend(
+            found
+                .into_iter()
+                .map(|line| format!("{}: {line}", reader.name())),
+        );
         mounted.unmount()?;
         match &first {
             None => first = Some(looked),

@@ -465,8 +465,10 @@ fn ovl_86_pages_stored_through_a_mapping_are_kept_where_they_fit_and_the_rest_is
     let fs = bench.fs.clone();
     let file = NodeId(node);
     // The limit is 256 pages. The last page of the request has its place already, all but one of the others are used.
-    fs.write(file, 4 * 4096, &page(b'o'), KillPriv::Keep).unwrap();
-    fs.write(file, 16 * 4096, &[1; 254 * 4096], KillPriv::Keep).unwrap();
+    fs.write(file, 4 * 4096, &page(b'o'), KillPriv::Keep)
+        .unwrap();
+    fs.write(file, 16 * 4096, &[1; 254 * 4096], KillPriv::Keep)
+        .unwrap();
     let write = |write_flags| WriteIn {
         fh: 0,
         offset: 2 * 4096,

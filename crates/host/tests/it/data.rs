@@ -4,7 +4,8 @@ use std::os::unix::fs::MetadataExt;
 
 use mica_host::{FdCache, HostFs, LayerAccess, open_layer};
 use mica_vfs::{
-    Access, Errno, FallocateMode, FileName, Filesystem, KillPriv, Mode, NodeId, SeekFrom, SetAttr, SyncScope,
+    Access, Errno, FallocateMode, FileName, Filesystem, KillPriv, Mode, NodeId, SeekFrom, SetAttr,
+    SyncScope,
 };
 
 use crate::ground::{Ground, skip};

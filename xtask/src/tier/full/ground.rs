@@ -79,9 +79,23 @@ impl Ground {
         let plain = Scratch::tmpfs()?;
         let image = plain.path().join("image");
         match kind {
-            Kind::Space => format(&image, MEBIBYTES, &["mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096"])?,
+            Kind::Space => format(
+                &image,
+                MEBIBYTES,
+                &["mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096"],
+            )?,
             Kind::Inodes => {
-                let mkfs = ["mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096", "-N", "128"];
+                let mkfs = [
+                    "mkfs.ext4",
+                    "-q",
+                    "-F",
+                    "-m",
+                    "0",
+                    "-b",
+                    "4096",
+                    "-N",
+                    "128",
+                ];
                 format(&image, MEBIBYTES, &mkfs)?;
             }
             Kind::Quota => format(&image, 256, &["mkfs.btrfs", "-q", "-f"])?,

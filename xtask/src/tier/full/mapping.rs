@@ -22,7 +22,11 @@ const LEAST: usize = 400;
 pub(super) fn stores(driver: &Driver) -> Result<()> {
     let ground = Ground::new(Kind::Space, Some(driver))?;
     let path = ground.root().join("mapped");
-    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)?;
     // A page at the end has its block already: it fits, whatever comes before it.
     file.write_all_at(&[b'x'; PAGE], u64::try_from((PAGES - 1) * PAGE)?)?;
     file.sync_all()?;
@@ -42,16 +46,29 @@ pub(super) fn stores(driver: &Driver) -> Result<()> {
             page.starts_with(format!("stored {number:6}\n").as_bytes())
         };
         let pages: Vec<(usize, &[u8])> = data.chunks(PAGE).enumerate().collect();
-        let stored = pages.iter().filter(|(number, page)| is_stored(*number, page)).count();
-        let zero = pages.iter().filter(|(_, page)| page.iter().all(|byte| *byte == 0)).count();
+        let stored = pages
+            .iter()
+            .filter(|(number, page)| is_stored(*number, page))
+            .count();
+        let zero = pages
+            .iter()
+            .filter(|(_, page)| page.iter().all(|byte| *byte == 0))
+            .count();
         println!("full: {stored} pages of {PAGES} fitted, {zero} are as before");
-        ensure!(stored + zero == PAGES, "{} pages are neither", PAGES - stored - zero);
+        ensure!(
+            stored + zero == PAGES,
+            "{} pages are neither",
+            PAGES - stored - zero
+        );
         ensure!(
             stored > LEAST && zero > 0,
             "{LEFT} blocks were left, {stored} pages are there"
         );
         let last = pages.last().context("an empty file")?;
-        ensure!(is_stored(last.0, last.1), "the last page had its block, and is not stored");
+        ensure!(
+            is_stored(last.0, last.1),
+            "the last page had its block, and is not stored"
+        );
     }
     drop(file);
     ground.expect_clean_work()?;

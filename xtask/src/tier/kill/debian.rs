@@ -17,7 +17,8 @@ use crate::tier::debian::bootstrapped_root;
 /// Kills of a run of dpkg.
 const KILLS: u64 = 20;
 /// What is installed over itself: many files, links, directories and scripts in little time.
-const PACKAGES: &str = "coreutils findutils grep gzip hostname login passwd sed tar tzdata util-linux";
+const PACKAGES: &str =
+    "coreutils findutils grep gzip hostname login passwd sed tar tzdata util-linux";
 
 /// Kills the server of a Debian system.
 pub(crate) fn debian(driver: &Driver, rng: &mut Rng) -> Result<()> {

@@ -69,7 +69,9 @@ pub(crate) enum Done {
 
 const DIRS: &[&str] = &["", "d0/", "d1/", "d2/", "d2/sub/", "new/", "d0/new/"];
 const LEAVES: &[&str] = &["a", "b", "c", "e", "f", "g", "big", "l", "p", "x", "y"];
-const DIR_NAMES: &[&str] = &["d0", "d1", "d2", "d2/sub", "new", "d0/new", "empty", "d1/empty"];
+const DIR_NAMES: &[&str] = &[
+    "d0", "d1", "d2", "d2/sub", "new", "d0/new", "empty", "d1/empty",
+];
 const ATTRS: &[&str] = &["user.note", "trusted.note"];
 const BITS: &[u32] = &[0o644, 0o600, 0o755, 0o4755, 0o2755, 0o1777];
 
@@ -184,7 +186,11 @@ impl Deed {
         let at = |name: &str| root.join(name);
         match self {
             Self::Create(name, bits) => {
-                open(at(name), OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY, *bits)?;
+                open(
+                    at(name),
+                    OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY,
+                    *bits,
+                )?;
             }
             Self::Write(name, offset, data) => {
                 let fd = open(at(name), OFlags::WRONLY, 0)?;

@@ -83,7 +83,9 @@ impl Worker {
         let start = Instant::now();
         // The connection ends with the last thread of the server.
         while start.elapsed() < Duration::from_secs(5) {
-            if rustix::fs::lstat(self.place.join("no such name")) .is_err_and(|errno| errno == Errno::NOTCONN) {
+            if rustix::fs::lstat(self.place.join("no such name"))
+                .is_err_and(|errno| errno == Errno::NOTCONN)
+            {
                 return true;
             }
         }
@@ -113,7 +115,11 @@ impl Worker {
                 file.write_all_at(part, offset)?;
                 // The time comes before the data: a write that was killed in between has this much of an effect.
                 file.set_modified(SystemTime::now())?;
-                if written < bytes.len() { Fate::Part } else { Fate::New }
+                if written < bytes.len() {
+                    Fate::Part
+                } else {
+                    Fate::New
+                }
             }
             None => {
                 let dropped = in_flight.deed.drop_privileges(&self.shadow).is_ok();
@@ -150,7 +156,12 @@ impl Worker {
         let mut shadow = dump::read(&self.shadow)?;
         plain(&mut shadow);
         let lens = Lens { now, upper: false };
-        Ok(dump::compare(&shadow, seen, ("the shadow", "the mount"), lens))
+        Ok(dump::compare(
+            &shadow,
+            seen,
+            ("the shadow", "the mount"),
+            lens,
+        ))
     }
 }
 

@@ -21,7 +21,13 @@ use crate::run::quiet;
 
 /// Size of the tested filesystem.
 const MEBIBYTES: u64 = 256;
-const EXT4: &[&str] = &["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
+const EXT4: &[&str] = &[
+    "mkfs.ext4",
+    "-q",
+    "-F",
+    "-E",
+    "lazy_itable_init=0,lazy_journal_init=0",
+];
 
 /// What becomes of the disk's write cache when the power fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +102,12 @@ impl Disk {
         let device = File::open(self.middle.path().join("device"))?;
         let write_out = |offset, len| {
             // Starts writing, and does not wait: what comes to the platter in time is chance.
-            fadvise(&device, offset, std::num::NonZeroU64::new(len), Advice::DontNeed)
+            fadvise(
+                &device,
+                offset,
+                std::num::NonZeroU64::new(len),
+                Advice::DontNeed,
+            )
         };
         match cache {
             Cache::Lost => {}

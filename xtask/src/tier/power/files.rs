@@ -111,7 +111,11 @@ fn owner(number: usize) -> (u32, u32) {
 }
 
 fn dir_mode(number: usize) -> u32 {
-    if number.is_multiple_of(2) { 0o751 } else { 0o1775 }
+    if number.is_multiple_of(2) {
+        0o751
+    } else {
+        0o1775
+    }
 }
 
 /// Writes the lower.
@@ -143,7 +147,10 @@ pub(crate) fn write_lower(root: &Path) -> Result<()> {
             let (uid, gid) = dir_owner(dir);
             let path = root.join(dir);
             fchown(fs::File::open(&path)?, Some(uid), Some(gid))?;
-            fs::set_permissions(&path, Permissions::from_mode(dir_mode(dir.as_os_str().len())))?;
+            fs::set_permissions(
+                &path,
+                Permissions::from_mode(dir_mode(dir.as_os_str().len())),
+            )?;
         }
     }
     Ok(())
@@ -201,12 +208,7 @@ pub(crate) fn check(root: &Path, lower: &Path, seen: &[Seen], spans: &[Span]) ->
     faults
 }
 
-fn check_file(
-    root: &Path,
-    number: usize,
-    seen: Option<&File>,
-    span: Span,
-) -> Result<(), String> {
+fn check_file(root: &Path, number: usize, seen: Option<&File>, span: Span) -> Result<(), String> {
     let path = root.join(path(number));
     let Some(file) = seen else {
         return match kind(number) {
@@ -293,7 +295,10 @@ fn of_run(file: &File) -> Result<(), String> {
     if (file.mode, file.owner) == (NEW_MODE, (0, 0)) {
         return Ok(());
     }
-    Err(format!("mode and owner are {:o} and {:?}", file.mode, file.owner))
+    Err(format!(
+        "mode and owner are {:o} and {:?}",
+        file.mode, file.owner
+    ))
 }
 
 fn same(data: &[u8], expected: &[u8]) -> Result<(), String> {
@@ -310,7 +315,11 @@ fn same(data: &[u8], expected: &[u8]) -> Result<(), String> {
 
 fn describe(data: &[u8], number: usize) -> String {
     let zeros = data.iter().filter(|byte| **byte == 0).count();
-    format!("{} bytes of {}, {zeros} of them zero", data.len(), content(number, 0).len())
+    format!(
+        "{} bytes of {}, {zeros} of them zero",
+        data.len(),
+        content(number, 0).len()
+    )
 }
 
 fn check_attribute(path: &Path, span: Span) -> Result<(), String> {
@@ -318,7 +327,8 @@ fn check_attribute(path: &Path, span: Span) -> Result<(), String> {
     let found = match rustix::fs::getxattr(path, "user.version", &mut value) {
         Ok(len) => {
             let text = String::from_utf8_lossy(value.get(..len).unwrap_or_default()).into_owned();
-            text.parse().map_err(|_| format!("its version is `{text}`"))?
+            text.parse()
+                .map_err(|_| format!("its version is `{text}`"))?
         }
         Err(rustix::io::Errno::NODATA) => 0,
         Err(errno) => return Err(errno.to_string()),

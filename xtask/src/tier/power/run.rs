@@ -55,7 +55,11 @@ pub(crate) fn work(
         let number = usize::try_from(rng.below(bound))? * WORKERS + worker;
         let sync = if rng.one_in(2) { Sync::Yes } else { Sync::No };
         change(root, number, sync, book).with_context(|| {
-            format!("{}: {:?}", files::path(number).display(), files::kind(number))
+            format!(
+                "{}: {:?}",
+                files::path(number).display(),
+                files::kind(number)
+            )
         })?;
     }
     Ok(())
