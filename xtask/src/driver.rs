@@ -208,6 +208,24 @@ impl Mounted {
         }
     }
 
+    /// Kills the server by SIGKILL and waits for its end. The mount stays, and answers nothing any more.
+    pub(crate) fn kill_server(&mut self) -> Result<()> {
+        let mut server = self.server.take().context("the kernel cannot be killed")?;
+        server.kill().context("cannot kill the server")?;
+        server.wait().context("cannot wait for the server")?;
+        Ok(())
+    }
+
+    /// Removes the mount of a server that is gone, as its user would.
+    pub(crate) fn remove_dead(self, driver: &Driver) -> Result<()> {
+        let mut command = match driver {
+            Driver::Mica(program) => Command::new(program),
+            Driver::Kernel | Driver::FuseOverlayfs(_) => Command::new("env"),
+        };
+        quiet(command.arg("umount").arg(&self.point))?;
+        Ok(())
+    }
+
     fn wait_until_mounted(&mut self) -> Result<()> {
         let start = Instant::now();
         while !is_mounted(&self.point)? {

@@ -52,6 +52,13 @@ impl Scratch {
         Self::mount(mount)
     }
 
+    /// Mounts the filesystem in the file or on the device `image`.
+    pub(crate) fn of_image(image: &Path) -> Result<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "loop,noatime"]).arg(image);
+        Self::mount(mount)
+    }
+
     /// Mounts a tmpfs.
     pub(crate) fn tmpfs() -> Result<Self> {
         let mut mount = Command::new("mount");
@@ -83,6 +90,21 @@ impl Drop for Scratch {
             drop(quiet(Command::new("umount").arg("-l").arg(&self.point)));
         }
     }
+}
+
+/// Makes a file of `mebibytes` without blocks, and a filesystem in it by `mkfs`, a program with its arguments.
+pub(crate) fn format(image: &Path, mebibytes: u64, mkfs: &[&str]) -> Result<()> {
+    let file = File::create(image).context("cannot make an image")?;
+    file.set_len(mebibytes.saturating_mul(1 << 20))
+        .context("cannot size an image")?;
+    make_filesystem(image, mkfs)
+}
+
+/// Makes a filesystem in a file that is there.
+pub(crate) fn make_filesystem(image: &Path, mkfs: &[&str]) -> Result<()> {
+    let (program, args) = mkfs.split_first().context("no mkfs")?;
+    quiet(Command::new(program).args(args).arg(image))?;
+    Ok(())
 }
 
 fn tempdir(parent: &Path) -> Result<TempDir> {

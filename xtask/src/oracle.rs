@@ -5,7 +5,7 @@
 //! their rules, in `oracle/known.txt`; any other fails, with the shortest sequence that shows it.
 
 mod arena;
-mod layout;
+pub(crate) mod layout;
 mod op;
 mod random;
 

@@ -1,5 +1,9 @@
 //! A small random generator: a seed in a failure report must give the same run on every machine.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+
 /// SplitMix64.
 #[derive(Debug, Clone)]
 pub(crate) struct Rng(u64);
@@ -8,6 +12,18 @@ impl Rng {
     /// Starts a sequence.
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
+    }
+
+    /// Starts a sequence from `MICA_SEED`, else from the clock; says so, that a failure can be had again.
+    pub(crate) fn of_this_run(tier: &str) -> anyhow::Result<Self> {
+        let seed = match std::env::var("MICA_SEED") {
+            Ok(text) => text
+                .parse()
+                .with_context(|| format!("MICA_SEED is `{text}`, not a number"))?,
+            Err(_) => u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos()),
+        };
+        println!("{tier}: seed {seed} (MICA_SEED={seed} repeats it)");
+        Ok(Self::new(seed))
     }
 
     /// Returns the next number.

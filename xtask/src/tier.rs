@@ -2,10 +2,13 @@
 
 mod cargo;
 mod debian;
+mod full;
 mod fuzz;
+mod kill;
 mod nodes;
 mod oracle;
 mod pjdfstest;
+mod power;
 mod sanitizer;
 mod soak;
 
@@ -121,6 +124,53 @@ pub(crate) static ALL: &[Tier] = &[
         place: Place::Private,
         limit: MINUTE.saturating_mul(15),
         run: nodes::nodes,
+    },
+    Tier {
+        name: "kill",
+        about: "the server is killed 200 times: each file is old or new, and dpkg finds nothing wrong",
+        needs: &[
+            Root,
+            Fuse,
+            Loop,
+            KernelOverlay,
+            Mirror,
+            Program("mkfs.ext4", Debian("e2fsprogs")),
+            Program("debootstrap", Debian("debootstrap")),
+        ],
+        place: Place::Private,
+        limit: MINUTE.saturating_mul(10),
+        run: kill::kill,
+    },
+    Tier {
+        name: "full",
+        about: "a full disk, no inodes, a quota: the right errno at the right call, nothing half-made or lost",
+        needs: &[
+            Root,
+            Fuse,
+            Loop,
+            KernelOverlay,
+            Program("mkfs.ext4", Debian("e2fsprogs")),
+            Program("mkfs.btrfs", Debian("btrfs-progs")),
+            Program("python3", Debian("python3-minimal")),
+        ],
+        place: Place::Private,
+        limit: MINUTE.saturating_mul(5),
+        run: full::full,
+    },
+    Tier {
+        name: "power",
+        about: "the disk is cut off 50 times: what was synced or copied up is old or new, never empty",
+        needs: &[
+            Root,
+            Fuse,
+            Loop,
+            KernelOverlay,
+            Program("mkfs.ext4", Debian("e2fsprogs")),
+            Program("mkfs.btrfs", Debian("btrfs-progs")),
+        ],
+        place: Place::Private,
+        limit: MINUTE.saturating_mul(10),
+        run: power::power,
     },
     Tier {
         name: "fuzz",

@@ -22,7 +22,7 @@ impl HostFs {
                     rest = rest.get_mut(count..).unwrap_or_default();
                 }
                 Err(Errno::INTR) => {}
-                Err(_) if done > 0 => break,
+                // Not what came before it: fewer bytes than asked for mean the end of the file.
                 Err(errno) => return Err(errno),
             }
         }

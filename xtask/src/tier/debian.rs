@@ -83,7 +83,7 @@ fn expect_same(left: &Dump, right: &Dump, names: (&str, &str)) -> Result<()> {
 }
 
 /// Returns a fresh Debian root, made once and kept in the target directory.
-fn bootstrapped_root() -> Result<PathBuf> {
+pub(crate) fn bootstrapped_root() -> Result<PathBuf> {
     let cache = repo::cache_dir("debian")?;
     let (root, partial) = (cache.join("root"), cache.join("partial"));
     if root.exists() {

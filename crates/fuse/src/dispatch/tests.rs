@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mica_tmpfs::{Clock, Limits, Tmpfs};
-use mica_vfs::Time;
+use mica_vfs::{Filesystem, KillPriv, NodeId, Time};
 
 use super::*;
 use crate::connection::CacheTimes;
 use crate::wire::{
     AttrOut, CreateIn, GetxattrIn, GetxattrOut, InHeader, InitIn, MkdirIn, OpenOut, ReadIn,
-    SetxattrIn, WriteIn, WriteOut,
+    SetxattrIn, WRITE_CACHE, WriteIn, WriteOut,
 };
 
 /// A clock that panics when it is told to.
@@ -448,4 +448,47 @@ fn mangled_requests_are_answered() {
     let mut bench = Bench::up();
     let node = bench.create("f").unwrap().nodeid;
     send_mangled(&mut bench, &well_formed(node), 4);
+}
+
+#[test]
+fn ovl_86_pages_stored_through_a_mapping_are_kept_where_they_fit_and_the_rest_is_an_error() {
+    let mut bench = Bench::up();
+    let create = CreateIn {
+        flags: 0,
+        mode: 0o100_644,
+        umask: 0,
+        open_flags: 0,
+    };
+    let name = [create.as_bytes(), b"f\0"].concat();
+    let node = bench.entry(Opcode::Create, 1, &name).unwrap().nodeid;
+    let page = |byte| [byte; 4096];
+    let fs = bench.fs.clone();
+    let file = NodeId(node);
+    // The limit is 256 pages. The last page of the request has its place already, all but one of the others are used.
+    fs.write(file, 4 * 4096, &page(b'o'), KillPriv::Keep)
+        .unwrap();
+    fs.write(file, 16 * 4096, &[1; 254 * 4096], KillPriv::Keep)
+        .unwrap();
+    let write = |write_flags| WriteIn {
+        fh: 0,
+        offset: 2 * 4096,
+        size: 3 * 4096,
+        write_flags,
+        lock_owner: 0,
+        flags: 0,
+        padding: 0,
+    };
+    let data = [page(b'a'), page(b'b'), page(b'c')].concat();
+    let body = [write(WRITE_CACHE).as_bytes(), &data].concat();
+    assert_eq!(bench.ask(Opcode::Write, node, &body), Err(Errno::NOSPC));
+    let mut found = vec![9; 3 * 4096];
+    fs.read(file, 2 * 4096, &mut found).unwrap();
+    assert!(found == [page(b'a'), page(0), page(b'c')].concat());
+    // A write(2) is told what it was that fitted, and goes no further.
+    let data = [page(b'x'), page(b'y'), page(b'z')].concat();
+    let body = [write(0).as_bytes(), &data].concat();
+    let reply = bench.ask(Opcode::Write, node, &body).unwrap();
+    assert_eq!(take::<WriteOut>(&reply).unwrap().0.size, 4096);
+    fs.read(file, 2 * 4096, &mut found).unwrap();
+    assert!(found == [page(b'x'), page(0), page(b'c')].concat());
 }

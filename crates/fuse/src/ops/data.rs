@@ -7,12 +7,16 @@ use crate::reply::Reply;
 use crate::request::Request;
 use crate::wire::{
     CopyFileRangeIn, CopyFileRangeOut, FSYNC_FDATASYNC, FallocateIn, FsyncIn, LseekIn, LseekOut,
-    ReadIn, WRITE_KILL_SUIDGID, WriteIn, WriteOut,
+    ReadIn, WRITE_CACHE, WRITE_KILL_SUIDGID, WriteIn, WriteOut,
 };
 
 /// `SEEK_DATA` and `SEEK_HOLE` of lseek(2).
 const SEEK_DATA: u32 = 3;
 const SEEK_HOLE: u32 = 4;
+
+/// What a program stores into at a time is written back in these.
+const PAGE_SIZE: usize = 4096;
+const PAGE: u64 = PAGE_SIZE as u64;
 
 /// The most that FUSE_COPY_FILE_RANGE can say it copied: its answer has 32 bits. Whole pages, as the kernel asks.
 const COPY_MAX: u64 = 0xffff_f000;
@@ -44,12 +48,44 @@ pub(crate) fn write(
     } else {
         KillPriv::Keep
     };
-    let written = cx.fs.write(request.node(), wire.offset, data, kill)?;
+    let node = request.node();
+    let written = if wire.write_flags & WRITE_CACHE != 0 {
+        write_back(cx, node, wire.offset, data, kill)?
+    } else {
+        cx.fs.write(node, wire.offset, data, kill)?
+    };
     cx.stats.wrote(written);
     reply.put(&WriteOut {
         size: u32::try_from(written).unwrap_or(wire.size).min(wire.size),
         padding: 0,
     })
+}
+
+/// Writes pages that programs stored into through a shared mapping (OVL-86).
+///
+/// The kernel drops them, whatever becomes of them: of an answer it reads the error alone, not the count. So a page that does
+/// not fit is stepped over and every other is kept, and the first error is the answer for all of them, which the kernel
+/// keeps for the next msync, fsync or close.
+fn write_back(
+    cx: &Connection,
+    node: NodeId,
+    offset: u64,
+    data: &[u8],
+    kill: KillPriv,
+) -> Result<usize, Errno> {
+    let (mut at, mut failed) = (0, None);
+    while let Some(rest) = data.get(at..).filter(|rest| !rest.is_empty()) {
+        let place = offset.saturating_add(at as u64);
+        at = at.saturating_add(match cx.fs.write(node, place, rest, kill) {
+            Ok(count) if count > 0 => count,
+            refused => {
+                failed = failed.or(Some(refused.err().unwrap_or(Errno::IO)));
+                let in_page = usize::try_from(place % PAGE).unwrap_or_default();
+                PAGE_SIZE.saturating_sub(in_page)
+            }
+        });
+    }
+    failed.map_or(Ok(data.len()), Err)
 }
 
 /// Puts a file or a directory on stable storage.

@@ -4,6 +4,8 @@ use super::wire;
 
 /// `FOPEN_KEEP_CACHE`: the pages of the file stay.
 pub(crate) const FOPEN_KEEP_CACHE: u32 = 1 << 1;
+/// `FUSE_WRITE_CACHE`: the kernel writes back pages that a program stored into through a mapping.
+pub(crate) const WRITE_CACHE: u32 = 1 << 0;
 /// `FUSE_WRITE_KILL_SUIDGID`: the writer has no `CAP_FSETID`.
 pub(crate) const WRITE_KILL_SUIDGID: u32 = 1 << 2;
 /// `FUSE_FSYNC_FDATASYNC`.

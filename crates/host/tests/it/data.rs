@@ -2,8 +2,10 @@
 
 use std::os::unix::fs::MetadataExt;
 
+use mica_host::{FdCache, HostFs, LayerAccess, open_layer};
 use mica_vfs::{
-    Access, Errno, FallocateMode, Filesystem, KillPriv, Mode, NodeId, SeekFrom, SetAttr, SyncScope,
+    Access, Errno, FallocateMode, FileName, Filesystem, KillPriv, Mode, NodeId, SeekFrom, SetAttr,
+    SyncScope,
 };
 
 use crate::ground::{Ground, skip};
@@ -23,6 +25,35 @@ fn reads_and_writes_are_at_offsets() {
     let dir = ground.mkdir("d");
     assert_eq!(fs.read(dir, 0, &mut data), Err(Errno::ISDIR));
     assert_eq!(fs.write(dir, 0, b"", KillPriv::Keep), Err(Errno::ISDIR));
+}
+
+/// A file that cannot be read from some page on is the memory of this process, from the end of a mapping on.
+#[test]
+fn a_read_that_fails_half_way_is_an_error_and_not_the_end_of_the_file() {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let bounds: Vec<(u64, u64)> = maps
+        .lines()
+        .filter(|line| line.contains(" r") && !line.contains("[v"))
+        .map(|line| {
+            let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+            (
+                u64::from_str_radix(start, 16).unwrap(),
+                u64::from_str_radix(end, 16).unwrap(),
+            )
+        })
+        .collect();
+    let end = bounds
+        .windows(2)
+        .find_map(|pair| (pair[0].1 + (1 << 20) < pair[1].0).then_some(pair[0].1))
+        .unwrap();
+    let root = open_layer(std::path::Path::new("/proc/self"), LayerAccess::ReadOnly).unwrap();
+    let fs = HostFs::new(root, LayerAccess::ReadOnly, FdCache::new(8)).unwrap();
+    let name = FileName::new(b"mem").unwrap();
+    let mem = fs.lookup(NodeId::ROOT, name).unwrap().node;
+    let mut page = [0; 4096];
+    assert_eq!(fs.read(mem, end - 4096, &mut page), Ok(4096));
+    let mut pages = [0; 8192];
+    assert_eq!(fs.read(mem, end - 4096, &mut pages), Err(Errno::IO));
 }
 
 #[test]
