@@ -6,6 +6,7 @@
 //! - The threads that serve requests do not hold `CAP_SYS_RESOURCE`, as those of the kernel's overlayfs do not:
 //!   with it, disk quotas and reserved blocks would not bind whoever writes through the mount.
 
+mod effect;
 mod error;
 
 use std::io;
@@ -96,6 +97,7 @@ impl Mount {
         spec: &MountSpec,
         mountpoint: &Mountpoint,
     ) -> Result<Self, MountError> {
+        effect::refuse_no_effect(spec.flags)?;
         let options = options_of(spec);
         let overlay: Arc<Overlay> = Arc::clone(stack.overlay());
         let housekeeping = Housekeeping::start(Arc::clone(stack.fds()), Pace::default())

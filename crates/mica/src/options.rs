@@ -40,6 +40,10 @@ bitflags! {
         const NOATIME = 1 << 4;
         /// `allow_other`: other users see the mount, too.
         const ALLOW_OTHER = 1 << 5;
+        /// `dev`, in so many words: refused where the kernel opens no device all the same.
+        const DEV = 1 << 13;
+        /// `suid`, in so many words: refused where it would have no effect.
+        const SUID = 1 << 14;
     }
 }
 
@@ -111,16 +115,30 @@ struct RawOption<'a> {
 enum Change {
     Set,
     Clear,
+    /// Set it, and clear the one that says the contrary.
+    InPlaceOf(MountFlags),
 }
 
 /// The options without a value, and `userxattr` aside each one's effect.
 const FLAGS: [(&str, MountFlags, Change); 11] = [
     ("ro", MountFlags::READ_ONLY, Change::Set),
     ("rw", MountFlags::READ_ONLY, Change::Clear),
-    ("nodev", MountFlags::NODEV, Change::Set),
-    ("dev", MountFlags::NODEV, Change::Clear),
-    ("nosuid", MountFlags::NOSUID, Change::Set),
-    ("suid", MountFlags::NOSUID, Change::Clear),
+    (
+        "nodev",
+        MountFlags::NODEV,
+        Change::InPlaceOf(MountFlags::DEV),
+    ),
+    ("dev", MountFlags::DEV, Change::InPlaceOf(MountFlags::NODEV)),
+    (
+        "nosuid",
+        MountFlags::NOSUID,
+        Change::InPlaceOf(MountFlags::SUID),
+    ),
+    (
+        "suid",
+        MountFlags::SUID,
+        Change::InPlaceOf(MountFlags::NOSUID),
+    ),
     ("noexec", MountFlags::NOEXEC, Change::Set),
     ("exec", MountFlags::NOEXEC, Change::Clear),
     ("noatime", MountFlags::NOATIME, Change::Set),
@@ -199,7 +217,10 @@ impl Given {
                 let flag = FLAGS.iter().find(|(flag, ..)| flag.as_bytes() == name);
                 let (_, bit, change) = flag.ok_or_else(|| OptionError::not_ours(name))?;
                 option.no_value()?;
-                self.flags.set(*bit, matches!(change, Change::Set));
+                self.flags.set(*bit, !matches!(change, Change::Clear));
+                if let Change::InPlaceOf(contrary) = change {
+                    self.flags.remove(*contrary);
+                }
             }
         }
         Ok(())

@@ -376,7 +376,7 @@ fn may_use_trusted() -> bool {
 }
 
 /// Tells it by the identity map of the initial namespace; where /proc is not mounted, it is taken for granted.
-fn in_initial_user_namespace() -> bool {
+pub(crate) fn in_initial_user_namespace() -> bool {
     match std::fs::read_to_string("/proc/self/uid_map") {
         Ok(map) => map.split_ascii_whitespace().eq(["0", "0", "4294967295"]),
         Err(_) => true,

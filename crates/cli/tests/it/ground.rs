@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use tempfile::TempDir;
 
 /// The longest that anything here may take. Nothing waits for it to pass: it bounds what would hang.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// The environment variable by which the processes of a test are found again.
 const MARK: &str = "MICA_TEST_GROUND";

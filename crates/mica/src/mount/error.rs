@@ -28,6 +28,14 @@ pub enum MountError {
     /// The layers are no stack.
     #[error(transparent)]
     Stack(#[from] StackError),
+    /// An option that was asked for would have no effect.
+    #[error("mount option `{option}` would have no effect: {reason}")]
+    NoEffect {
+        /// The option.
+        option: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
     /// `CAP_SYS_RESOURCE` cannot be given up.
     #[error("the server cannot give up CAP_SYS_RESOURCE")]
     Capabilities {
@@ -64,6 +72,9 @@ impl MountError {
                 Some(format!("see where the path ends with `namei -l {at:#}`"))
             }
             Self::Stack(error) => error.hint(),
+            Self::NoEffect { option, .. } => Some(format!(
+                "leave `{option}` out, or mount as root outside of user namespaces"
+            )),
             Self::Fuse(error) => hint_fuse(error),
             Self::Capabilities { .. } => None,
             Self::Thread { .. } => Some("see the limit of processes with `ulimit -u`".into()),
