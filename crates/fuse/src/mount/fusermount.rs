@@ -111,14 +111,28 @@ fn run(command: &mut Command) -> Result<Output, Refusal> {
     if output.status.success() {
         return Ok(output);
     }
-    let said = String::from_utf8_lossy(&output.stderr)
-        .trim()
-        .escape_debug()
-        .to_string();
+    let said = printable(&String::from_utf8_lossy(&output.stderr));
     Err(Refusal::Said(match said.as_str() {
         "" => output.status.to_string(),
         _ => said,
     }))
+}
+
+/// Returns what a helper said without its own name in front, and with nothing that moves a cursor.
+fn printable(said: &str) -> String {
+    let said = said.trim();
+    let words = PROGRAMS
+        .iter()
+        .find_map(|program| said.strip_prefix(program)?.strip_prefix(": "));
+    let mut shown = String::new();
+    for c in words.unwrap_or(said).chars() {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// Takes the descriptor that lies in the socket.
@@ -173,6 +187,13 @@ fn escaped(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_helper_says_is_shown_in_its_words() {
+        let said = printable("fusermount3: option x only allowed if 'y' is set\n");
+        assert_eq!(said, "option x only allowed if 'y' is set");
+        assert_eq!(printable("a\n\u{1b}b"), "a\\n\\u{1b}b");
+    }
 
     #[test]
     fn a_comma_in_the_source_is_no_option() {
