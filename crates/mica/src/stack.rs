@@ -270,6 +270,9 @@ impl Writable {
         if !features.d_type {
             return Err(StackError::NoDirentType { upper: upper.dir });
         }
+        if !features.whiteout {
+            return Err(StackError::NoWhiteout { upper: upper.dir });
+        }
         if !features.xattr {
             let namespace = match xattrs {
                 XattrNamespace::Trusted => "trusted.overlay.",

@@ -121,10 +121,9 @@ fn a_mount_after_a_killed_server_works_at_once_and_says_what_was_left() {
     assert_eq!(ground.run(&["umount", "m"]), ok());
     let options = "lowerdir=l,upperdir=u,workdir=w,userxattr";
     let said = ground.run(&["mount", "-o", options, "m"]);
-    let warning = format!(
-        "warning: workdir `w` held {left} unfinished changes of a mount that did not end by unmounting; they were never visible, and are removed\n"
-    );
-    assert_eq!((said.status, said.stderr), (Some(0), warning));
+    assert_eq!(said.status, Some(0), "{}", said.stderr);
+    let told = said.stderr.contains("`w`") && said.stderr.contains(&format!(" {left} unfinished"));
+    assert!(told, "{}", said.stderr);
     assert_eq!(fs::read_to_string(ground.at("m/f")).unwrap(), "changed");
     assert!(!Path::new(&ground.at("m/g")).exists());
     assert_eq!(ground.run(&["umount", "m"]), ok());

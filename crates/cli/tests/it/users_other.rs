@@ -46,17 +46,14 @@ fn allow_other_lets_other_users_in_where_it_is_permitted() {
     if !can_mount("allow_other_lets_other_users_in_where_it_is_permitted") {
         return;
     }
-    let ground = lower_of_nobody();
-    fs::write(ground.at("conf"), "user_allow_other\n").unwrap();
     // Another user, who waits for the mount and reads; the mounter waits for them.
     let other = format!(
         "{CONF} && mkfifo -m 666 ready seen && \
          {{ setpriv --reuid 1 --regid 1 --clear-groups sh -c 'cat ready >/dev/null; cat m/f; echo >seen' & }}"
     );
     for (option, visible) in [(",allow_other", true), ("", false)] {
-        for name in ["ready", "seen"] {
-            fs::remove_file(ground.at(name)).ok();
-        }
+        let ground = lower_of_nobody();
+        fs::write(ground.at("conf"), "user_allow_other\n").unwrap();
         let script = format!(
             "./mica mount -o {OPTIONS}{option} m; echo > ready; cat seen > /dev/null; ./mica umount m"
         );
@@ -68,7 +65,6 @@ fn allow_other_lets_other_users_in_where_it_is_permitted() {
             !visible,
             "{said:?}"
         );
-        fs::remove_file(ground.at("fuse")).unwrap();
     }
 }
 
@@ -102,7 +98,8 @@ fn dev_is_refused_in_a_user_namespace_and_suid_works_there() {
          hint: leave `dev` out, or mount as root outside of user namespaces\n",
     );
     assert_eq!(run_beside_root(&ground, "true", &mount), expected);
-    fs::remove_file(ground.at("fuse")).unwrap();
+    drop(ground);
+    let ground = lower_of_nobody();
     let script = format!(
         "unshare -Urm sh -ec './mica mount -o {OPTIONS},suid m; grep -c \" $PWD/m .*nosuid\" /proc/mounts || ./mica umount m'"
     );

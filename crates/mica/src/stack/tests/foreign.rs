@@ -173,6 +173,7 @@ fn what_changes_no_view_is_taken() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "a skip is counted")]
 fn marks_of_the_other_attributes_are_refused() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("SKIPPED marks_of_the_other_attributes_are_refused: needs root");
