@@ -107,6 +107,7 @@ fn abilities(features: Features) -> String {
     let all = [
         ("d_type", features.d_type),
         ("xattr", features.xattr),
+        ("whiteout", features.whiteout),
         ("rename_whiteout", features.rename_whiteout),
         ("rename_exchange", features.rename_exchange),
         ("tmpfile", features.tmpfile),

@@ -143,7 +143,7 @@ impl MountError {
                     .to_owned()
             }
             Self::Helper { message, .. } if message.contains("user_allow_other") => {
-                "echo user_allow_other >> /etc/fuse.conf".to_owned()
+                "have the administrator run `echo user_allow_other >> /etc/fuse.conf`, or leave `allow_other` out".to_owned()
             }
             Self::Refused {
                 source: Errno::PERM | Errno::ACCESS,

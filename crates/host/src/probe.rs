@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use mica_sys::xattr::{self, Object};
 use mica_vfs::{Cookie, Errno, Flow, NodeId};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RenameFlags, XattrFlags, openat, renameat_with, statat,
-    unlinkat,
+    AtFlags, FileType, Mode, OFlags, RenameFlags, XattrFlags, mknodat, openat, renameat_with,
+    statat, unlinkat,
 };
 
 use crate::HostFs;
@@ -21,6 +21,8 @@ pub struct Features {
     pub d_type: bool,
     /// The overlay's attributes can be set.
     pub xattr: bool,
+    /// Whiteouts, character devices 0:0, can be made.
+    pub whiteout: bool,
     /// `RENAME_WHITEOUT` works.
     pub rename_whiteout: bool,
     /// `RENAME_EXCHANGE` works.
@@ -92,6 +94,7 @@ impl HostFs {
             xattr: takes_xattr(&names, xattr_prefix),
             rename_exchange,
             tmpfile: takes_tmpfile(&names.dir),
+            whiteout: takes_whiteout(&names),
             // Last, as it leaves the first name to a whiteout.
             rename_whiteout: leaves_whiteout(&names),
         })
@@ -140,6 +143,21 @@ fn takes_xattr(names: &Scratch, prefix: &[u8]) -> bool {
 fn takes_tmpfile(dir: &OwnedFd) -> bool {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     openat(dir, c".", flags, Mode::RUSR | Mode::WUSR).is_ok()
+}
+
+/// Makes a whiteout in the place of the second name. Filesystems that keep no devices refuse, and servers of others that
+/// keep this one for themselves.
+fn takes_whiteout(names: &Scratch) -> bool {
+    let [_, name] = &names.names;
+    unlinkat(&names.dir, name, AtFlags::empty()).is_ok()
+        && mknodat(
+            &names.dir,
+            name,
+            FileType::CharacterDevice,
+            Mode::empty(),
+            0,
+        )
+        .is_ok()
 }
 
 fn leaves_whiteout(names: &Scratch) -> bool {

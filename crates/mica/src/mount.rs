@@ -7,6 +7,7 @@
 //!   with it, disk quotas and reserved blocks would not bind whoever writes through the mount.
 //! - Between [`Mount::attach`] and [`Attached::serve`] this process has no thread of ours.
 
+mod effect;
 mod error;
 
 use std::io;
@@ -166,6 +167,7 @@ impl Mount {
         spec: &MountSpec,
         mountpoint: &Mountpoint,
     ) -> Result<Attached, MountError> {
+        effect::refuse_no_effect(spec.flags)?;
         let options = options_of(spec)?;
         let overlay: Arc<Overlay> = Arc::clone(stack.overlay());
         let config = SessionConfig {

@@ -74,6 +74,10 @@ bitflags! {
         const AUTO_UNMOUNT = 1 << 11;
         /// `debug`: the program that serves stays in the foreground and logs what it does.
         const DEBUG = 1 << 12;
+        /// `dev`, in so many words: refused where the kernel opens no device all the same.
+        const DEV = 1 << 13;
+        /// `suid`, in so many words: refused where it would have no effect.
+        const SUID = 1 << 14;
     }
 }
 
@@ -360,7 +364,7 @@ impl Given {
                 identity: self.ids.finish(),
                 ..self.layers.finish()?
             },
-            flags: self.flags,
+            flags: self.flags.difference(self.manner.unheard()),
             source: self.source.unwrap_or_else(|| name.into()),
             fuse: self.fuse.finish(name, self.labels),
             notes: self.notes,

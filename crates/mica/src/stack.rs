@@ -370,6 +370,9 @@ impl Writable {
         if !features.d_type {
             return Err(StackError::NoDirentType { upper: upper.dir });
         }
+        if !features.whiteout {
+            return Err(StackError::NoWhiteout { upper: upper.dir });
+        }
         if !features.xattr {
             let namespace = match xattrs {
                 XattrNamespace::Trusted => "trusted.overlay.",
@@ -471,7 +474,7 @@ fn raise_fd_limit() -> usize {
 }
 
 /// Tells whether this process is in it, by the identity map of the initial namespace; where /proc is not mounted, it is taken for granted.
-fn in_initial_user_namespace() -> bool {
+pub(crate) fn in_initial_user_namespace() -> bool {
     match std::fs::read_to_string("/proc/self/uid_map") {
         Ok(map) => map.split_ascii_whitespace().eq(["0", "0", "4294967295"]),
         Err(_) => true,

@@ -1,6 +1,6 @@
 //! The overlay: its layers, what it remembers of them, and how it is set up.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
 use mica_vfs::{DevId, Errno, FileName, FileType, Observer};
@@ -37,6 +37,8 @@ pub struct Overlay {
     pub(crate) counters: Counters,
     /// Whom to tell of changes that reach beyond what was asked for. Set once.
     pub(crate) observer: OnceLock<Box<dyn Observer>>,
+    /// Told of a whiteout in a form that is not read (OVL-81).
+    pub(crate) foreign_told: Once,
     /// The upper's work directory; `None`: the overlay is read-only.
     work: Option<Arc<Work>>,
 }
@@ -107,6 +109,7 @@ impl Overlay {
             names: Gates::default(),
             counters: Counters::default(),
             observer: OnceLock::new(),
+            foreign_told: Once::new(),
             work,
             lowers,
         })

@@ -126,6 +126,7 @@ impl Overlay {
     ) -> Result<Vec<Raw>, Errno> {
         let mut raws = Vec::new();
         dir.fs().read_dir(dir.id, Cookie::START, &mut |entry| {
+            self.tell_foreign(dir, entry.name);
             if !hidden.hides(entry.name) {
                 let name = entry.name.to_owned();
                 let (kind, ino) = (entry.kind, entry.ino);
@@ -150,6 +151,19 @@ impl Overlay {
             }
         });
         failed.map_or(Ok(raws), Err)
+    }
+
+    /// Says once that a layer holds whiteouts in the form of aufs and of OCI layers, which are files here (OVL-81).
+    fn tell_foreign(&self, dir: &LayerNode, name: FileName<'_>) {
+        if name.as_bytes().starts_with(b".wh.") {
+            self.foreign_told.call_once(|| {
+                tracing::warn!(
+                    layer = dir.layer.label,
+                    name = %name,
+                    "a name like that of a whiteout of aufs, fuse-overlayfs or an OCI layer is shown as a file; others are not reported"
+                );
+            });
+        }
     }
 
     /// Looks at a listed name that may be a whiteout; returns whether it is to be shown.

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use crate::ground::{Ground, Outcome, can_mount, is_root, run};
+use crate::ground::{Ground, Outcome, can_mount, is_root, ok, run, skipped};
 
 /// Tries to mount with `options` at `m`, in the background and in the foreground, and checks what is said.
 #[track_caller]
@@ -177,6 +177,64 @@ fn an_upper_without_extended_attributes() {
          caused by: the filesystem of upperdir `r/u` does not keep `trusted.overlay.*` attributes\n\
          hint: choose an upperdir and a workdir on another filesystem; `findmnt -T r/u` shows this one\n",
     );
+}
+
+/// Makes an ext4 whose directories tell no types of their entries, and mounts it at `e`.
+#[track_caller]
+fn mount_without_d_type(ground: &Ground) {
+    let script = "truncate -s 8M img && mkfs.ext4 -q -O ^filetype,^has_journal img && mkdir e && \
+                  mount -o loop img e && mkdir e/u e/w";
+    let mut shell = Command::new("sh");
+    assert_eq!(run(ground.here(shell.args(["-ec", script]))), ok());
+}
+
+#[test]
+fn an_upper_without_d_type() {
+    let test = "an_upper_without_d_type";
+    if !can_mount(test) {
+        return;
+    }
+    if !std::path::Path::new("/dev/loop-control").exists() {
+        skipped(test, "needs loop devices");
+        return;
+    }
+    let ground = Ground::new();
+    mount_without_d_type(&ground);
+    refused(
+        &ground,
+        "lowerdir=l,upperdir=e/u,workdir=e/w",
+        "error: cannot mount at `m`\n\
+         caused by: the filesystem of upperdir `e/u` lists names without their types (no `d_type`)\n\
+         hint: choose an upperdir and a workdir on another filesystem (xfs needs `mkfs.xfs -n ftype=1`); `findmnt -T e/u` shows this one\n",
+    );
+    // As a lower it will do.
+    fs::write(ground.at("e/u/f"), "").unwrap();
+    let options = "lowerdir=e/u,upperdir=u,workdir=w";
+    assert_eq!(ground.run(&["mount", "-o", options, "m"]), ok());
+    assert_eq!(fs::read_dir(ground.at("m")).unwrap().count(), 1);
+    assert_eq!(ground.run(&["umount", "m"]), ok());
+}
+
+/// An overlay keeps whiteouts for itself, as a network filesystem may keep devices out.
+#[test]
+fn an_upper_that_takes_no_whiteouts() {
+    if !can_mount("an_upper_that_takes_no_whiteouts") {
+        return;
+    }
+    let ground = Ground::new();
+    for name in ["m2", "u/u", "u/w"] {
+        fs::create_dir(ground.at(name)).unwrap();
+    }
+    let options = "lowerdir=l,upperdir=u,workdir=w";
+    assert_eq!(ground.run(&["mount", "-o", options, "m2"]), ok());
+    refused(
+        &ground,
+        "lowerdir=l,upperdir=m2/u,workdir=m2/w",
+        "error: cannot mount at `m`\n\
+         caused by: the filesystem of upperdir `m2/u` takes no whiteouts (character devices 0:0)\n\
+         hint: choose an upperdir and a workdir on another filesystem; `findmnt -T m2/u` shows this one\n",
+    );
+    assert_eq!(ground.run(&["umount", "m2"]), ok());
 }
 
 #[test]

@@ -51,20 +51,28 @@ fn the_mounter_keeps_its_umask_to_itself() {
 /// Runs `script` as an ordinary user, in a mount namespace where everyone may open /dev/fuse.
 #[track_caller]
 pub(crate) fn run_as_nobody(ground: &Ground, script: &str) -> Outcome {
+    run_beside_root(ground, "true", script)
+}
+
+/// Runs `as_root`, then `script` as an ordinary user, in a mount namespace where everyone may open /dev/fuse.
+#[track_caller]
+pub(crate) fn run_beside_root(ground: &Ground, as_root: &str, script: &str) -> Outcome {
     fs::set_permissions(ground.root(), Permissions::from_mode(0o755)).unwrap();
     for name in ["l", "u", "w", "m"] {
         chown(ground.at(name), Some(NOBODY), Some(NOBODY)).unwrap();
     }
     // The program under test may lie where only root gets to.
     fs::copy(env!("CARGO_BIN_EXE_mica"), ground.at("mica")).unwrap();
-    let prepare = "mknod -m 666 fuse c 10 229 && mount --bind fuse /dev/fuse && \
-                   exec setpriv --reuid 65534 --regid 65534 --clear-groups sh -ec \"$0\"";
+    let prepare = format!(
+        "mknod -m 666 fuse c 10 229 && mount --bind fuse /dev/fuse && {as_root} && \
+         exec setpriv --reuid 65534 --regid 65534 --clear-groups sh -ec \"$0\""
+    );
     let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-ec", prepare, script]);
+    command.args(["-m", "sh", "-ec", &prepare, script]);
     ground.shown(run(ground.here(&mut command)))
 }
 
-const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
 /// What the scripts below do in a mount.
 const WORK: &str = "echo new > m/new; echo more >> m/f; rm m/gone; mkdir m/d; cat m/f";
@@ -88,7 +96,7 @@ fn was_changed(ground: &Ground, outcome: &Outcome) {
 }
 
 /// A lower that the scripts work on.
-fn lower_of_nobody() -> Ground {
+pub(crate) fn lower_of_nobody() -> Ground {
     let ground = Ground::alone();
     for name in ["f", "gone"] {
         fs::write(ground.at("l").join(name), "lower\n").unwrap();

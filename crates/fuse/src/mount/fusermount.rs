@@ -111,14 +111,28 @@ fn run(command: &mut Command) -> Result<Output, Refusal> {
     if output.status.success() {
         return Ok(output);
     }
-    let said = String::from_utf8_lossy(&output.stderr)
-        .trim()
-        .escape_debug()
-        .to_string();
+    let said = printable(&String::from_utf8_lossy(&output.stderr));
     Err(Refusal::Said(match said.as_str() {
         "" => output.status.to_string(),
         _ => said,
     }))
+}
+
+/// Returns what a helper said without its own name in front, and with nothing that moves a cursor.
+fn printable(said: &str) -> String {
+    let said = said.trim();
+    let words = PROGRAMS
+        .iter()
+        .find_map(|program| said.strip_prefix(program)?.strip_prefix(": "));
+    let mut shown = String::new();
+    for c in words.unwrap_or(said).chars() {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// Takes the descriptor that lies in the socket.
@@ -205,6 +219,13 @@ mod tests {
             "fsname=mica,subtype=mica,default_permissions,ro,allow_other,noexec,noatime,nodiratime,\
              strictatime,nosymfollow,sync,max_read=8192,context=a:b\\,c"
         );
+    }
+
+    #[test]
+    fn what_a_helper_says_is_shown_in_its_words() {
+        let said = printable("fusermount3: option x only allowed if 'y' is set\n");
+        assert_eq!(said, "option x only allowed if 'y' is set");
+        assert_eq!(printable("a\n\u{1b}b"), "a\\n\\u{1b}b");
     }
 
     #[test]

@@ -138,7 +138,7 @@ fn probing_leaves_nothing_behind() {
     // What ext4 and tmpfs are known to have.
     if is_root() && matches!(kind, 0xef53 | 0x0102_1994) {
         assert!(
-            features.d_type && features.xattr && features.tmpfile,
+            features.d_type && features.xattr && features.tmpfile && features.whiteout,
             "{features:?}"
         );
         assert!(

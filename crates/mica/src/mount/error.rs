@@ -40,6 +40,14 @@ pub enum MountError {
         /// The option.
         option: &'static str,
     },
+    /// An option that was asked for would have no effect.
+    #[error("mount option `{option}` would have no effect: {reason}")]
+    NoEffect {
+        /// The option.
+        option: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
     /// `CAP_SYS_RESOURCE` cannot be given up.
     #[error("the server cannot give up CAP_SYS_RESOURCE")]
     Capabilities {
@@ -91,6 +99,9 @@ impl MountError {
                 Some(format!("see where the path ends with `namei -l {at:#}`"))
             }
             Self::Stack(error) => error.hint(),
+            Self::NoEffect { option, .. } => Some(format!(
+                "leave `{option}` out, or mount as root outside of user namespaces"
+            )),
             Self::Fuse(error) => hint_fuse(error),
             Self::Cage(error) => Some(error.hint()),
             Self::Helper { .. } => Some("`mica mount --no-sandbox ...` mounts without one".into()),

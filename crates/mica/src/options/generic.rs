@@ -5,10 +5,13 @@ use super::{Answer, Effect, Entry, Given, MountFlags, OptionError, RawOption};
 pub(super) const OPTIONS: &[Entry] = &[
     Entry("ro", Effect::set(MountFlags::READ_ONLY)),
     Entry("rw", Effect::clear(MountFlags::READ_ONLY)),
-    Entry("nodev", Effect::set(MountFlags::NODEV)),
-    Entry("dev", Effect::clear(MountFlags::NODEV)),
-    Entry("nosuid", Effect::set(MountFlags::NOSUID)),
-    Entry("suid", Effect::clear(MountFlags::NOSUID)),
+    Entry("nodev", Effect::Flags(MountFlags::NODEV, MountFlags::DEV)),
+    Entry("dev", Effect::Flags(MountFlags::DEV, MountFlags::NODEV)),
+    Entry(
+        "nosuid",
+        Effect::Flags(MountFlags::NOSUID, MountFlags::SUID),
+    ),
+    Entry("suid", Effect::Flags(MountFlags::SUID, MountFlags::NOSUID)),
     Entry("noexec", Effect::set(MountFlags::NOEXEC)),
     Entry("exec", Effect::clear(MountFlags::NOEXEC)),
     Entry("nosymfollow", Effect::set(MountFlags::NOSYMFOLLOW)),

@@ -55,4 +55,13 @@ impl Manner {
             Self::FuseOverlayfs => MountFlags::NOATIME,
         }
     }
+
+    /// Returns the flags that are not refused where they have no effect: who calls fuse-overlayfs in a user namespace gives
+    /// `dev` and `suid` as a matter of course.
+    pub(super) const fn unheard(self) -> MountFlags {
+        match self {
+            Self::Mica | Self::Mount | Self::SloppyMount => MountFlags::empty(),
+            Self::FuseOverlayfs => MountFlags::DEV.union(MountFlags::SUID),
+        }
+    }
 }

@@ -49,11 +49,16 @@ impl Remount {
             }
             Effect::Restrict(_) if option.value.is_some() => return Ok(()),
             Effect::Restrict(flags) => (*flags, MountFlags::empty()),
-            Effect::Flags(set, clear) if MountFlags::PER_MOUNT.contains(set.union(*clear)) => {
-                (*set, *clear)
+            // What `dev` and `suid` ask for in so many words is only looked at when the mount is made.
+            Effect::Flags(set, clear) => {
+                let spoken = MountFlags::DEV.union(MountFlags::SUID);
+                (set.difference(spoken), clear.difference(spoken))
             }
             _ => return self.fixed(option, manner),
         };
+        if !MountFlags::PER_MOUNT.contains(flags.0.union(flags.1)) {
+            return self.fixed(option, manner);
+        }
         option.no_value()?;
         self.change(flags.0, flags.1);
         Ok(())

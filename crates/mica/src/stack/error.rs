@@ -162,6 +162,12 @@ pub enum StackError {
         /// The upper directory.
         upper: LayerDir,
     },
+    /// The upper filesystem takes no whiteouts, so nothing of a lower could be removed.
+    #[error("the filesystem of {upper} takes no whiteouts (character devices 0:0)")]
+    NoWhiteout {
+        /// The upper directory.
+        upper: LayerDir,
+    },
     /// Names in the layer are found whatever their case.
     #[error("{dir} is casefolded: names in it are found whatever their case")]
     Casefold {
@@ -259,7 +265,7 @@ impl StackError {
             Self::Trusted => {
                 "add `-o userxattr`, which keeps them as `user.overlay.*`, or run as root".into()
             }
-            Self::NoXattr { upper, .. } => {
+            Self::NoXattr { upper, .. } | Self::NoWhiteout { upper } => {
                 format!("choose an upperdir and a workdir on another filesystem; `findmnt -T {}` shows this one", word(&upper.path))
             }
             Self::NoOwnerXattr { source: Errno::PERM | Errno::ACCESS, .. } => {
