@@ -1,11 +1,12 @@
 //! Nodes: what the overlay remembers of an object that somebody refers to.
 
 use std::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64,
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, OnceLock};
 
+use bitflags::bitflags;
 use mica_vfs::lock::{Mutex, Rank};
 use mica_vfs::{Errno, FileName, FileNameBuf, FileType, Ino, NodeId};
 
@@ -36,6 +37,16 @@ pub(crate) struct Place {
     pub(crate) name: FileNameBuf,
 }
 
+bitflags! {
+    /// What nobody sees of a node.
+    struct Hidden: u8 {
+        /// Of a directory: no lower shows through any more, though the handles are kept (OVL-25).
+        const LOWERS = 1;
+        /// The upper object has a name in the work directory. Set by [`crate::orphan`] alone.
+        const NAME = 2;
+    }
+}
+
 /// An object of the overlay.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -49,12 +60,10 @@ pub(crate) struct Node {
     pub(crate) refs: AtomicU64,
     /// For a directory: grows whenever a name in it comes to mean another object. Changed under the names gate.
     version: AtomicU32,
-    /// For a directory: no lower shows through any more, though the handles are kept (OVL-25).
-    opaque: AtomicBool,
+    /// Bits of [`Hidden`].
+    hidden: AtomicU8,
     /// For a directory: the upper one is known to be marked impure.
     pub(crate) impure: AtomicBool,
-    /// The upper object has a name in the work directory that nobody sees. Set by [`crate::orphan`] alone.
-    orphan: AtomicBool,
     /// Whether the first object that it was made of is an upper one. Immutable.
     has_upper: bool,
     /// The objects that it was made of. Immutable.
@@ -116,9 +125,8 @@ impl Node {
             ino: AtomicU64::new(new.ino.0),
             refs: AtomicU64::new(1),
             version: AtomicU32::new(0),
-            opaque: AtomicBool::new(false),
+            hidden: AtomicU8::new(0),
             impure: AtomicBool::new(false),
-            orphan: AtomicBool::new(false),
             has_upper: new.upper.is_some(),
             made_of: MadeOf::new(new.upper, new.lowers),
             copy: OnceLock::new(),
@@ -160,21 +168,26 @@ impl Node {
 
     /// The lower objects that show through.
     pub(crate) fn lowers(&self) -> &[Lower] {
-        if self.opaque.load(Acquire) {
+        if self.is(Hidden::LOWERS) {
             &[]
         } else {
             self.all_lowers()
         }
     }
 
+    fn is(&self, hidden: Hidden) -> bool {
+        let bits = Hidden::from_bits_truncate(self.hidden.load(Acquire));
+        bits.contains(hidden)
+    }
+
     /// Hides the lower objects, as the upper directory's opaque mark does on disk.
     pub(crate) fn set_opaque(&self) {
-        self.opaque.store(true, Release);
+        self.hidden.fetch_or(Hidden::LOWERS.bits(), Release);
     }
 
     /// Whether [`set_opaque`](Self::set_opaque) hid them.
     pub(crate) fn is_opaque(&self) -> bool {
-        self.opaque.load(Acquire)
+        self.is(Hidden::LOWERS)
     }
 
     /// The object that data and attributes come from: the upper one, else the topmost lower one.
@@ -192,11 +205,16 @@ impl Node {
 
     /// Whether the upper object has a name in the work directory that nobody sees.
     pub(crate) fn is_orphan(&self) -> bool {
-        self.orphan.load(Acquire)
+        self.is(Hidden::NAME)
     }
 
     pub(crate) fn set_orphan(&self, orphan: bool) {
-        self.orphan.store(orphan, Release);
+        let bit = Hidden::NAME.bits();
+        if orphan {
+            self.hidden.fetch_or(bit, Release);
+        } else {
+            self.hidden.fetch_and(!bit, Release);
+        }
     }
 
     pub(crate) fn expect_dir(&self) -> Result<(), Errno> {

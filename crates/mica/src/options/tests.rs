@@ -101,7 +101,7 @@ fn flags_add_up_and_the_last_of_two_opposites_counts() {
         ("user", F::NODEV | F::NOSUID | F::NOEXEC),
         ("users,exec", F::NODEV | F::NOSUID),
         ("owner", F::NODEV | F::NOSUID),
-        ("group,suid", F::NODEV),
+        ("group,suid", F::NODEV | F::SUID),
         ("user=me", F::empty()),
         ("debug", F::DEBUG),
         (",,ro,", F::READ_ONLY),
