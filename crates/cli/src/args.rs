@@ -126,15 +126,15 @@ const OPTIONS_HELP: &str = r"Mount options:
   max_threads=N, max_idle_threads=N, threaded=0
       threads that serve (default: 10 at most, 2 of them idle), or one
   squash_to_root, squash_to_uid=N, squash_to_gid=N
-      show every object as root's, or as user N's and group N's; what is made is
-      stored as its maker's. Whoever has the shown id may do what an owner may
+      show every object as root's, or as user N's and group N's; what is made
+      is stored as its maker's. Who has the shown id may do what owners may
   uidmapping=STORED:SHOWN:COUNT[:...], gidmapping=...
       show COUNT ids from STORED on as those from SHOWN on, and store them the
       other way round; ids in no range become the overflow id, 65534
   xattr_permissions=2
       keep owners and modes in an attribute of the files, for filesystems and
-      users that cannot give files away; 1 for the attribute that only root can
-      set, 0 for real owners (the default). Implies noacl
+      users that cannot give files away; 1 for the attribute that only root
+      can set, 0 for real owners (the default). Implies noacl
   noacl
       have no ACLs; those of the layers stay where they are and have no effect
   static_nlink

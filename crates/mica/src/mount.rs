@@ -167,8 +167,10 @@ impl Mount {
         spec: &MountSpec,
         mountpoint: &Mountpoint,
     ) -> Result<Attached, MountError> {
-        effect::refuse_no_effect(spec.flags)?;
-        let options = options_of(spec)?;
+        let options = effect::refuse_no_effect(spec.flags)
+            .and_then(|()| options_of(spec))
+            // What opening the stack has left in the work directory, a volatile mount's mark above all.
+            .inspect_err(|_| stack.overlay().abandon())?;
         let overlay: Arc<Overlay> = Arc::clone(stack.overlay());
         let config = SessionConfig {
             acls: match spec.stack.identity.acls {

@@ -308,7 +308,10 @@ impl Given {
                 option.no_value()?;
                 self.flags = self.flags.difference(*clear).union(*set);
             }
-            Effect::Restrict(flags) if option.value.is_none() => self.flags.insert(*flags),
+            Effect::Restrict(flags) if option.value.is_none() => {
+                self.flags.remove(MountFlags::DEV | MountFlags::SUID);
+                self.flags.insert(*flags);
+            }
             Effect::Restrict(_) => {}
             Effect::Remount => return Err(OptionError::RemountIsNoMount),
             Effect::Call(call) => call(self, option)?,

@@ -291,3 +291,20 @@ fn what_cannot_be_had_is_refused_with_status_2() {
     }
     assert_eq!(ground.mounted("m"), None);
 }
+
+#[test]
+fn ovl_66_a_volatile_mount_whose_options_cannot_be_had_leaves_no_mark() {
+    let test = "ovl_66_a_volatile_mount_whose_options_cannot_be_had_leaves_no_mark";
+    let kinds = fs::read_to_string("/proc/filesystems").unwrap();
+    if kinds
+        .split_ascii_whitespace()
+        .any(|kind| kind == "selinuxfs")
+    {
+        eprintln!("SKIPPED {test}: this kernel runs SELinux");
+        return;
+    }
+    let ground = Ground::new();
+    let options = "lowerdir=l,upperdir=u,workdir=w,userxattr,volatile,context=a";
+    assert_eq!(ground.run(&["mount", "-o", options, "m"]).status, Some(1));
+    assert!(!ground.at("w/work/incompat").exists());
+}

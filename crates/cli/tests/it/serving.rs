@@ -172,3 +172,22 @@ fn debug_stays_in_the_foreground_and_logs() {
         assert_eq!(child.wait().unwrap().code(), Some(0), "{arguments:?}");
     }
 }
+
+#[test]
+fn auto_unmount_ends_the_mount_of_a_server_that_is_killed() {
+    if !can_mount("auto_unmount_ends_the_mount_of_a_server_that_is_killed") {
+        return;
+    }
+    for more in [&[][..], &["--no-sandbox"]] {
+        let ground = Ground::new();
+        ground.mount(&[&["-o", "auto_unmount"], more].concat());
+        let server = ground.server();
+        server.signal(Signal::KILL);
+        server.ends();
+        let begun = Instant::now();
+        while ground.mounted("m").is_some() {
+            assert!(begun.elapsed() < LIMIT, "it stays mounted, {more:?}");
+            thread::yield_now();
+        }
+    }
+}

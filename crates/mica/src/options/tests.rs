@@ -102,6 +102,7 @@ fn flags_add_up_and_the_last_of_two_opposites_counts() {
         ("users,exec", F::NODEV | F::NOSUID),
         ("owner", F::NODEV | F::NOSUID),
         ("group,suid", F::NODEV | F::SUID),
+        ("dev,suid,exec,user", F::NODEV | F::NOSUID | F::NOEXEC),
         ("user=me", F::empty()),
         ("debug", F::DEBUG),
         (",,ro,", F::READ_ONLY),
