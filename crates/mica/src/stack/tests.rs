@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod foreign;
+mod words;
 
 /// A directory with the parts of a stack in it.
 struct Ground {
