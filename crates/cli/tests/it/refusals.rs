@@ -217,8 +217,8 @@ fn an_upper_without_d_type() {
 
 /// An overlay keeps whiteouts for itself, as a network filesystem may keep devices out.
 #[test]
-fn an_upper_that_takes_no_whiteouts() {
-    if !can_mount("an_upper_that_takes_no_whiteouts") {
+fn ovl_84_an_upper_that_takes_no_whiteouts() {
+    if !can_mount("ovl_84_an_upper_that_takes_no_whiteouts") {
         return;
     }
     let ground = Ground::new();
