@@ -210,3 +210,57 @@ pub enum UnmountError {
         message: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kernels, devices and helpers that no machine has all of.
+    #[test]
+    fn what_keeps_from_mounting_is_told_with_a_hint() {
+        let refused = |source| MountError::Refused {
+            step: MountStep::Configure("fd"),
+            message: "fuse: bad".to_owned(),
+            source,
+        };
+        let too_old = MountError::KernelTooOld {
+            kernel: ProtocolVersion {
+                major: 7,
+                minor: 30,
+            },
+        };
+        let device = MountError::Device {
+            source: Errno::ACCESS,
+        };
+        for (error, message, hint) in [
+            (
+                too_old,
+                "the kernel speaks FUSE protocol 7.30, and 7.31 is needed",
+                Some("boot Linux 5.4 or newer"),
+            ),
+            (
+                device,
+                "cannot open `/dev/fuse`",
+                Some("run as root, or have the administrator run `chmod 666 /dev/fuse`"),
+            ),
+            (
+                refused(Errno::PERM),
+                "the kernel refused to mount at fsconfig of `fd`: fuse: bad",
+                Some("run as root or in a user namespace (`unshare -rm`)"),
+            ),
+            (
+                refused(Errno::INVAL),
+                "the kernel refused to mount at fsconfig of `fd`: fuse: bad",
+                None,
+            ),
+            (
+                MountError::NoAnswer,
+                "the connection to the kernel ended before it was up",
+                None,
+            ),
+        ] {
+            assert_eq!(error.to_string(), message);
+            assert_eq!(error.hint().as_deref(), hint);
+        }
+    }
+}

@@ -212,4 +212,29 @@ mod tests {
         assert_eq!(kind("/m"), None);
         assert_eq!(topmost(TABLE, Path::new("/m x")).unwrap().options, b"rw");
     }
+
+    #[test]
+    fn what_the_kernel_refuses_is_told_with_a_hint() {
+        let kernel = UnmountError::Kernel {
+            source: Errno::ACCESS,
+        };
+        let table = UnmountError::MountInfo {
+            source: io::Error::from_raw_os_error(2),
+        };
+        for (error, message, hint) in [
+            (
+                kernel,
+                "the kernel refuses to unmount it",
+                "see who mounted it with `findmnt /m`",
+            ),
+            (
+                table,
+                "cannot read `/proc/self/mountinfo`",
+                "mount it with `mount -t proc proc /proc`",
+            ),
+        ] {
+            assert_eq!(error.to_string(), message);
+            assert_eq!(error.hint(Path::new("/m")).as_deref(), Some(hint));
+        }
+    }
 }

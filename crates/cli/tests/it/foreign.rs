@@ -142,3 +142,32 @@ fn an_upper_goes_from_mica_to_the_kernel_and_back() {
     let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["h"]);
 }
+
+#[test]
+fn ovl_81_a_name_like_a_whiteouts_is_a_file_and_logged_once() {
+    if !can_mount("ovl_81_a_name_like_a_whiteouts_is_a_file_and_logged_once") {
+        return;
+    }
+    let ground = Ground::new();
+    for dir in ["l/a/b", "l/a/c", "u/a/b", "u/a/c"] {
+        fs::create_dir_all(ground.at(dir)).unwrap();
+    }
+    for file in ["l/a/b/f", "u/a/b/.wh.f", "u/a/c/.wh.g"] {
+        fs::write(ground.at(file), "").unwrap();
+    }
+    ground.mount(&["--log", "messages"]);
+    let names = |dir: &str| {
+        let entries = fs::read_dir(ground.at(dir)).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("m/a/b"), [".wh.f", "f"]);
+    assert_eq!(names("m/a/c"), [".wh.g"]);
+    let server = ground.server();
+    assert_eq!(ground.run(&["umount", "m"]), ok());
+    server.ends();
+    let log = fs::read_to_string(ground.at("messages")).unwrap();
+    assert_eq!(log.matches("like that of a whiteout").count(), 1, "{log}");
+    assert!(log.contains(".wh.f"), "{log}");
+}

@@ -217,8 +217,8 @@ fn an_upper_without_d_type() {
 
 /// An overlay keeps whiteouts for itself, as a network filesystem may keep devices out.
 #[test]
-fn an_upper_that_takes_no_whiteouts() {
-    if !can_mount("an_upper_that_takes_no_whiteouts") {
+fn ovl_84_an_upper_that_takes_no_whiteouts() {
+    if !can_mount("ovl_84_an_upper_that_takes_no_whiteouts") {
         return;
     }
     let ground = Ground::new();
@@ -306,6 +306,81 @@ fn no_dev_fuse() {
         };
         assert_eq!(run(ground.here(&mut command)), expected);
     }
+}
+
+#[test]
+fn an_upper_that_may_not_be_written_to() {
+    if !is_root("an_upper_that_may_not_be_written_to") {
+        return;
+    }
+    let ground = Ground::new();
+    fs::set_permissions(ground.root(), fs::Permissions::from_mode(0o755)).unwrap();
+    let options = "lowerdir=l,upperdir=u,workdir=w,userxattr";
+    let mut command = ground.mica(&["mount", "-o", options, "m"]);
+    command.uid(65534).gid(65534);
+    let expected = Outcome {
+        status: Some(1),
+        stdout: String::new(),
+        stderr: "error: cannot mount at `m`\n\
+                 caused by:\n  \
+                   1: upperdir `u` cannot be written to\n  \
+                   2: permission denied (EACCES)\n\
+                 hint: see who may write there with `namei -l u`\n"
+            .into(),
+    };
+    assert_eq!(run(&mut command), expected);
+}
+
+#[test]
+fn an_ordinary_user_without_fusermount3() {
+    if !can_mount("an_ordinary_user_without_fusermount3") {
+        return;
+    }
+    let ground = Ground::new();
+    fs::set_permissions(ground.root(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = ground.mica(&["mount", "-o", "lowerdir=l,userxattr", "m"]);
+    command.uid(65534).gid(65534).env("PATH", ground.at("l"));
+    let said = run(&mut command);
+    let cause = "not permitted to mount, and neither `fusermount3` nor `fusermount` is installed";
+    assert!(said.stderr.contains(cause), "{}", said.stderr);
+    let hint =
+        "hint: run as root, in a user namespace (`unshare -rm`), or `apt-get install fuse3`\n";
+    assert!(said.stderr.ends_with(hint), "{}", said.stderr);
+}
+
+#[test]
+fn the_mount_of_another_user_is_not_unmounted() {
+    if !can_mount("the_mount_of_another_user_is_not_unmounted") {
+        return;
+    }
+    let ground = Ground::new();
+    fs::set_permissions(ground.root(), fs::Permissions::from_mode(0o755)).unwrap();
+    ground.mount(&[]);
+    let umount = || {
+        let mut command = ground.mica(&["umount", "m"]);
+        command.uid(65534).gid(65534);
+        command
+    };
+    let said = run(&mut umount());
+    assert!(
+        said.stderr.contains("caused by: `fusermount3` refuses: "),
+        "{}",
+        said.stderr
+    );
+    let hint = "hint: see who mounted it with `findmnt m`\n";
+    assert!(said.stderr.ends_with(hint), "{}", said.stderr);
+    let expected = Outcome {
+        status: Some(1),
+        stdout: String::new(),
+        stderr: "error: cannot unmount `m`\n\
+                 caused by:\n  \
+                   1: `fusermount3`, which unmounts for ordinary users, cannot be run\n  \
+                   2: no such file or directory (ENOENT)\n\
+                 hint: install it (`apt-get install fuse3`), or unmount as root\n"
+            .into(),
+    };
+    assert_eq!(run(umount().env("PATH", ground.at("l"))), expected);
+    assert!(ground.mounted("m").is_some());
 }
 
 #[test]

@@ -70,8 +70,8 @@ fn refusal(cause: &str, hint: &str) -> Outcome {
 }
 
 #[test]
-fn an_upper_of_the_kernel_is_refused() {
-    if !can_mount("an_upper_of_the_kernel_is_refused") {
+fn ovl_82_an_upper_of_the_kernel_is_refused() {
+    if !can_mount("ovl_82_an_upper_of_the_kernel_is_refused") {
         return;
     }
     let ground = Ground::new();

@@ -110,3 +110,20 @@ fn dev_is_refused_in_a_user_namespace_and_suid_works_there() {
         "{said:?}"
     );
 }
+
+#[test]
+fn paths_that_lead_nowhere_and_nobody_to_ask_are_warned_of() {
+    if !can_mount("paths_that_lead_nowhere_and_nobody_to_ask_are_warned_of") {
+        return;
+    }
+    let ground = lower_of_nobody();
+    for name in ["k", "kw"] {
+        fs::create_dir(ground.at(name)).unwrap();
+    }
+    let kernel = "mount -i -t overlay -o lowerdir=l,upperdir=u,workdir=kw o k";
+    let script = format!("./mica mount -o {OPTIONS} m; ./mica umount m");
+    let said = run_beside_root(&ground, kernel, &script);
+    let warning = "warning: upperdir `u` may be in use by the kernel's overlay at `$/k`, whose paths cannot be followed\n\
+                   hint: `umount $/k` ends it\n";
+    assert_eq!((said.status, said.stderr.as_str()), (Some(0), warning));
+}

@@ -124,3 +124,30 @@ fn hint_fuse(error: &mica_fuse::MountError) -> Option<String> {
     };
     error.hint().or(direct)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_process_may_not_do_is_told() {
+        let at = Path::new("/m");
+        let thread = MountError::Thread {
+            source: io::Error::from_raw_os_error(11),
+        };
+        assert_eq!(thread.to_string(), "cannot start a thread of the server");
+        let hint = "see the limit of processes with `ulimit -u`";
+        assert_eq!(thread.hint(at).as_deref(), Some(hint));
+        let capabilities = MountError::Capabilities {
+            source: Errno::PERM,
+        };
+        let message = "the server cannot give up CAP_SYS_RESOURCE";
+        assert_eq!(capabilities.to_string(), message);
+        let unreachable = MountError::Mountpoint {
+            source: io::Error::from_raw_os_error(13),
+        };
+        assert_eq!(unreachable.to_string(), "the mountpoint cannot be reached");
+        let hint = "see where the path ends with `namei -l /m`";
+        assert_eq!(unreachable.hint(at).as_deref(), Some(hint));
+    }
+}

@@ -33,7 +33,7 @@ mod tests {
 
     /// The flags are given here: few kernels have `CONFIG_UNICODE`, which a filesystem that folds case needs.
     #[test]
-    fn a_root_that_folds_case_is_refused() {
+    fn ovl_87_a_root_that_folds_case_is_refused() {
         let dir = LayerDir {
             role: Role::Lower,
             path: "/l".into(),

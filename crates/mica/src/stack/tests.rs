@@ -12,6 +12,7 @@ use crate::options::Identity;
 use super::*;
 
 mod foreign;
+mod words;
 
 /// A directory with the parts of a stack in it.
 struct Ground {

@@ -210,7 +210,7 @@ fn marks_of_the_other_attributes_are_refused() {
 }
 
 #[test]
-fn an_index_that_ties_names_is_refused() {
+fn ovl_83_an_index_that_ties_names_is_refused() {
     let ground = Ground::with(&["l", "u", "w/index"]);
     ground.file("u/f").file("w/index/orphan");
     fs::create_dir(ground.dir.path().join("w/index/dir")).unwrap();
