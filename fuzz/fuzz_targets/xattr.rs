@@ -8,7 +8,11 @@ use mica_overlay::{
 };
 
 fuzz_target!(|data: &[u8]| {
-    let _ = (parse_opaque(data), parse_redirect(data), parse_metacopy(data));
+    let _ = (
+        parse_opaque(data),
+        parse_redirect(data),
+        parse_metacopy(data),
+    );
     if let Ok(origin) = Origin::parse(data) {
         let again = Origin::parse(&origin.encode());
         assert_eq!(
