@@ -72,7 +72,7 @@ impl Unmount for UnmountHelper {
     }
 }
 
-/// Reads what [`print`] wrote.
+/// Reads what [`fn@print`] wrote.
 fn parse(answer: &str, path: &Path) -> Result<Unmounted, UnmountError> {
     let path = || path.to_owned();
     match answer.split_once(' ') {
