@@ -16,24 +16,22 @@ mod holder;
 mod in_use;
 mod index;
 mod namespaces;
+mod opened;
 mod others;
 mod owners;
 mod place;
 mod reach;
 mod unmapped;
 mod warning;
+mod writable;
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use mica_host::{
-    FdCache, Features, HostFs, LayerAccess, OpenLayerError, Owners, Recorded, open_layer,
-};
-use mica_overlay::{Config, Layer, Overlay, SetupError, Upper, XattrNamespace};
-use mica_vfs::{Caller, Errno, NodeId};
-use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat};
+use mica_host::{FdCache, Features};
+use mica_overlay::{Config, Overlay, SetupError, XattrNamespace};
+use mica_vfs::Caller;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 
@@ -41,12 +39,14 @@ pub use error::{Boundary, LayerDir, Role, StackError};
 pub use foreign::ForeignMark;
 pub use holder::{Holder, Overlayer};
 use in_use::InUse;
-use owners::{RootRecord, recorded_root, with_overflow_ids};
-use place::{DirId, Place};
+use opened::{Opened, open_lowers};
+use owners::{recorded_root, with_overflow_ids};
+use place::DirId;
 pub use reach::Reach;
 pub use warning::StackWarning;
+use writable::Writable;
 
-use crate::options::{StackSpec, UpperSpec};
+use crate::options::StackSpec;
 
 /// The most files of the layers that stay open for the next request.
 const FDS_KEPT: u64 = 256;
@@ -228,176 +228,6 @@ fn not_stacked(spec: &StackSpec, error: SetupError) -> StackError {
             feature,
         },
         (error, _) => error.into(),
-    }
-}
-
-/// A directory of the stack, open.
-#[derive(Debug)]
-struct Opened {
-    dir: LayerDir,
-    /// What the layer is made of. It may be open through a private copy of its mount, which has no directory above.
-    fd: OwnedFd,
-    place: Place,
-    above: Vec<DirId>,
-}
-
-impl Opened {
-    fn open(role: Role, path: &Path) -> Result<Self, StackError> {
-        let dir = LayerDir {
-            role,
-            path: path.to_owned(),
-        };
-        let access = match role {
-            Role::Lower => LayerAccess::ReadOnly,
-            Role::Upper | Role::Work => LayerAccess::ReadWrite,
-        };
-        let fd = match open_layer(path, access) {
-            Ok(fd) => fd,
-            Err(error) => return Err(not_opened(dir, error)),
-        };
-        let (place, above) = match look_around(path) {
-            Ok(found) => found,
-            Err(source) => return Err(StackError::Open { dir, source }),
-        };
-        if access == LayerAccess::ReadWrite
-            && let Err(source) = accessat(&fd, c".", Access::WRITE_OK, AtFlags::EACCESS)
-        {
-            return Err(match source {
-                Errno::ROFS => StackError::ReadOnly { dir },
-                source => StackError::NotWritable { dir, source },
-            });
-        }
-        Ok(Self {
-            dir,
-            fd,
-            place,
-            above,
-        })
-    }
-
-    fn into_lower(self, owners: Owners, fds: &Arc<FdCache>) -> Result<Layer, StackError> {
-        let label = self.dir.path.display().to_string();
-        let fs = HostFs::new(self.fd, LayerAccess::ReadOnly, Arc::clone(fds));
-        let fs = fs.map_err(|source| StackError::Open {
-            dir: self.dir.clone(),
-            source,
-        })?;
-        let layer = Layer {
-            fs: Arc::new(fs.with_owners(owners)),
-            root: NodeId::ROOT,
-            label,
-        };
-        casefold::refuse_casefold(&self.dir, &layer)?;
-        Ok(layer)
-    }
-}
-
-fn open_lowers(spec: &StackSpec) -> Result<Vec<Opened>, StackError> {
-    let lowers = spec.lower.iter();
-    lowers.map(|path| Opened::open(Role::Lower, path)).collect()
-}
-
-/// Finds where a directory is and what is above it. Fails where it cannot be read and searched.
-fn look_around(path: &Path) -> Result<(Place, Vec<DirId>), Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::open(path, flags, Mode::empty())?;
-    accessat(&dir, c".", Access::EXEC_OK, AtFlags::EACCESS)?;
-    Ok((Place::of(&dir)?, place::above(&dir)?))
-}
-
-/// Says in this module's words why a directory was not opened.
-fn not_opened(dir: LayerDir, error: OpenLayerError) -> StackError {
-    match error {
-        OpenLayerError::NotFound { .. } => StackError::Missing { dir },
-        OpenLayerError::NotADirectory { .. } => StackError::NotDirectory { dir },
-        OpenLayerError::PermissionDenied { .. } => StackError::Open {
-            dir,
-            source: Errno::ACCESS,
-        },
-        OpenLayerError::Failed { errno, .. } => StackError::Open { dir, source: errno },
-        other => StackError::Layer { dir, source: other },
-    }
-}
-
-/// The directories that are written to.
-#[derive(Debug)]
-struct Writable {
-    upper: Opened,
-    work: Opened,
-    reach: Reach,
-}
-
-impl Writable {
-    fn open(spec: &UpperSpec) -> Result<Self, StackError> {
-        let mut upper = Opened::open(Role::Upper, &spec.dir)?;
-        let mut work = Opened::open(Role::Work, &spec.work)?;
-        let reach = reach::narrow(&mut upper, &mut work);
-        Ok(Self { upper, work, reach })
-    }
-
-    fn claim(&self) -> Result<[InUse; 2], StackError> {
-        Ok([InUse::claim(&self.upper)?, InUse::claim(&self.work)?])
-    }
-
-    /// Makes a layer of the two, if their filesystem can be one.
-    fn into_upper(
-        self,
-        xattrs: XattrNamespace,
-        (owners, like): (Owners, Option<Recorded>),
-        fds: &Arc<FdCache>,
-        lowers: &[Layer],
-        warnings: &mut Vec<StackWarning>,
-    ) -> Result<(Upper, Features, Option<RootRecord>), StackError> {
-        let Self { upper, work, .. } = self;
-        let label = upper.dir.path.display().to_string();
-        let open = |source| StackError::Open {
-            dir: upper.dir.clone(),
-            source,
-        };
-        let fs = HostFs::new(upper.fd, LayerAccess::ReadWrite, Arc::clone(fds)).map_err(open)?;
-        let fs = fs.with_owners(owners);
-        let scratch = fs.attach(work.fd).map_err(open)?;
-        let features = match fs.probe(scratch, xattrs.prefix()) {
-            Ok(features) => features,
-            Err(Errno::ROFS) => return Err(StackError::ReadOnly { dir: upper.dir }),
-            Err(source) => {
-                return Err(StackError::Probe {
-                    work: work.dir,
-                    source,
-                });
-            }
-        };
-        if !features.d_type {
-            return Err(StackError::NoDirentType { upper: upper.dir });
-        }
-        if !features.whiteout {
-            return Err(StackError::NoWhiteout { upper: upper.dir });
-        }
-        if !features.xattr {
-            let namespace = match xattrs {
-                XattrNamespace::Trusted => "trusted.overlay.",
-                XattrNamespace::User => "user.overlay.",
-            };
-            return Err(StackError::NoXattr {
-                upper: upper.dir,
-                namespace,
-            });
-        }
-        let fs = Arc::new(fs);
-        let record = RootRecord::prepare(&fs, owners, &upper.dir, like)?;
-        let layer = Layer {
-            fs,
-            root: NodeId::ROOT,
-            label,
-        };
-        casefold::refuse_casefold(&upper.dir, &layer)?;
-        foreign::refuse_foreign(&upper.dir, &layer, lowers, xattrs, warnings)?;
-        let made = Upper {
-            layer,
-            work: scratch,
-        };
-        index::refuse_index(&work.dir, &made)?;
-        Ok((made, features, record))
     }
 }
 

@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use mica_overlay::Durability;
-use mica_vfs::{FileName, Filesystem as _};
+use mica_vfs::{FileName, Filesystem as _, NodeId};
 use tempfile::TempDir;
 
-use crate::options::Identity;
+use crate::options::{Identity, UpperSpec};
 
 use super::*;
 

@@ -6,6 +6,7 @@ use std::process::Command;
 use rustix::fs::XattrFlags;
 
 use super::*;
+use mica_vfs::Errno;
 
 impl Ground {
     fn file(&self, name: &str) -> &Self {

@@ -3,6 +3,7 @@
 use mica_overlay::SetupError;
 
 use super::*;
+use mica_vfs::Errno;
 
 fn dir(role: Role, path: &str) -> LayerDir {
     LayerDir {
