@@ -141,6 +141,8 @@ const OPTIONS_HELP: &str = r"Mount options:
       show 1 as the link count of every directory
   context=LABEL, fscontext=LABEL, defcontext=LABEL, rootcontext=LABEL
       labels for SELinux; in double quotes if they have a comma in them
+  no_sandbox
+      leave the server unconfined, as --no-sandbox does (docs/security.md)
   fsname=NAME, subtype=NAME
       source and type that /proc/mounts shows (default: mica, fuse.mica)
   debug

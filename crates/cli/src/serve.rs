@@ -83,22 +83,23 @@ fn start(args: &MountArgs, spec: &MountSpec) -> Result<(Mount, Option<Cage>), Mo
             source: errno.into(),
         })?;
     }
+    let confined = !args.no_sandbox && !spec.flags.contains(MountFlags::NO_SANDBOX);
     let auto = if spec.flags.contains(MountFlags::AUTO_UNMOUNT) {
         AutoUnmount::Yes
     } else {
         AutoUnmount::No
     };
-    if args.no_sandbox && auto == AutoUnmount::No {
+    if !confined && auto == AutoUnmount::No {
         return Mount::start(stack, spec, &mountpoint).map(|mount| (mount, None));
     }
     let helper = unmount_helper::start(mountpoint.path(), auto)
         .map_err(|source| MountError::Helper { source })?;
     let attached = Mount::attach(stack, spec, &mountpoint)?.unmounted_by(Arc::new(helper));
     let unmounter = attached.unmounter();
-    let served = if args.no_sandbox {
-        attached.serve().map(|mount| (mount, None))
-    } else {
+    let served = if confined {
         confine(attached, &spec.stack)
+    } else {
+        attached.serve().map(|mount| (mount, None))
     };
     served.map_err(|error| match unmounter.unmount() {
         Ok(_) => error,

@@ -301,9 +301,11 @@ impl HostFs {
         }
         if (change.uid.is_some() || change.gid.is_some()) && real.kind == FileType::Regular {
             // A real change of owner takes them, too (setattr_prepare).
-            match xattr::remove(object, c"security.capability") {
+            // Looked for first: without CAP_SETFCAP its removal is EPERM, there or not (cap_inode_removexattr).
+            match xattr::get(object, c"security.capability", &mut []) {
+                Ok(_) => xattr::remove(object, c"security.capability")?,
                 Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-                removed => removed?,
+                Err(errno) => return Err(errno),
             }
         }
         owners::write(form, object, real.kind, &Recorded::of(&shown, real.kind))

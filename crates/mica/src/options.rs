@@ -74,6 +74,8 @@ bitflags! {
         const AUTO_UNMOUNT = 1 << 11;
         /// `debug`: the program that serves stays in the foreground and logs what it does.
         const DEBUG = 1 << 12;
+        /// `no_sandbox`: the program that serves is not confined.
+        const NO_SANDBOX = 1 << 15;
         /// `dev`, in so many words: refused where the kernel opens no device all the same.
         const DEV = 1 << 13;
         /// `suid`, in so many words: refused where it would have no effect.

@@ -150,7 +150,7 @@ impl Stack {
         let overlay =
             Overlay::new(upper, lowers, config).map_err(|error| not_stacked(spec, error))?;
         if let Some(record) = record {
-            record.write()?;
+            record.write().inspect_err(|_| overlay.abandon())?;
         }
         let recovered = match (&spec.upper, overlay.recovered()) {
             (None, _) | (_, 0) => None,

@@ -14,8 +14,6 @@ use std::process::{Command, Stdio};
 use mica_fuse::{ByItself, Unmount, UnmountError, Unmounted};
 use mica_vfs::Errno;
 
-use crate::unmount::{Busy, unmount};
-
 /// What becomes of the mount of a server that was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AutoUnmount {
@@ -129,8 +127,8 @@ pub fn help_unmounting(requests: OwnedFd, mountpoint: &Path, auto: AutoUnmount) 
         }
     }
     if auto == AutoUnmount::Yes && is_dead(mountpoint) {
-        // It may be gone by now; there is nobody to tell.
-        drop(unmount(mountpoint, Busy::Detach));
+        // Whatever its type is called. It may be gone by now; there is nobody to tell.
+        drop(ByItself.unmount(mountpoint));
     }
     Ok(())
 }

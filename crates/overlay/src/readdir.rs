@@ -267,11 +267,12 @@ impl Overlay {
         from: Cookie,
         sink: &mut dyn FnMut(DirEntry<'_>, &ListedNode) -> Flow,
     ) -> Result<(), Errno> {
+        // Before the listing, and once: the listing may be dropped from the cache meanwhile, and is told of no change then.
+        let version = dir.version();
         let listing = self.listing(dir)?;
         let mut from = from;
         let mut batch: Vec<(Cookie, Listed)> = Vec::with_capacity(BATCH);
         loop {
-            let version = dir.version();
             listing.for_each_after(from, &mut |cookie, listed| {
                 batch.push((cookie, listed.clone()));
                 batch.len() < BATCH

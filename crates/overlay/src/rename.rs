@@ -226,7 +226,10 @@ impl Overlay {
                     return Ok(());
                 }
                 Err(Errno::INVAL) if is_dir => {
-                    return self.replace_whiteout(to_dir, to.name, || rename(RenameFlags::empty()));
+                    // With the whiteout of the new name away, the old one may still need one of its own.
+                    return self.replace_whiteout(to_dir, to.name, || {
+                        self.move_name(from, to, source, Target::None, leave_whiteout)
+                    });
                 }
                 Err(Errno::INVAL) => {}
                 Err(errno) => return Err(errno),

@@ -233,6 +233,15 @@ pub(crate) fn remove_tree(
         return fs.unlink(dir, name);
     }
     let entry = fs.lookup(dir, name)?;
+    if !entry.attr.mode.contains(PRIVATE) {
+        // A copy of a directory that is closed to its owner. Where it stays so, listing it says why.
+        let mode = Some(entry.attr.mode | PRIVATE);
+        let change = SetAttr {
+            mode,
+            ..SetAttr::default()
+        };
+        _ = fs.set_attr(entry.node, &change);
+    }
     let emptied = empty_dir(fs, entry.node, depth);
     fs.forget(entry.node, 1);
     emptied?;

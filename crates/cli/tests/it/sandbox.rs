@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal};
@@ -122,6 +124,47 @@ fn no_sandbox_leaves_the_server_what_its_caller_has() {
     server.signal(Signal::TERM);
     server.ends();
     assert_eq!(ground.mounted("m"), None);
+}
+
+#[test]
+fn no_sandbox_is_an_option_for_every_program() {
+    if !can_mount("no_sandbox_is_an_option_for_every_program") {
+        return;
+    }
+    for program in ["mica", "fuse-overlayfs"] {
+        let ground = Ground::new();
+        let options = "lowerdir=l,upperdir=u,workdir=w,userxattr,no_sandbox";
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mica"));
+        command.arg0(program);
+        if program == "mica" {
+            command.arg("mount");
+        }
+        let mounted = run(ground.here(command.args(["-o", options, "m"])));
+        assert_eq!(mounted.status, Some(0), "{}", mounted.stderr);
+        assert_eq!(status(&ground.server())["Seccomp"], "0");
+    }
+}
+
+#[test]
+fn a_second_mount_called_fuse_overlayfs_is_not_kept_off_by_itself() {
+    if !can_mount("a_second_mount_called_fuse_overlayfs_is_not_kept_off_by_itself") {
+        return;
+    }
+    let grounds = [Ground::new(), Ground::new()];
+    for ground in &grounds {
+        // The scan knows a process by its name, which is that of the file that it runs.
+        let program = ground.at("fuse-overlayfs");
+        symlink(env!("CARGO_BIN_EXE_mica"), &program).unwrap();
+        let dir = |name| ground.at(name).display().to_string();
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            dir("l"),
+            dir("u"),
+            dir("w")
+        );
+        let mounted = run(ground.here(Command::new(&program).args(["-o", &options, "m"])));
+        assert_eq!((mounted.status, mounted.stderr.as_str()), (Some(0), ""));
+    }
 }
 
 #[test]
@@ -276,7 +319,7 @@ fn a_sandbox_that_cannot_be_is_an_error_and_no_mount() {
             stdout: String::new(),
             stderr: format!(
                 "error: cannot mount at `m`\n{causes}\
-                 hint: `mica mount --no-sandbox ...` mounts without confining the server\n"
+                 hint: `-o no_sandbox` mounts without confining the server\n"
             ),
         };
         assert_eq!(refused, expected);

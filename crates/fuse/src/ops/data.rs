@@ -73,6 +73,8 @@ fn write_back(
     data: &[u8],
     kill: KillPriv,
 ) -> Result<usize, Errno> {
+    // The copy-up that the first store asks for. What it needs and cannot have it would need anew for each page.
+    cx.fs.write(node, offset, &[], KillPriv::Keep)?;
     let (mut at, mut failed) = (0, None);
     while let Some(rest) = data.get(at..).filter(|rest| !rest.is_empty()) {
         let place = offset.saturating_add(at as u64);

@@ -81,6 +81,6 @@ impl CageError {
     /// Returns what to do about it.
     #[must_use]
     pub fn hint(&self) -> String {
-        "`mica mount --no-sandbox ...` mounts without confining the server".into()
+        "`-o no_sandbox` mounts without confining the server".into()
     }
 }

@@ -11,6 +11,13 @@ use mica_vfs::Errno;
 
 use super::error::{CageError, CageStep};
 
+/// Commands of fcntl(2) for descriptors themselves (asm-generic/fcntl.h, linux/fcntl.h).
+const F_DUPFD: u32 = 0;
+const F_GETFD: u32 = 1;
+const F_SETFD: u32 = 2;
+const F_GETFL: u32 = 3;
+const F_DUPFD_CLOEXEC: u32 = 1030;
+
 /// The device, and data. Frequent calls come first: see [`Filter`].
 const DATA: &[Call] = &[
     Call::READ,
@@ -90,7 +97,6 @@ const OBJECTS: &[Call] = &[
 
 /// Descriptors themselves.
 const DESCRIPTORS: &[Call] = &[
-    Call::FCNTL,
     Call::DUP,
     #[cfg(target_arch = "x86_64")]
     Call::DUP2,
@@ -221,6 +227,12 @@ fn serving() -> Filter {
         // No code comes from anywhere but the program itself.
         allow(Call::MMAP, &[bits(2, PROT_EXEC, 0)]),
         allow(Call::MPROTECT, &[bits(2, PROT_EXEC, 0)]),
+        // Not F_SETOWN and F_SETSIG: for them the kernel signals whomever a descriptor names, and looks at ids alone.
+        allow(Call::FCNTL, &[Test::is_int(1, F_DUPFD)]),
+        allow(Call::FCNTL, &[Test::is_int(1, F_DUPFD_CLOEXEC)]),
+        allow(Call::FCNTL, &[Test::is_int(1, F_GETFD)]),
+        allow(Call::FCNTL, &[Test::is_int(1, F_SETFD)]),
+        allow(Call::FCNTL, &[Test::is_int(1, F_GETFL)]),
         // Its own limits, and only to read them.
         allow(Call::PRLIMIT64, &[Test::is_int(0, 0), Test::is(2, 0)]),
         // Its own threads: a signal that ends the process is sent by itself.

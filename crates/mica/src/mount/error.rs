@@ -104,7 +104,9 @@ impl MountError {
             )),
             Self::Fuse(error) => hint_fuse(error),
             Self::Cage(error) => Some(error.hint()),
-            Self::Helper { .. } => Some("`mica mount --no-sandbox ...` mounts without one".into()),
+            Self::Helper { .. } => {
+                Some("`-o no_sandbox`, and no `auto_unmount`, mounts without one".into())
+            }
             Self::Left { .. } => Some(format!("remove it with `mica umount --lazy {at:#}`")),
             Self::AllowRoot => Some("use `-o allow_other`, or mount as root".into()),
             Self::NoSelinux { option } => Some(format!(

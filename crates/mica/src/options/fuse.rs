@@ -11,6 +11,7 @@ pub(super) const OPTIONS: &[Entry] = &[
     Entry("allow_other", Effect::Flags(ALLOW_OTHER, ALLOW_ROOT)),
     Entry("allow_root", Effect::Flags(ALLOW_ROOT, ALLOW_OTHER)),
     Entry("auto_unmount", Effect::set(MountFlags::AUTO_UNMOUNT)),
+    Entry("no_sandbox", Effect::set(MountFlags::NO_SANDBOX)),
     Entry("debug", Effect::set(MountFlags::DEBUG)),
     Entry("fsname", Effect::Call(fsname)),
     Entry("subtype", Effect::Call(subtype)),

@@ -112,6 +112,16 @@ fn lock_holder(locks: &str, file: &str) -> Option<u32> {
     holders.next()
 }
 
+/// Tells whether a process has `/dev/fuse` open; false if this process may not see.
+pub(super) fn serves_fuse(pid: u32) -> bool {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd"));
+    let mut links = fds.into_iter().flatten();
+    links.any(|fd| {
+        fd.and_then(|fd| fs::read_link(fd.path()))
+            .is_ok_and(|to| to == Path::new("/dev/fuse"))
+    })
+}
+
 /// Returns the device number of the filesystem that process `pid` serves, as mountinfo(5) writes it. Before Linux 6.13
 /// nothing tells.
 pub(super) fn device_of(pid: u32) -> Option<String> {

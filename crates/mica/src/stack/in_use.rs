@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::Opened;
 use super::error::StackError;
-use super::holder::{self, Holder};
+use super::holder::{self, Holder, Overlayer};
 use super::others::{Other, Use, ask_kernel};
 use super::place::Place;
 use super::warning::StackWarning;
@@ -110,6 +110,11 @@ pub(super) fn refuse_shared(
     for other in others {
         let used = match other.uses(opened.place.id, &path) {
             Use::Maybe => by_path(opened, &path).and_then(|dir| ask_kernel(&dir)),
+            // A path may have come to mean another directory since the kernel followed it. The kernel knows.
+            Use::Yes if other.holder.program == Overlayer::Kernel => {
+                let asked = by_path(opened, &path).and_then(|dir| ask_kernel(&dir));
+                Some(asked.unwrap_or(true))
+            }
             Use::Yes => Some(true),
             Use::No => Some(false),
         };

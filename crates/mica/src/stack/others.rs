@@ -19,7 +19,7 @@ use mica_vfs::Errno;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::mount::FsOpenFlags;
 
-use super::holder::{Holder, Overlayer, device_of};
+use super::holder::{Holder, Overlayer, device_of, serves_fuse};
 use super::namespaces::{MountTable, mount_tables, processes};
 use super::place::{DirId, Place};
 use crate::mountinfo::mounts;
@@ -101,7 +101,8 @@ pub(super) fn others() -> Vec<Other> {
 /// Reads from its command line what a server of fuse-overlayfs writes to.
 fn of_fuse_overlayfs(pid: u32, tables: &[MountTable]) -> Option<Other> {
     let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
-    if name.trim_ascii_end() != b"fuse-overlayfs" {
+    // Mica may be called so, too, and may be this very process: one that does not serve yet uses nothing.
+    if name.trim_ascii_end() != b"fuse-overlayfs" || !serves_fuse(pid) {
         return None;
     }
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
