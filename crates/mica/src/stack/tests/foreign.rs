@@ -230,25 +230,6 @@ fn ovl_83_an_index_that_ties_names_is_refused() {
 }
 
 #[test]
-fn what_a_mount_left_in_the_work_directory_is_counted() {
-    let ground = Ground::with(&["l", "u", "w/work/#2"]);
-    ground.file("w/work/#1").file("w/work/#2/f");
-    let warnings = |stack: Stack| {
-        let warnings = stack.warnings().iter();
-        warnings.map(ToString::to_string).collect::<Vec<_>>()
-    };
-    let told = warnings(ground.open().unwrap());
-    let [told] = told.as_slice() else {
-        panic!("{told:?}");
-    };
-    assert!(
-        told.ends_with("held 2 unfinished changes of a mount that did not end by unmounting; they were never visible, and are removed"),
-        "{told}"
-    );
-    assert_eq!(warnings(ground.open().unwrap()), <[String; 0]>::default());
-}
-
-#[test]
 fn the_command_that_makes_whiteouts_of_names_works() {
     let ground = Ground::with(&["l/d", "u/d", "w"]);
     ground.file("l/d/f").file("u/d/.wh.f");
