@@ -157,17 +157,6 @@ impl Ground {
         command
     }
 
-    /// Copies the program to `name`.
-    ///
-    /// By a process of its own: what another test starts while this one writes would inherit the descriptor, and a program
-    /// that is open for writing cannot be started (`ETXTBSY`).
-    #[track_caller]
-    pub(crate) fn copy_program(&self, name: &str) {
-        let mut copy = Command::new("cp");
-        copy.arg(env!("CARGO_BIN_EXE_mica")).arg(self.at(name));
-        assert_eq!(run(&mut copy), ok());
-    }
-
     /// Lets a program start in this directory, and marks it and its servers as this test's.
     pub(crate) fn here<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.current_dir(self.root()).env(MARK, self.root())
@@ -194,6 +183,17 @@ impl Ground {
         let options = "lowerdir=l,upperdir=u,workdir=w,userxattr";
         let mount = [&["mount", "-o", options, "m"], more].concat();
         assert_eq!(self.run(&mount), ok());
+    }
+
+    /// Copies the program to `name`.
+    ///
+    /// By a process of its own: what another test starts while this one writes would inherit the descriptor, and a program
+    /// that is open for writing cannot be started (`ETXTBSY`).
+    #[track_caller]
+    pub(crate) fn copy_program(&self, name: &str) {
+        let mut copy = Command::new("cp");
+        copy.arg(env!("CARGO_BIN_EXE_mica")).arg(self.at(name));
+        assert_eq!(run(&mut copy), ok());
     }
 
     /// Returns the fields of the topmost mount at `name` in /proc/mounts: source, mountpoint, type, options.
