@@ -146,7 +146,7 @@ fn paths_that_lead_nowhere_are_asked_of_the_kernel() {
     if !can_mount("paths_that_lead_nowhere_are_asked_of_the_kernel") {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     let mount = "mount -i -t overlay -o lowerdir=l,upperdir=u,workdir=w o k";
     fs::create_dir_all(ground.at("other/u")).unwrap();
     for name in ["k", "other/w"] {
@@ -259,16 +259,24 @@ fn an_upper_of_fuse_overlayfs_is_refused() {
     }
     let ground = Ground::new();
     fs::create_dir(ground.at("k")).unwrap();
-    let script =
-        "fuse-overlayfs -o lowerdir=$PWD/l,upperdir=$PWD/u,workdir=$PWD/w k 2>&1 >/dev/null";
-    let mut other = Command::new("sh");
-    run(ground.here(other.args(["-ec", script])));
-    assert!(ground.mounted("k").is_some());
     let expected = refusal(
         "upperdir `u` is in use by the fuse-overlayfs mount at `$/k`",
         "`umount $/k` ends it",
     );
-    let refused = ground.run(&["mount", "-o", OPTIONS, "m"]);
-    assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
-    assert_eq!(refused, expected);
+    for name in ["other/u", "other/w"] {
+        fs::create_dir_all(ground.at(name)).unwrap();
+    }
+    for at in ["$PWD/", ""] {
+        let options = format!("lowerdir={at}l,upperdir={at}u,workdir={at}w");
+        let script = format!("fuse-overlayfs -o {options} k >/dev/null 2>&1");
+        let mut other = Command::new("sh");
+        assert_eq!(run(ground.here(other.args(["-ec", &script]))), ok());
+        let refused = ground.run(&["mount", "-o", OPTIONS, "m"]);
+        // Another directory that ends in the same relative path is free.
+        let free = "lowerdir=l,upperdir=other/u,workdir=other/w";
+        assert_eq!(ground.run(&["mount", "-o", free, "m"]), ok());
+        assert_eq!(ground.run(&["umount", "m"]), ok());
+        assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
+        assert_eq!(refused, expected);
+    }
 }
