@@ -1,12 +1,16 @@
 //! Directories that another mount writes to.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Instant;
 
+use rustix::fs::FlockOperation;
 use rustix::mount::MountFlags;
 
-use crate::ground::{Ground, Outcome, can_mount, ok, run, skipped};
+use crate::ground::{Ground, LIMIT, Outcome, can_mount, ok, run, skipped};
 
 const OPTIONS: &str = "lowerdir=l,upperdir=u,workdir=w";
 
@@ -278,5 +282,36 @@ fn an_upper_of_fuse_overlayfs_is_refused() {
         assert_eq!(ground.run(&["umount", "m"]), ok());
         assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
         assert_eq!(refused, expected);
+    }
+}
+
+#[test]
+fn a_server_that_is_about_to_end_is_waited_for() {
+    if !can_mount("a_server_that_is_about_to_end_is_waited_for") {
+        return;
+    }
+    for options in [
+        "lowerdir=u:l,userxattr",
+        "lowerdir=l,upperdir=u,workdir=w,userxattr",
+    ] {
+        let ground = Ground::new();
+        // As a server in its last moments this process has the lock, and no mount.
+        let upper = fs::File::open(ground.at("u")).unwrap();
+        rustix::fs::flock(&upper, FlockOperation::LockExclusive).unwrap();
+        let mut next = ground.mica(&["mount", "-f", "-v", "-o", options, "m"]);
+        let mut next = next.stderr(Stdio::piped()).spawn().unwrap();
+        let channel = format!("/proc/{}/wchan", next.id());
+        let deadline = Instant::now() + LIMIT;
+        while !fs::read_to_string(&channel).unwrap().contains("nanosleep") {
+            assert!(Instant::now() < deadline, "the mount does not wait");
+            thread::yield_now();
+        }
+        drop(upper);
+        let mut said = String::new();
+        let mut stderr = BufReader::new(next.stderr.take().unwrap());
+        stderr.read_line(&mut said).unwrap();
+        assert!(said.starts_with("mounted at "), "{said}");
+        assert_eq!(ground.run(&["umount", "m"]), ok());
+        assert!(next.wait().unwrap().success());
     }
 }
