@@ -51,7 +51,7 @@ pub(crate) static ALL: &[Tier] = &[
     Tier {
         name: "unit",
         about: "unit tests, tables and the model, of every crate but the program",
-        needs: &[],
+        needs: &[Program("setfacl", Debian("acl"))],
         place: Place::PrivateIfRoot,
         limit: MINUTE.saturating_mul(15),
         run: cargo::unit,
@@ -67,7 +67,12 @@ pub(crate) static ALL: &[Tier] = &[
     Tier {
         name: "mount",
         about: "`mica mount` through the kernel, and the command line",
-        needs: &[],
+        needs: &[
+            Program("setfacl", Debian("acl")),
+            Program("fusermount3", Debian("fuse3")),
+            Program("fuse-overlayfs", Debian("fuse-overlayfs")),
+            Program("python3", Debian("python3-minimal")),
+        ],
         place: Place::PrivateIfRoot,
         limit: MINUTE.saturating_mul(10),
         run: cargo::mount,

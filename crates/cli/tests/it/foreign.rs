@@ -95,7 +95,8 @@ fn an_index_of_the_kernel_is_refused_if_it_ties_names() {
     fs::write(ground.at("l/a"), "old").unwrap();
     fs::hard_link(ground.at("l/a"), ground.at("l/b")).unwrap();
     fs::write(ground.at("l/single"), "").unwrap();
-    let mount = "mount -i -t overlay -o lowerdir=l,upperdir=u,workdir=w,index=on o m";
+    let mount =
+        "mount -i -t overlay -o lowerdir=$PWD/l,upperdir=$PWD/u,workdir=$PWD/w,index=on o m";
     let options = "lowerdir=l,upperdir=u,workdir=w";
     for (change, refused) in [
         ("echo new > m/single", false),
@@ -128,15 +129,12 @@ fn an_upper_goes_from_mica_to_the_kernel_and_back() {
         fs::write(ground.at("l").join(name), "lower").unwrap();
     }
     let options = "lowerdir=l,upperdir=u,workdir=w";
-    let kernel = format!("mount -i -t overlay -o {options} o m && rm m/g && umount m");
+    let kernel = "mount -i -t overlay -o lowerdir=$PWD/l,upperdir=$PWD/u,workdir=$PWD/w o m && rm m/g && umount m";
     assert_eq!(ground.run(&["mount", "-o", options, "m"]), ok());
     fs::remove_file(ground.at("m/f")).unwrap();
     assert_eq!(ground.run(&["umount", "m"]), ok());
     let mut shell = Command::new("sh");
-    assert_eq!(
-        run(ground.here(shell.args(["-c", &kernel]))).status,
-        Some(0)
-    );
+    assert_eq!(run(ground.here(shell.args(["-c", kernel]))).status, Some(0));
     assert_eq!(ground.run(&["mount", "-o", options, "m"]).status, Some(0));
     let names = fs::read_dir(ground.at("m")).unwrap();
     let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();

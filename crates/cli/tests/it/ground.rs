@@ -212,6 +212,17 @@ impl Ground {
         assert_eq!(self.run(&mount), ok());
     }
 
+    /// Copies the program to `name`.
+    ///
+    /// By a process of its own: what another test starts while this one writes would inherit the descriptor, and a program
+    /// that is open for writing cannot be started (`ETXTBSY`).
+    #[track_caller]
+    pub(crate) fn copy_program(&self, name: &str) {
+        let mut copy = Command::new("cp");
+        copy.arg(env!("CARGO_BIN_EXE_mica")).arg(self.at(name));
+        assert_eq!(run(&mut copy), ok());
+    }
+
     /// Returns the fields of the topmost mount at `name` in /proc/mounts: source, mountpoint, type, options.
     pub(crate) fn mounted(&self, name: &str) -> Option<Vec<String>> {
         let at = self.at(name);

@@ -72,7 +72,7 @@ fn a_server_may_be_started_in_the_directory_that_it_mounts_over() {
     let ground = Ground::new();
     fs::write(ground.at("l/f"), "lower").unwrap();
     // The program itself lies there, too, and the name of the mountpoint is relative.
-    fs::copy(env!("CARGO_BIN_EXE_mica"), ground.at("m/mica")).unwrap();
+    ground.copy_program("m/mica");
     let options = "lowerdir=../l,upperdir=../u,workdir=../w,userxattr";
     mica_in(
         &ground,

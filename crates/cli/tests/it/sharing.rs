@@ -1,12 +1,16 @@
 //! Directories that another mount writes to.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Instant;
 
+use rustix::fs::FlockOperation;
 use rustix::mount::MountFlags;
 
-use crate::ground::{Ground, Outcome, can_mount, ok, run, skipped};
+use crate::ground::{Ground, LIMIT, Outcome, can_mount, ok, run, skipped};
 
 const OPTIONS: &str = "lowerdir=l,upperdir=u,workdir=w";
 
@@ -146,7 +150,7 @@ fn paths_that_lead_nowhere_are_asked_of_the_kernel() {
     if !can_mount("paths_that_lead_nowhere_are_asked_of_the_kernel") {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     let mount = "mount -i -t overlay -o lowerdir=l,upperdir=u,workdir=w o k";
     fs::create_dir_all(ground.at("other/u")).unwrap();
     for name in ["k", "other/w"] {
@@ -259,16 +263,55 @@ fn an_upper_of_fuse_overlayfs_is_refused() {
     }
     let ground = Ground::new();
     fs::create_dir(ground.at("k")).unwrap();
-    let script =
-        "fuse-overlayfs -o lowerdir=$PWD/l,upperdir=$PWD/u,workdir=$PWD/w k 2>&1 >/dev/null";
-    let mut other = Command::new("sh");
-    run(ground.here(other.args(["-ec", script])));
-    assert!(ground.mounted("k").is_some());
     let expected = refusal(
         "upperdir `u` is in use by the fuse-overlayfs mount at `$/k`",
         "`umount $/k` ends it",
     );
-    let refused = ground.run(&["mount", "-o", OPTIONS, "m"]);
-    assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
-    assert_eq!(refused, expected);
+    for name in ["other/u", "other/w"] {
+        fs::create_dir_all(ground.at(name)).unwrap();
+    }
+    for at in ["$PWD/", ""] {
+        let options = format!("lowerdir={at}l,upperdir={at}u,workdir={at}w");
+        let script = format!("fuse-overlayfs -o {options} k >/dev/null 2>&1");
+        let mut other = Command::new("sh");
+        assert_eq!(run(ground.here(other.args(["-ec", &script]))), ok());
+        let refused = ground.run(&["mount", "-o", OPTIONS, "m"]);
+        // Another directory that ends in the same relative path is free.
+        let free = "lowerdir=l,upperdir=other/u,workdir=other/w";
+        assert_eq!(ground.run(&["mount", "-o", free, "m"]), ok());
+        assert_eq!(ground.run(&["umount", "m"]), ok());
+        assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
+        assert_eq!(refused, expected);
+    }
+}
+
+#[test]
+fn a_server_that_is_about_to_end_is_waited_for() {
+    if !can_mount("a_server_that_is_about_to_end_is_waited_for") {
+        return;
+    }
+    for options in [
+        "lowerdir=u:l,userxattr",
+        "lowerdir=l,upperdir=u,workdir=w,userxattr",
+    ] {
+        let ground = Ground::new();
+        // As a server in its last moments this process has the lock, and no mount.
+        let upper = fs::File::open(ground.at("u")).unwrap();
+        rustix::fs::flock(&upper, FlockOperation::LockExclusive).unwrap();
+        let mut next = ground.mica(&["mount", "-f", "-v", "-o", options, "m"]);
+        let mut next = next.stderr(Stdio::piped()).spawn().unwrap();
+        let channel = format!("/proc/{}/wchan", next.id());
+        let deadline = Instant::now() + LIMIT;
+        while !fs::read_to_string(&channel).unwrap().contains("nanosleep") {
+            assert!(Instant::now() < deadline, "the mount does not wait");
+            thread::yield_now();
+        }
+        drop(upper);
+        let mut said = String::new();
+        let mut stderr = BufReader::new(next.stderr.take().unwrap());
+        stderr.read_line(&mut said).unwrap();
+        assert!(said.starts_with("mounted at "), "{said}");
+        assert_eq!(ground.run(&["umount", "m"]), ok());
+        assert!(next.wait().unwrap().success());
+    }
 }

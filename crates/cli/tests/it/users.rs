@@ -62,7 +62,7 @@ pub(crate) fn run_beside_root(ground: &Ground, as_root: &str, script: &str) -> O
         chown(ground.at(name), Some(NOBODY), Some(NOBODY)).unwrap();
     }
     // The program under test may lie where only root gets to.
-    fs::copy(env!("CARGO_BIN_EXE_mica"), ground.at("mica")).unwrap();
+    ground.copy_program("mica");
     let prepare = format!(
         "mknod -m 666 fuse c 10 229 && mount --bind fuse /dev/fuse && {as_root} && \
          exec setpriv --reuid 65534 --regid 65534 --clear-groups sh -ec \"$0\""

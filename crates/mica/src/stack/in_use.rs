@@ -38,32 +38,47 @@ pub(super) struct InUse {
 impl InUse {
     /// Marks a directory as in use.
     pub(super) fn claim(opened: &Opened) -> Result<Self, StackError> {
-        let Opened { dir, fd, place, .. } = opened;
-        let lock = |source| StackError::Lock {
-            dir: dir.clone(),
-            source,
-        };
-        let locked = reopen(fd).map_err(lock)?;
-        let started = Instant::now();
-        let mut look = started;
-        loop {
-            match rustix::fs::flock(&locked, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { _locked: locked }),
-                Err(Errno::INTR) => continue,
-                Err(Errno::WOULDBLOCK) => {}
-                Err(errno) => return Err(lock(errno)),
-            }
-            if Instant::now() >= look {
-                look = Instant::now() + LOOK;
-                let by = holder::of_lock(place.id);
-                if started.elapsed() >= patience_with(&by) {
-                    let dir = dir.clone();
-                    let by = Box::new(by);
-                    return Err(StackError::InUse { dir, by });
-                }
-            }
-            thread::sleep(PAUSE);
+        match lock(opened, FlockOperation::NonBlockingLockExclusive) {
+            Ok(_locked) => Ok(Self { _locked }),
+            Err(Refusal::Held(by)) => Err(StackError::InUse {
+                dir: opened.dir.clone(),
+                by,
+            }),
+            Err(Refusal::Failed(source)) => Err(StackError::Lock {
+                dir: opened.dir.clone(),
+                source,
+            }),
         }
+    }
+}
+
+/// Why a directory is not locked.
+#[derive(Debug)]
+enum Refusal {
+    Held(Box<Holder>),
+    Failed(Errno),
+}
+
+/// Locks a directory, and gives a mount that is about to end the time for that.
+fn lock(opened: &Opened, how: FlockOperation) -> Result<OwnedFd, Refusal> {
+    let dir = reopen(&opened.fd).map_err(Refusal::Failed)?;
+    let started = Instant::now();
+    let mut look = started;
+    loop {
+        match rustix::fs::flock(&dir, how) {
+            Ok(()) => return Ok(dir),
+            Err(Errno::INTR) => continue,
+            Err(Errno::WOULDBLOCK) => {}
+            Err(errno) => return Err(Refusal::Failed(errno)),
+        }
+        if Instant::now() >= look {
+            look = Instant::now() + LOOK;
+            let by = holder::of_lock(opened.place.id);
+            if started.elapsed() >= patience_with(&by) {
+                return Err(Refusal::Held(Box::new(by)));
+            }
+        }
+        thread::sleep(PAUSE);
     }
 }
 
@@ -83,14 +98,6 @@ fn by_path(opened: &Opened, path: &Path) -> Option<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open(path, flags, Mode::empty()).ok()?;
     (Place::of(&dir).ok()?.id == opened.place.id).then_some(dir)
-}
-
-/// Tells whether a mount of Mica has `dir` as its upper or work directory.
-fn is_locked(dir: impl AsFd) -> bool {
-    reopen(dir).is_ok_and(|dir| {
-        let locked = rustix::fs::flock(&dir, FlockOperation::NonBlockingLockShared);
-        locked == Err(Errno::WOULDBLOCK)
-    })
 }
 
 /// Opens a layer once more: its own descriptor may be `O_PATH`, which cannot be locked.
@@ -140,12 +147,15 @@ pub(super) fn warn_of_shared_lower(
         .iter()
         .find(|other| other.uses(id, no_path) == Use::Yes);
     let by = match other {
-        Some(other) => other.holder.clone(),
-        None if is_locked(&lower.fd) => holder::of_lock(id),
-        None => return,
+        Some(other) => Box::new(other.holder.clone()),
+        // A lock that cannot be had at all is nobody's.
+        None => match lock(lower, FlockOperation::NonBlockingLockShared) {
+            Err(Refusal::Held(by)) => by,
+            Ok(_) | Err(Refusal::Failed(_)) => return,
+        },
     };
     warnings.push(StackWarning::LowerInUse {
         dir: lower.dir.clone(),
-        by: Box::new(by),
+        by,
     });
 }

@@ -5,7 +5,8 @@
 //! nowhere any more, absolute ones were right for a root that the namespace may have left. Paths are followed from the
 //! root of a process of the namespace, and compared by device and inode number.
 //!
-//! fuse-overlayfs shows no paths in the mount table; its command line does.
+//! fuse-overlayfs shows no paths in the mount table; its command line does, and relative ones are found among the directories
+//! that it has open.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -117,7 +118,13 @@ fn of_fuse_overlayfs(pid: u32, tables: &[MountTable]) -> Option<Other> {
             .map(<[u8]>::to_vec)
     });
     let root = open_root(&PathBuf::from(format!("/proc/{pid}/root")));
-    let written = follow_all(root.as_ref(), paths);
+    let written = follow_all(root.as_ref(), paths).into_iter();
+    let written: Vec<_> = written
+        .filter_map(|written| match written {
+            Written::Lost(path) => open_in(pid, &path).map(Written::Found),
+            found @ Written::Found(_) => Some(found),
+        })
+        .collect();
     let device = device_of(pid);
     let mounted = tables.iter().find_map(|table| {
         let mut all = mounts(&table.text);
@@ -132,6 +139,15 @@ fn of_fuse_overlayfs(pid: u32, tables: &[MountTable]) -> Option<Other> {
         server: Some(pid),
     };
     (!written.is_empty()).then_some(Other { holder, written })
+}
+
+/// Finds the directory that process `pid` has open and whose path ends in `path`. Nobody else's descriptors can be seen by
+/// an ordinary user, who could not write to their directories either.
+fn open_in(pid: u32, path: &Path) -> Option<DirId> {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let mut links = fds.filter_map(|fd| Some(fd.ok()?.path()));
+    let link = links.find(|link| fs::read_link(link).is_ok_and(|to| to.ends_with(path)))?;
+    Some(Place::of(open_root(&link)?).ok()?.id)
 }
 
 fn open_root(path: &Path) -> Option<OwnedFd> {
