@@ -31,6 +31,7 @@ impl Overlay {
             ino: node.ino(),
             dev: self.dev,
             nlink,
+            protection: node.protection(),
             ..self.config.ids.shown(real)
         }
     }
@@ -46,6 +47,7 @@ impl Overlay {
             let is_dir = node.kind == FileType::Directory;
             return Err(if is_dir { Errno::ISDIR } else { Errno::INVAL });
         }
+        node.expect_settable(change)?;
         let change = self.config.ids.stored(change);
         // What a truncation throws away is not copied first (OVL-21).
         let limit = match change.size {

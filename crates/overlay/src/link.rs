@@ -20,6 +20,14 @@ impl Overlay {
             self.expect_free(&dir, name)?;
             return Err(Errno::PERM);
         }
+        // vfs_link: what is at the new name comes first.
+        if let Err(errno) = dir
+            .expect_mutable()
+            .and_then(|()| node.expect_unprotected())
+        {
+            self.expect_free(&dir, name)?;
+            return Err(errno);
+        }
         let upper = self.copy_up(&node)?;
         let upper_dir = self.copy_up(&dir)?;
         let _names = self.names.enter(dir.id);

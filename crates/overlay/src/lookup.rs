@@ -150,6 +150,7 @@ impl Overlay {
             (None, Position::Bottom, _) => Marks::empty(),
         };
         self.refuse_unfollowed(&node, kind, marks, &path)?;
+        let protection = self.protection_of(&node, &attr, Some(marks), &path)?;
         if node.layer.idx != LayerIdx::UPPER {
             let lowers = vec![Lower {
                 node,
@@ -161,6 +162,7 @@ impl Overlay {
                 upper: None,
                 lowers,
                 place: Some(place),
+                protection,
             });
         }
         let candidate = || {
@@ -176,6 +178,7 @@ impl Overlay {
             upper: Some(node),
             lowers: Vec::new(),
             place: None,
+            protection,
         })
     }
 
@@ -193,6 +196,7 @@ impl Overlay {
         let path = || path_of(dir, name);
         let own = self.number(&node.layer, attr.dev, attr.ino);
         let rest = dir.lowers().get(below..).unwrap_or_default();
+        let protection = self.protection_of(&node, &attr, None, &path)?;
         let mut merge = self.merge_below(&node, !rest.is_empty(), &path)?;
         let (mut lowers, mut lower_ino) = (Vec::new(), None);
         let upper = if node.layer.idx == LayerIdx::UPPER {
@@ -230,6 +234,7 @@ impl Overlay {
             upper,
             lowers,
             place: Some(place),
+            protection,
         })
     }
 

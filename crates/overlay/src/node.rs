@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use bitflags::bitflags;
 use mica_vfs::lock::{Mutex, Rank};
-use mica_vfs::{Errno, FileName, FileNameBuf, FileType, Ino, NodeId};
+use mica_vfs::{Errno, FileName, FileNameBuf, FileType, Ino, NodeId, Protection};
 
 use crate::stack::LayerNode;
 
@@ -47,6 +47,9 @@ bitflags! {
     }
 }
 
+/// Where the bits of [`Protection`] begin in a node's bits.
+const PROTECTION_SHIFT: u32 = 6;
+
 /// An object of the overlay.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -60,7 +63,7 @@ pub(crate) struct Node {
     pub(crate) refs: AtomicU64,
     /// For a directory: grows whenever a name in it comes to mean another object. Changed under the names gate.
     version: AtomicU32,
-    /// Bits of [`Hidden`].
+    /// Bits of [`Hidden`], and the two of [`Protection`] above them.
     hidden: AtomicU8,
     /// For a directory: the upper one is known to be marked impure.
     pub(crate) impure: AtomicBool,
@@ -114,6 +117,7 @@ pub(crate) struct NewNode {
     pub(crate) upper: Option<LayerNode>,
     pub(crate) lowers: Vec<Lower>,
     pub(crate) place: Option<Place>,
+    pub(crate) protection: Protection,
 }
 
 impl Node {
@@ -125,7 +129,7 @@ impl Node {
             ino: AtomicU64::new(new.ino.0),
             refs: AtomicU64::new(1),
             version: AtomicU32::new(0),
-            hidden: AtomicU8::new(0),
+            hidden: AtomicU8::new(new.protection.bits() << PROTECTION_SHIFT),
             impure: AtomicBool::new(false),
             has_upper: new.upper.is_some(),
             made_of: MadeOf::new(new.upper, new.lowers),
@@ -215,6 +219,19 @@ impl Node {
         } else {
             self.hidden.fetch_and(!bit, Release);
         }
+    }
+
+    /// What the node is protected from. Costs no call: it was read with the node (OVL-120).
+    pub(crate) fn protection(&self) -> Protection {
+        Protection::from_bits_truncate(self.hidden.load(Acquire) >> PROTECTION_SHIFT)
+    }
+
+    /// Remembers what was written to the upper object. The caller is in the copying gate of the node.
+    pub(crate) fn set_protection(&self, protection: Protection) {
+        let bits = protection.bits() << PROTECTION_SHIFT;
+        self.hidden.fetch_or(bits, Release);
+        let none = !(Protection::all().bits() << PROTECTION_SHIFT);
+        self.hidden.fetch_and(bits | none, Release);
     }
 
     pub(crate) fn expect_dir(&self) -> Result<(), Errno> {

@@ -189,7 +189,7 @@ fn root_of(
     namespace: XattrNamespace,
 ) -> Result<NewNode, SetupError> {
     let mut merged = Vec::with_capacity(lowers.len());
-    let mut ino = None;
+    let (mut ino, mut protection) = (None, None);
     for layer in lowers {
         let failed = |source| SetupError::Root {
             label: layer.label.clone(),
@@ -197,6 +197,7 @@ fn root_of(
         };
         let node = LayerNode::root(layer);
         let attr = node.attr().map_err(failed)?;
+        protection = protection.or(Some(attr.protection));
         let own = || numbering.number(layer.fs_idx, attr.ino);
         ino = ino
             .or_else(own)
@@ -213,6 +214,7 @@ fn root_of(
         upper: upper.map(LayerNode::root),
         lowers: merged,
         place: None,
+        protection: protection.unwrap_or_default(),
     })
 }
 

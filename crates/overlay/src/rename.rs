@@ -10,6 +10,7 @@ use mica_vfs::{Errno, FileName, FileType, NodeId, RenameFlags};
 use crate::marks::Opaque;
 use crate::node::{Node, Place};
 use crate::overlay::Overlay;
+use crate::protect::expect_removable;
 use crate::stack::LayerNode;
 
 /// One end of a rename.
@@ -86,7 +87,12 @@ impl Overlay {
             if target.id == source.id {
                 return Ok(());
             }
+            expect_removable(&from.dir, &source)?;
+            expect_removable(&to.dir, target)?;
             check_kinds(&source, target, exchange)?;
+        } else {
+            expect_removable(&from.dir, &source)?;
+            to.dir.expect_mutable()?;
         }
         let replaced = target.as_ref().map(|target| &***target);
         self.copy_up_ends(&from, &to, &source, replaced.filter(|_| exchange))?;

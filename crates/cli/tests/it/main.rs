@@ -10,6 +10,7 @@
 )]
 
 mod bad_marks;
+mod beside;
 mod durability;
 mod foreground;
 mod foreign;
@@ -27,6 +28,7 @@ mod limits;
 mod nameless;
 mod options;
 mod personalities;
+mod protected;
 mod recovery;
 mod refusals;
 mod remount;

@@ -18,5 +18,6 @@ mod looking_up;
 mod mounting;
 mod nameless;
 mod numbers;
+mod protected;
 mod unmapped;
 mod xattrs;
