@@ -29,7 +29,9 @@ our %nr = `uname -m` =~ /x86_64/
      lgetxattr=>9, listxattr=>11, removexattr=>14, statfs=>43, fstatfs=>44, inotify_add_watch=>27, linkat=>37, utimensat=>88, fallocate=>47,
      inotify_init1=>26, fanotify_init=>262, fanotify_mark=>263, name_to_handle_at=>264, syncfs=>267, renameat2=>276,
      copy_file_range=>285, pwritev2=>287, statx=>291, fchmodat2=>452, sendfile=>71, openat=>56, faccessat2=>439, truncate=>45);
-sub sys { my $name = shift; my @args = @_; no warnings; syscall($nr{$name}, @args) }
+# A buffer is written to where it lies; what is read-only has to be copied first.
+sub sys { my $name = shift; for my $i (0..$#_) { splice @_, $i, 1, my $copy = $_[$i] if Internals::SvREADONLY($_[$i]) }
+  no warnings; syscall($nr{$name}, @_) }
 sub errno { my ($n) = grep { $!{$_} } sort keys %!; $n // "errno ".($!+0) }
 # Tells how a call ended: 0 and what is true is a success.
 sub told { my ($what, $r) = @_; print "$what: ", (!defined $r || $r eq '' || $r eq '-1' || $r eq '0 but false') ? errno() : 'ok', "\n" }
