@@ -188,6 +188,7 @@ mod tests {
                 work: at("w"),
             }),
             xattrs: XattrNamespace::User,
+            redirects: crate::RedirectDir::Off,
             durability: Durability::Auto,
             identity: crate::Identity::default(),
         });

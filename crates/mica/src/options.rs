@@ -38,6 +38,7 @@ pub use error::OptionError;
 pub(crate) use error::work_beside;
 pub use ids::Identity;
 use kernel::Chosen;
+pub use kernel::RedirectDir;
 use layers::Layers;
 pub use manner::Manner;
 pub use note::Note;
@@ -113,6 +114,8 @@ pub struct StackSpec {
     pub upper: Option<UpperSpec>,
     /// Which extended attributes hold the marks of the overlay: `userxattr` chooses `user.overlay.*`.
     pub xattrs: XattrNamespace,
+    /// `redirect_dir=`: whether directories have other names in the layers below.
+    pub redirects: RedirectDir,
     /// `volatile`, `fsync=`: when changes are put on disk.
     pub durability: Durability,
     /// Whose the objects are.
@@ -261,6 +264,8 @@ impl Effect {
 enum Answer {
     /// It is so in any case, for this reason; noted.
     Moot(&'static str),
+    /// It is what the mount does.
+    Taken,
     /// It cannot be had, for this reason; and what to do instead.
     Refused(&'static str, &'static str),
 }
@@ -347,6 +352,7 @@ impl Given {
                 }
                 Ok(())
             }
+            Answer::Taken => Ok(()),
             Answer::Refused(reason, instead) => Err(OptionError::Refused {
                 option,
                 reason,
@@ -359,12 +365,14 @@ impl Given {
     fn finish(mut self) -> Result<MountSpec, OptionError> {
         let chosen = std::mem::take(&mut self.chosen);
         chosen.check(&self.layers)?;
+        let redirects = kernel::redirects(&chosen, self.manner, &self.layers);
         for (option, answer) in chosen.answers() {
             self.answer(option, answer)?;
         }
         let name = self.manner.name();
         Ok(MountSpec {
             stack: StackSpec {
+                redirects,
                 durability: self.durability,
                 identity: self.ids.finish(),
                 ..self.layers.finish()?

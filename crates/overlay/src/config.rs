@@ -54,11 +54,37 @@ pub enum DirLinks {
     One,
 }
 
+/// Whether directories may be found under another name in the layers below, the mount option `redirect_dir`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Redirects {
+    /// Redirects are followed, and written when a directory that a lower has a part in is renamed.
+    #[default]
+    On,
+    /// Redirects are followed. Renaming such a directory is `EXDEV` (OVL-27).
+    Follow,
+    /// What a redirect leads to is refused (OVL-8), and none is written.
+    NoFollow,
+}
+
+impl Redirects {
+    /// Whether redirects are followed.
+    pub(crate) const fn follow(self) -> bool {
+        matches!(self, Self::On | Self::Follow)
+    }
+
+    /// Whether redirects are written.
+    pub(crate) const fn write(self) -> bool {
+        matches!(self, Self::On)
+    }
+}
+
 /// The choices of one mount.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where the overlay keeps its own extended attributes.
     pub xattrs: XattrNamespace,
+    /// Whether redirects of directories are written and followed.
+    pub redirects: Redirects,
     /// Who makes whiteouts and temporary files: the mounter.
     pub mounter: Caller,
     /// When what is written is put on disk.
@@ -79,6 +105,14 @@ pub struct Config {
     pub nameless_max: usize,
 }
 
+impl Config {
+    /// Whether a new directory in a merged one is marked opaque, though nothing lies below: lowers that are changed between
+    /// mounts do not show in it then (OVL-93, ovl_allow_offline_changes).
+    pub(crate) const fn marks_new_directories(&self) -> bool {
+        self.redirects.write()
+    }
+}
+
 /// [`Config::nameless_max`] where nothing says how many descriptors there are.
 const NAMELESS_MAX: usize = 64;
 
@@ -87,6 +121,7 @@ impl Default for Config {
         let random = RandomState::new();
         Self {
             xattrs: XattrNamespace::default(),
+            redirects: Redirects::default(),
             mounter: Caller::ROOT,
             durability: Durability::default(),
             unmapped: Unmapped::default(),

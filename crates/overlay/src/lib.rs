@@ -57,6 +57,7 @@ mod readdir;
 mod redirect;
 mod remove;
 mod rename;
+mod search;
 mod stack;
 mod stats;
 mod table;
@@ -66,7 +67,7 @@ mod xattr;
 
 pub use acl::Acls;
 pub use bad_mark::BadMark;
-pub use config::{Config, DirLinks, Unmapped, XattrNamespace};
+pub use config::{Config, DirLinks, Redirects, Unmapped, XattrNamespace};
 pub use copy_up::CopyUpStep;
 pub use durability::Durability;
 pub use error::SetupError;

@@ -10,7 +10,6 @@ use crate::config::XattrNamespace;
 use crate::metacopy::{self, parse_metacopy};
 use crate::node::Node;
 use crate::overlay::Overlay;
-use crate::redirect::parse_redirect;
 use crate::stack::LayerNode;
 
 bitflags! {
@@ -169,8 +168,8 @@ impl Overlay {
         self.mark_impure(dir)
     }
 
-    /// Refuses an object that this version cannot show rightly (OVL-8): `EPERM`, as the kernel answers with
-    /// `redirect_dir=nofollow` and `metacopy=off`, or `EIO` if its marks lead nowhere (OVL-68).
+    /// Refuses a metacopy, which this version cannot show rightly (OVL-8): `EPERM`, as the kernel answers with
+    /// `metacopy=off`, or `EIO` if its marks lead nowhere (OVL-68).
     ///
     /// Only a regular file can be a metacopy, and of what is no directory only a metacopy is redirected: the kernel leaves the
     /// `redirect` of one behind when it copies the data.
@@ -181,37 +180,20 @@ impl Overlay {
         marks: Marks,
         path: &dyn Fn() -> String,
     ) -> Result<(), Errno> {
-        let metacopy = kind == FileType::Regular && marks.contains(Marks::METACOPY);
-        let redirect = marks.contains(Marks::REDIRECT) && (metacopy || kind == FileType::Directory);
-        if !metacopy && !redirect {
+        if kind != FileType::Regular || !marks.contains(Marks::METACOPY) {
             return Ok(());
         }
-        let checked = || {
-            if metacopy {
-                self.check_metacopy(node)?;
-            }
-            if redirect {
-                self.check_redirect(node)?;
-            }
-            Ok(())
-        };
-        checked().map_err(|error: MarkError| error.errno(node, path))?;
-        let layer = &node.layer.label;
-        Err(if metacopy {
-            invent!(
-                Errno::PERM,
-                "refusing to follow metacopy",
-                layer = layer,
-                path = path()
-            )
-        } else {
-            invent!(
-                Errno::PERM,
-                "refusing to follow redirect",
-                layer = layer,
-                path = path()
-            )
-        })
+        let checked = self.check_metacopy(node);
+        checked.map_err(|error: MarkError| error.errno(node, path))?;
+        if marks.contains(Marks::REDIRECT) {
+            self.redirect_of(node, path)?;
+        }
+        Err(invent!(
+            Errno::PERM,
+            "refusing to follow metacopy",
+            layer = node.layer.label,
+            path = path()
+        ))
     }
 
     fn check_metacopy(&self, node: &LayerNode) -> Result<(), MarkError> {
@@ -221,12 +203,6 @@ impl Overlay {
             Err(Errno::RANGE) => Err(BadMark::MetacopyLength.into()),
             Err(errno) => Err(errno.into()),
         }
-    }
-
-    fn check_redirect(&self, node: &LayerNode) -> Result<(), MarkError> {
-        let name = self.config.xattrs.name("redirect");
-        let value = node.xattr(XattrName::new(&name)?)?;
-        Ok(parse_redirect(&value).map(drop)?)
     }
 
     /// Returns the marks of a regular file of the lowest layer as far as they count there: whether it is a metacopy.

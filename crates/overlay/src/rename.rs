@@ -10,6 +10,7 @@ use mica_vfs::{Errno, FileName, FileType, NodeId, RenameFlags};
 use crate::marks::Opaque;
 use crate::node::{Node, Place};
 use crate::overlay::Overlay;
+use crate::redirect::Way;
 use crate::stack::LayerNode;
 
 /// One end of a rename.
@@ -115,8 +116,8 @@ impl Overlay {
         exchanged: Option<&Node>,
     ) -> Result<(), Errno> {
         for moved in std::iter::once(source).chain(exchanged) {
-            // Without a redirect the new name would show nothing of the lower directory (OVL-27).
-            if moved.kind == FileType::Directory && !moved.lowers().is_empty() {
+            // Without a redirect the new name would show nothing of the lower directory (OVL-27, ovl_can_move).
+            if is_redirected(moved) && !self.config.redirects.write() {
                 return Err(Errno::XDEV);
             }
         }
@@ -179,7 +180,7 @@ impl Overlay {
         &self,
         from: &End<'_>,
         to: &End<'_>,
-        source: &Node,
+        source: &Arc<Node>,
         target: Option<&Node>,
     ) -> Result<(), Errno> {
         if let Some((target, upper)) = target.and_then(|t| Some((t, t.upper()?)))
@@ -187,8 +188,8 @@ impl Overlay {
         {
             self.sweep(target, upper)?;
         }
-        self.hide_below(source, to)?;
         self.mark_impure_for(&to.dir, source)?;
+        self.mark_moved(source, from, to)?;
         let at_target = self.target(to)?;
         let leave_whiteout = self.lower_has(&from.dir, from.name)?;
         let rename = || self.move_name(from, to, source, at_target, leave_whiteout);
@@ -266,10 +267,10 @@ impl Overlay {
         source: &Arc<Node>,
         target: &Arc<Node>,
     ) -> Result<(), Errno> {
-        self.hide_below(source, to)?;
-        self.hide_below(target, from)?;
         self.mark_impure_for(&to.dir, source)?;
         self.mark_impure_for(&from.dir, target)?;
+        self.mark_moved(source, from, to)?;
+        self.mark_moved(target, to, from)?;
         let (from_dir, to_dir) = (from.upper()?, to.upper()?);
         let flags = RenameFlags::EXCHANGE;
         from_dir
@@ -279,8 +280,19 @@ impl Overlay {
         self.moved(target, from)
     }
 
-    /// Makes a directory opaque that moves to where a lower may have something of the new name (OVL-28).
-    fn hide_below(&self, source: &Node, to: &End<'_>) -> Result<(), Errno> {
+    /// Marks a directory so that it shows at its new place what it shows at the old one: with a redirect if a lower has a part in
+    /// it (OVL-90), else with an opaque mark where a lower may have something of the new name (OVL-28).
+    ///
+    /// Both marks change nothing at the old place, so a rename that fails or is killed after them leaves the old view.
+    fn mark_moved(&self, source: &Arc<Node>, from: &End<'_>, to: &End<'_>) -> Result<(), Errno> {
+        if is_redirected(source) {
+            let way = if from.dir.id == to.dir.id {
+                Way::SameDirectory
+            } else {
+                Way::Elsewhere
+            };
+            return self.set_redirect(source, from.name, way);
+        }
         if source.kind != FileType::Directory || !to.dir.is_merged() {
             return Ok(());
         }
@@ -316,6 +328,11 @@ impl Overlay {
         }
         self.table.bump(&to.dir)
     }
+}
+
+/// Whether an object needs a redirect to be found as before under another name (ovl_type_merge_or_lower).
+fn is_redirected(node: &Node) -> bool {
+    node.kind == FileType::Directory && !node.lowers().is_empty()
 }
 
 /// A directory replaces a directory, anything else anything else; in an exchange all go.

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use mica_overlay::XattrNamespace;
+use mica_overlay::{Redirects, XattrNamespace};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
@@ -28,15 +28,22 @@ impl KernelMount {
         upper: &Path,
         work: &Path,
         xattrs: XattrNamespace,
+        redirects: Redirects,
     ) -> io::Result<Self> {
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
         let lowers: Vec<_> = lowers.iter().map(|path| path.to_str().unwrap()).collect();
         fsconfig_set_string(&context, "lowerdir", lowers.join(":"))?;
         fsconfig_set_string(&context, "upperdir", upper)?;
         fsconfig_set_string(&context, "workdir", work)?;
+        let redirects = match (xattrs, redirects) {
+            // The kernel has nothing else for them.
+            (XattrNamespace::User, _) | (_, Redirects::NoFollow) => "nofollow",
+            (_, Redirects::Follow) => "follow",
+            (_, Redirects::On) => "on",
+        };
         // What Mica does, whatever the module's parameters say.
         for (name, value) in [
-            ("redirect_dir", "nofollow"),
+            ("redirect_dir", redirects),
             ("metacopy", "off"),
             ("index", "off"),
         ] {

@@ -10,7 +10,7 @@ pub use medium::{Filesystems, Medium};
 use std::fmt;
 use std::sync::Arc;
 
-use mica_overlay::{Config, Layer, Overlay, Upper};
+use mica_overlay::{Config, Layer, Overlay, Redirects, Upper};
 use mica_vfs::NodeId;
 
 use crate::{Detail, Dump, FaultLayer, KernelMount, Model, Tree, Walk, assert_same, dump};
@@ -258,7 +258,13 @@ impl Mounted {
         let dir = self.ground.dir().unwrap();
         let lowers: Vec<_> = self.lowers.iter().map(|l| dir.join(&l.label)).collect();
         let upper = (dir.join("upper"), dir.join("work"));
-        KernelMount::new(&lowers, &upper.0, &upper.1, self.config.xattrs)
+        KernelMount::new(
+            &lowers,
+            &upper.0,
+            &upper.1,
+            self.config.xattrs,
+            self.config.redirects,
+        )
     }
 
     /// Reads the merged tree.
@@ -296,7 +302,8 @@ impl Mounted {
             .map(|layer| dump(&*layer.fs, layer.root, detail))
             .collect();
         let prefix = std::str::from_utf8(self.config.xattrs.prefix()).unwrap();
-        Model::merge(upper.as_ref(), &lowers, prefix)
+        let redirects = self.config.redirects == Redirects::On;
+        Model::merge(upper.as_ref(), &lowers, prefix).with_redirects(redirects)
     }
 
     /// Checks that the overlay shows what the layers hold.

@@ -101,6 +101,7 @@ impl Layers {
             lower,
             upper,
             xattrs,
+            redirects: super::RedirectDir::default(),
             durability: Durability::default(),
             identity: super::Identity::default(),
         })

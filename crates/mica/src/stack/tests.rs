@@ -39,6 +39,7 @@ impl Ground {
             }),
             // Works as any user.
             xattrs: XattrNamespace::User,
+            redirects: crate::RedirectDir::Off,
             durability: Durability::Auto,
             identity: Identity::default(),
         }

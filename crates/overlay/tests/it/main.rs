@@ -18,5 +18,6 @@ mod looking_up;
 mod mounting;
 mod nameless;
 mod numbers;
+mod redirects;
 mod unmapped;
 mod xattrs;
