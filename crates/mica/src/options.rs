@@ -32,7 +32,7 @@ use std::path::PathBuf;
 
 use bitflags::bitflags;
 use mica_fuse::{CacheTimes, SecurityLabel, Threads};
-use mica_overlay::{Durability, LAYERS_MAX, XattrNamespace};
+use mica_overlay::{Durability, LAYERS_MAX, Metacopies, XattrNamespace};
 
 pub use error::OptionError;
 pub(crate) use error::work_beside;
@@ -107,12 +107,16 @@ pub struct UpperSpec {
 /// Directories to lay over each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StackSpec {
-    /// The lower layers, topmost first; 1 to [`LAYERS_MAX`].
+    /// The lower layers, topmost first; 1 to [`LAYERS_MAX`] with the data-only ones.
     pub lower: Vec<PathBuf>,
+    /// `datadir+=`, `::`: the data-only layers, in the order in which they are asked for the data of metacopies.
+    pub data: Vec<PathBuf>,
     /// The upper layer; without one the stack is read-only.
     pub upper: Option<UpperSpec>,
     /// Which extended attributes hold the marks of the overlay: `userxattr` chooses `user.overlay.*`.
     pub xattrs: XattrNamespace,
+    /// `metacopy=`: whether a change of metadata alone copies no data.
+    pub metacopies: Metacopies,
     /// `volatile`, `fsync=`: when changes are put on disk.
     pub durability: Durability,
     /// Whose the objects are.
@@ -259,6 +263,8 @@ impl Effect {
 /// What is said to an option that changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
+    /// It is done.
+    Done,
     /// It is so in any case, for this reason; noted.
     Moot(&'static str),
     /// It cannot be had, for this reason; and what to do instead.
@@ -340,6 +346,7 @@ impl Given {
     /// Notes an option that changes nothing, or refuses it.
     fn answer(&mut self, option: OsString, answer: Answer) -> Result<(), OptionError> {
         match answer {
+            Answer::Done => Ok(()),
             Answer::Moot(reason) => {
                 let note = Note::moot(option, reason);
                 if !self.notes.contains(&note) {
@@ -359,12 +366,17 @@ impl Given {
     fn finish(mut self) -> Result<MountSpec, OptionError> {
         let chosen = std::mem::take(&mut self.chosen);
         chosen.check(&self.layers)?;
+        let metacopies = match chosen.value("metacopy") {
+            Some("on") => Metacopies::On,
+            _ => Metacopies::Off,
+        };
         for (option, answer) in chosen.answers() {
             self.answer(option, answer)?;
         }
         let name = self.manner.name();
         Ok(MountSpec {
             stack: StackSpec {
+                metacopies,
                 durability: self.durability,
                 identity: self.ids.finish(),
                 ..self.layers.finish()?

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use mica_vfs::{Attr, Errno, FileName, FileType, Ino, NodeId, invent};
 
+use crate::lower_data::MetacopyAt;
 use crate::marks::{Marks, Opaque};
 use crate::node::{Lower, NewNode, Node, Place, XattrWhiteouts};
 use crate::overlay::Overlay;
@@ -149,7 +150,17 @@ impl Overlay {
             (None, Position::Bottom, FileType::Regular) => self.marks_of_bottom_file(&node)?,
             (None, Position::Bottom, _) => Marks::empty(),
         };
-        self.refuse_unfollowed(&node, kind, marks, &path)?;
+        let metacopy = kind == FileType::Regular && marks.contains(Marks::METACOPY);
+        let data = metacopy.then(|| MetacopyAt {
+            dir,
+            name,
+            node: &node,
+            marks,
+            below,
+            size: attr.size,
+        });
+        let data = data.map(|metacopy| self.lower_data(&metacopy, &path));
+        let data = data.transpose()?;
         if node.layer.idx != LayerIdx::UPPER {
             let lowers = vec![Lower {
                 node,
@@ -160,6 +171,7 @@ impl Overlay {
                 ino: own,
                 upper: None,
                 lowers,
+                data,
                 place: Some(place),
             });
         }
@@ -175,7 +187,8 @@ impl Overlay {
             ino,
             upper: Some(node),
             lowers: Vec::new(),
-            place: None,
+            place: data.is_some().then_some(place),
+            data,
         })
     }
 
@@ -229,6 +242,7 @@ impl Overlay {
             ino,
             upper,
             lowers,
+            data: None,
             place: Some(place),
         })
     }

@@ -137,6 +137,15 @@ impl Overlay {
             .set_xattr(node.id, name, value, mode, mica_vfs::KillPriv::Keep)
     }
 
+    /// Removes one of the overlay's attributes from an upper object, which need not have it.
+    pub(crate) fn remove_mark(&self, node: &LayerNode, suffix: &str) -> Result<(), Errno> {
+        let name = self.config.xattrs.name(suffix);
+        match node.fs().remove_xattr(node.id, XattrName::new(&name)?) {
+            Err(Errno::NODATA) => Ok(()),
+            removed => removed,
+        }
+    }
+
     /// Reads what a directory's opaque mark says, given its `marks` (OVL-5).
     pub(crate) fn opaque(
         &self,
@@ -214,7 +223,8 @@ impl Overlay {
         })
     }
 
-    fn check_metacopy(&self, node: &LayerNode) -> Result<(), MarkError> {
+    /// Refuses a malformed `metacopy`.
+    pub(crate) fn check_metacopy(&self, node: &LayerNode) -> Result<(), MarkError> {
         let mut value = [0; metacopy::LEN_MAX];
         match self.mark(node, "metacopy", &mut value) {
             Ok(value) => Ok(parse_metacopy(value).map(drop)?),
@@ -224,9 +234,14 @@ impl Overlay {
     }
 
     fn check_redirect(&self, node: &LayerNode) -> Result<(), MarkError> {
-        let name = self.config.xattrs.name("redirect");
-        let value = node.xattr(XattrName::new(&name)?)?;
+        let value = self.redirect_value(node)?;
         Ok(parse_redirect(&value).map(drop)?)
+    }
+
+    /// Reads the value of `redirect`.
+    pub(crate) fn redirect_value(&self, node: &LayerNode) -> Result<Vec<u8>, Errno> {
+        let name = self.config.xattrs.name("redirect");
+        node.xattr(XattrName::new(&name)?)
     }
 
     /// Returns the marks of a regular file of the lowest layer as far as they count there: whether it is a metacopy.

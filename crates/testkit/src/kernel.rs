@@ -29,18 +29,38 @@ impl KernelMount {
         work: &Path,
         xattrs: XattrNamespace,
     ) -> io::Result<Self> {
-        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        let lowers: Vec<_> = lowers.iter().map(|path| path.to_str().unwrap()).collect();
-        fsconfig_set_string(&context, "lowerdir", lowers.join(":"))?;
-        fsconfig_set_string(&context, "upperdir", upper)?;
-        fsconfig_set_string(&context, "workdir", work)?;
-        // What Mica does, whatever the module's parameters say.
-        for (name, value) in [
+        // What Mica does by default, whatever the module's parameters say.
+        let options = [
             ("redirect_dir", "nofollow"),
             ("metacopy", "off"),
             ("index", "off"),
-        ] {
-            fsconfig_set_string(&context, name, value)?;
+        ];
+        Self::with_options(lowers, &[], (upper, work), xattrs, &options)
+    }
+
+    /// Mounts `lowers` and the data-only layers `data` under `upper` and its work directory, with these options.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers.
+    pub fn with_options(
+        lowers: &[PathBuf],
+        data: &[PathBuf],
+        (upper, work): (&Path, &Path),
+        xattrs: XattrNamespace,
+        options: &[(&str, &str)],
+    ) -> io::Result<Self> {
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for lower in lowers {
+            fsconfig_set_string(&context, "lowerdir+", lower)?;
+        }
+        for data in data {
+            fsconfig_set_string(&context, "datadir+", data)?;
+        }
+        fsconfig_set_string(&context, "upperdir", upper)?;
+        fsconfig_set_string(&context, "workdir", work)?;
+        for (name, value) in options {
+            fsconfig_set_string(&context, *name, *value)?;
         }
         if xattrs == XattrNamespace::User {
             fsconfig_set_flag(&context, "userxattr")?;

@@ -16,6 +16,7 @@
 
 mod change;
 mod merge;
+mod metacopy;
 mod names;
 
 use std::collections::BTreeMap;

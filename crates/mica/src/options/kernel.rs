@@ -1,5 +1,4 @@
-//! The options of the kernel's overlayfs for features that this version does not have, with the values that ask for
-//! what it does in any case.
+//! The options of the kernel's overlayfs that are a choice of values, those that this version does not have among them.
 
 use std::ffi::OsString;
 
@@ -55,29 +54,14 @@ pub(super) const OPTIONS: &[Entry] = &[
     ),
     Entry(
         "metacopy",
-        Effect::Choose(&[
-            (
-                "on",
-                Answer::Refused(
-                    "a change of owner or mode copies the data up, too",
-                    "leave it out",
-                ),
-            ),
-            (
-                "off",
-                Answer::Moot("files are copied up whole; one that was not is refused"),
-            ),
-        ]),
+        Effect::Choose(&[("on", Answer::Done), ("off", Answer::Done)]),
     ),
     Entry(
         "verity",
         Effect::Choose(&[
             ("on", NO_DIGESTS),
             ("require", NO_DIGESTS),
-            (
-                "off",
-                Answer::Moot("no digests of data in lower layers are kept"),
-            ),
+            ("off", Answer::Moot("no digests are made or compared")),
         ]),
     ),
     Entry(
@@ -103,13 +87,6 @@ pub(super) const OPTIONS: &[Entry] = &[
     ),
     Entry("override_creds", MOUNTERS_CREDENTIALS),
     Entry("nooverride_creds", MOUNTERS_CREDENTIALS),
-    Entry(
-        "datadir+",
-        Effect::refused(
-            "data-only lower layers are not supported by this version",
-            "name it as a layer by `-o lowerdir+=`, whose names are seen",
-        ),
-    ),
 ];
 
 const NO_REDIRECTS: Answer = Answer::Refused(
@@ -123,8 +100,8 @@ const REDIRECTS_REFUSED: Answer =
 const UNIQUE_NUMBERS: Answer = Answer::Moot("inode numbers are unique over all layers in any case");
 
 const NO_DIGESTS: Answer = Answer::Refused(
-    "digests of fs-verity are kept with metacopy files, which there are none of",
-    "leave it out",
+    "the digest of a metacopy is not compared with the data, as this version cannot measure a file",
+    "leave it out, or mount with the kernel: `mount -t overlay`",
 );
 
 const NO_UUID: Answer = Answer::Moot("the overlay has no UUID of its own");
@@ -133,11 +110,12 @@ const MOUNTERS_CREDENTIALS: Effect =
     Effect::Moot("the layers are reached with the credentials of the server in any case");
 
 /// Choices that the kernel does not let be together, whichever of them this version has (`ovl_fs_params_verify`).
-const CONFLICTS: [(&str, &str); 7] = [
+const CONFLICTS: [(&str, &str); 8] = [
     ("userxattr", "redirect_dir=on"),
     ("userxattr", "redirect_dir=follow"),
     ("userxattr", "metacopy=on"),
     ("metacopy=on", "redirect_dir=off"),
+    ("metacopy=on", "redirect_dir=follow"),
     ("metacopy=on", "redirect_dir=nofollow"),
     ("nfs_export=on", "index=off"),
     ("nfs_export=on", "metacopy=on"),
@@ -184,6 +162,12 @@ impl Chosen {
             Some(&(one, other)) => Err(OptionError::Conflict { one, other }),
             None => Ok(()),
         }
+    }
+
+    /// Returns the value that was chosen for an option.
+    pub(super) fn value(&self, name: &str) -> Option<&'static str> {
+        let chosen = self.0.iter().find(|(chosen, ..)| *chosen == name);
+        chosen.map(|(_, value, _)| *value)
     }
 
     /// Yields what was chosen, as it was written, and its answer.

@@ -15,6 +15,7 @@ mod faults;
 mod ids;
 mod listing;
 mod looking_up;
+mod metacopies;
 mod mounting;
 mod nameless;
 mod numbers;

@@ -11,24 +11,26 @@ use super::{Inode, Model, ModelId, Origin};
 use crate::{Detail, Dump, Object};
 
 /// A layer and whether it is the upper.
-struct Layer<'a> {
-    dump: &'a Dump,
+pub(super) struct Layer<'a> {
+    pub(super) dump: &'a Dump,
     is_upper: bool,
 }
 
 /// A directory in one layer.
 #[derive(Clone, Copy)]
-struct Part<'a> {
-    layer: usize,
-    object: &'a Object,
+pub(super) struct Part<'a> {
+    pub(super) layer: usize,
+    pub(super) object: &'a Object,
 }
 
-struct Merge<'a> {
-    layers: Vec<Layer<'a>>,
-    prefix: &'a str,
+pub(super) struct Merge<'a> {
+    pub(super) layers: Vec<Layer<'a>>,
+    pub(super) prefix: &'a str,
     model: Model,
     /// Objects of the upper that have several names, by inode number.
     upper_inodes: BTreeMap<u64, ModelId>,
+    /// The data of the file that is added next.
+    data: Option<Vec<u8>>,
 }
 
 impl Model {
@@ -63,6 +65,7 @@ impl Model {
                 caller: Caller::ROOT,
             },
             upper_inodes: BTreeMap::new(),
+            data: None,
         };
         merge.add("", roots[0], Origin::Lower);
         merge.directory("", &roots);
@@ -106,6 +109,7 @@ impl<'a> Merge<'a> {
             }
             if object.kind != FileType::Directory {
                 if stack.is_empty() {
+                    self.data = Some(self.data(path, found, parts));
                     self.non_directory(path, found);
                 }
                 break;
@@ -162,7 +166,7 @@ impl<'a> Merge<'a> {
             uid: object.uid,
             gid: object.gid,
             rdev: object.rdev.unwrap_or_default(),
-            data: object.raw.clone().unwrap_or_default(),
+            data: self.data.take().unwrap_or_default(),
             target: object.target.clone().unwrap_or_default(),
             xattrs: xattrs.collect(),
             mtime: object.mtime,
