@@ -92,6 +92,11 @@ const OPTIONS_HELP: &str = r"Mount options:
       empty directory on the mount of upperdir, where changes are prepared
   userxattr
       keep the marks of the overlay as user.overlay.*, as ordinary users must
+  redirect_dir=on|follow|nofollow|off
+      rename directories of lowers, by a mark that says where the lowers have
+      them (on, the default); only follow such marks (follow), or refuse them
+      (nofollow). off follows them, but not with userxattr; it is the default
+      there, as the kernel does not follow those
   fsync=auto|strict|volatile
       what is on disk before a copied-up file shows: its data (auto, the
       default), or owner, mode and attributes, too, also of directories

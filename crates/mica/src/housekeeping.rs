@@ -189,6 +189,7 @@ mod tests {
                 work: at("w"),
             }),
             xattrs: XattrNamespace::User,
+            redirects: crate::RedirectDir::Off,
             metacopies: Metacopies::Off,
             durability: Durability::Auto,
             identity: crate::Identity::default(),

@@ -23,6 +23,7 @@
 //!         work: dir.path().join("work"),
 //!     }),
 //!     xattrs: XattrNamespace::User,
+//!     redirects: RedirectDir::Off,
 //!     metacopies: Metacopies::Off,
 //!     durability: Durability::Auto,
 //!     identity: Identity::default(),
@@ -66,7 +67,7 @@ pub use mica_fuse::{
 pub use mica_host::{Features, OwnerXattr, Owners};
 pub use mica_overlay::{
     Acls, DirLinks, Durability, IdMap, IdRange, IdRangeError, IdRanges, IdRules, LAYERS_MAX,
-    Metacopies, OverlayStats, XattrNamespace,
+    Metacopies, OverlayStats, Redirects, XattrNamespace,
 };
 pub use mica_vfs as vfs;
 
@@ -74,8 +75,8 @@ pub use cage::{Cage, CageError, CageStep, enter_cage};
 pub use escaped::Escaped;
 pub use mount::{Attached, Mount, MountError, Mountpoint, Observer, Stats, mount};
 pub use options::{
-    FuseSpec, Identity, Manner, MountFlags, MountSpec, Note, OptionError, Remount, Request,
-    StackSpec, UpperSpec,
+    FuseSpec, Identity, Manner, MountFlags, MountSpec, Note, OptionError, RedirectDir, Remount,
+    Request, StackSpec, UpperSpec,
 };
 pub use remount::{RemountError, remount};
 pub use stack::{

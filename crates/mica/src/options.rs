@@ -38,6 +38,7 @@ pub use error::OptionError;
 pub(crate) use error::work_beside;
 pub use ids::Identity;
 use kernel::Chosen;
+pub use kernel::RedirectDir;
 use layers::Layers;
 pub use manner::Manner;
 pub use note::Note;
@@ -115,6 +116,8 @@ pub struct StackSpec {
     pub upper: Option<UpperSpec>,
     /// Which extended attributes hold the marks of the overlay: `userxattr` chooses `user.overlay.*`.
     pub xattrs: XattrNamespace,
+    /// `redirect_dir=`: whether directories have other names in the layers below.
+    pub redirects: RedirectDir,
     /// `metacopy=`: whether a change of metadata alone copies no data.
     pub metacopies: Metacopies,
     /// `volatile`, `fsync=`: when changes are put on disk.
@@ -263,10 +266,10 @@ impl Effect {
 /// What is said to an option that changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
-    /// It is done.
-    Done,
     /// It is so in any case, for this reason; noted.
     Moot(&'static str),
+    /// It is what the mount does.
+    Taken,
     /// It cannot be had, for this reason; and what to do instead.
     Refused(&'static str, &'static str),
 }
@@ -346,7 +349,6 @@ impl Given {
     /// Notes an option that changes nothing, or refuses it.
     fn answer(&mut self, option: OsString, answer: Answer) -> Result<(), OptionError> {
         match answer {
-            Answer::Done => Ok(()),
             Answer::Moot(reason) => {
                 let note = Note::moot(option, reason);
                 if !self.notes.contains(&note) {
@@ -354,6 +356,7 @@ impl Given {
                 }
                 Ok(())
             }
+            Answer::Taken => Ok(()),
             Answer::Refused(reason, instead) => Err(OptionError::Refused {
                 option,
                 reason,
@@ -366,6 +369,7 @@ impl Given {
     fn finish(mut self) -> Result<MountSpec, OptionError> {
         let chosen = std::mem::take(&mut self.chosen);
         chosen.check(&self.layers)?;
+        let redirects = kernel::redirects(&chosen, self.manner, &self.layers);
         let metacopies = match chosen.value("metacopy") {
             Some("on") => Metacopies::On,
             _ => Metacopies::Off,
@@ -376,6 +380,7 @@ impl Given {
         let name = self.manner.name();
         Ok(MountSpec {
             stack: StackSpec {
+                redirects,
                 metacopies,
                 durability: self.durability,
                 identity: self.ids.finish(),

@@ -135,6 +135,7 @@ impl Stack {
         };
         let config = Config {
             xattrs: spec.xattrs,
+            redirects: spec.redirects.in_xattrs(spec.xattrs),
             mounter: Caller {
                 uid: rustix::process::geteuid().as_raw(),
                 gid: rustix::process::getegid().as_raw(),

@@ -58,6 +58,7 @@ mod readdir;
 mod redirect;
 mod remove;
 mod rename;
+mod search;
 mod stack;
 mod stats;
 mod table;
@@ -67,7 +68,7 @@ mod xattr;
 
 pub use acl::Acls;
 pub use bad_mark::BadMark;
-pub use config::{Config, DirLinks, Metacopies, Unmapped, XattrNamespace};
+pub use config::{Config, DirLinks, Metacopies, Redirects, Unmapped, XattrNamespace};
 pub use copy_up::CopyUpStep;
 pub use durability::Durability;
 pub use error::SetupError;

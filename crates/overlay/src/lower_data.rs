@@ -6,17 +6,16 @@
 
 use std::sync::{Arc, OnceLock};
 
-use mica_vfs::{Attr, Errno, FileName, FileNameBuf, FileType, invent};
+use mica_vfs::{Attr, Errno, FileName, FileType, invent};
 
-use crate::bad_mark::MarkError;
 use crate::config::Metacopies;
 use crate::gate::Inside;
 use crate::marks::Marks;
 use crate::node::{Data, Node};
 use crate::overlay::Overlay;
-use crate::redirect::{Redirect, parse_redirect};
+use crate::redirect::Way;
+use crate::search::{Found, Search};
 use crate::stack::{LayerIdx, LayerInfo, LayerNode, Position};
-use crate::whiteout::is_device_whiteout;
 
 /// The data of a metacopy.
 #[derive(Debug)]
@@ -52,26 +51,6 @@ pub(crate) struct DataObject<'n> {
     pub(crate) end: Option<u64>,
 }
 
-/// What a name of a layer means to the search for data.
-enum Found {
-    Nothing,
-    /// What hides all below it: a whiteout, or another type of object.
-    Other,
-    Data(LayerNode),
-    Metacopy(LayerNode),
-}
-
-/// A metacopy that was found under a name.
-pub(crate) struct MetacopyAt<'a> {
-    pub(crate) dir: &'a Node,
-    pub(crate) name: FileName<'a>,
-    pub(crate) node: &'a LayerNode,
-    pub(crate) marks: Marks,
-    /// Which of the directory's lowers come after it.
-    pub(crate) below: usize,
-    pub(crate) size: u64,
-}
-
 impl Overlay {
     /// Finds the object that the data of `node` is read from.
     ///
@@ -105,6 +84,37 @@ impl Overlay {
         node.is_metacopy().then(|| self.copying.enter(node.id))
     }
 
+    /// Copies `node` up before it gets another name. A metacopy whose redirect the new name would need and that cannot have it gets
+    /// its data: too long a path is no reason to refuse the rename of a file (OVL-105).
+    pub(crate) fn copy_up_to_move(&self, node: &Arc<Node>, way: Way) -> Result<(), Errno> {
+        self.copy_up_metadata(node)?;
+        if node.is_metacopy() && !self.can_redirect(node, way)? {
+            self.copy_up(node)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a file has several names, as far as its layers tell: one of them in the same directory says nothing of the others
+    /// (ovl_need_absolute_redirect).
+    pub(crate) fn has_several_names(&self, node: &Node) -> Result<bool, Errno> {
+        if node.kind != FileType::Regular || self.config.metacopies == Metacopies::Off {
+            return Ok(false);
+        }
+        let lower = match node.lowers().first() {
+            Some(lower) => Some(&lower.node),
+            None => match node.data()? {
+                Data::Below(data) => data.known(),
+                Data::In(_) => None,
+            },
+        };
+        for object in [node.upper(), lower].into_iter().flatten() {
+            if object.attr()?.nlink > 1 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Returns the `st_blocks` of `node`, whose metadata are `real`: those of its data. Of data that was not looked for yet they
     /// are taken from the size (ovl_getattr).
     pub(crate) fn data_blocks(&self, node: &Node, real: &Attr) -> u64 {
@@ -136,7 +146,7 @@ impl Overlay {
         ))
     }
 
-    /// Finds the data of a metacopy (ovl_lookup).
+    /// Finds the data of a metacopy, which `dir` shows as `name`; its lowers from number `below` on come after it (ovl_lookup).
     ///
     /// # Errors
     ///
@@ -144,73 +154,38 @@ impl Overlay {
     /// - `EIO`: there is no data, or a mark on the way is malformed (OVL-68).
     pub(crate) fn lower_data(
         &self,
-        metacopy: &MetacopyAt<'_>,
-        path: &dyn Fn() -> String,
+        (dir, name): (&Arc<Node>, FileName<'_>),
+        (metacopy, attr, marks): (&LayerNode, &Attr, Marks),
+        below: usize,
     ) -> Result<LowerData, Errno> {
-        let MetacopyAt { node, size, .. } = *metacopy;
-        self.expect_metacopy(node, path)?;
-        let redirect = self.redirect_of(node, metacopy.marks, path)?;
-        self.expect_followed(node, redirect.as_deref(), path)?;
-        let at = match self.search(metacopy, redirect, path)? {
-            Some(at) => at,
-            None => {
-                return Err(invent!(
-                    Errno::IO,
-                    "metacopy without data",
-                    layer = node.layer.label,
-                    path = path()
-                ));
+        let path = || dir.path_of(name);
+        self.expect_metacopy(metacopy, &path)?;
+        let top = (metacopy, attr, Some(marks));
+        let (mut search, _) = Search::below(self, (dir, name), top, below)?;
+        self.expect_followed(metacopy, &search, &path)?;
+        let size = attr.size;
+        // An upper one leads to a data-only layer by way of a lower one alone.
+        let mut of_lower = metacopy.layer.idx != LayerIdx::UPPER;
+        while let Some(Found { node, seen, .. }) = search.next()? {
+            if !seen.is_metacopy {
+                let at = At::File(node);
+                return Ok(LowerData { size, at });
             }
-        };
-        Ok(LowerData { size, at })
-    }
-
-    /// Goes down the layers below a metacopy.
-    fn search(
-        &self,
-        metacopy: &MetacopyAt<'_>,
-        mut redirect: Option<Box<[u8]>>,
-        path: &dyn Fn() -> String,
-    ) -> Result<Option<At>, Errno> {
-        let mut name = metacopy.name.to_owned();
-        let rest = metacopy.dir.lowers().get(metacopy.below..);
-        for lower in rest.unwrap_or_default() {
-            name = renamed(name, redirect.as_deref())?;
-            match self.data_at(&lower.node, name.as_name())? {
-                Found::Nothing => {}
-                Found::Other => return Ok(None),
-                Found::Data(file) => return Ok(Some(At::File(file))),
-                Found::Metacopy(node) => {
-                    self.expect_metacopy(&node, path)?;
-                    let marks = self.marks(&node)?;
-                    redirect = self.redirect_of(&node, marks, path)?;
-                }
+            self.expect_metacopy(&node, &path)?;
+            of_lower = true;
+        }
+        match search.absolute() {
+            Some(redirect) if of_lower && !self.data_layers.is_empty() => {
+                let at = At::Path(redirect.into(), OnceLock::new());
+                Ok(LowerData { size, at })
             }
+            _ => Err(invent!(
+                Errno::IO,
+                "metacopy without data",
+                layer = metacopy.layer.label,
+                path = path()
+            )),
         }
-        let lazy = redirect.filter(|path| path.starts_with(b"/") && !self.data_layers.is_empty());
-        Ok(lazy.map(|path| At::Path(path, OnceLock::new())))
-    }
-
-    /// Says what `name` of a lower directory is to the search for data (ovl_lookup_single).
-    fn data_at(&self, dir: &LayerNode, name: FileName<'_>) -> Result<Found, Errno> {
-        let Some((node, attr)) = dir.child(name)? else {
-            return Ok(Found::Nothing);
-        };
-        if is_device_whiteout(&attr) || attr.kind != FileType::Regular {
-            return Ok(Found::Other);
-        }
-        let marks = match node.layer.position {
-            Position::Above => self.marks(&node)?,
-            Position::Bottom if attr.size == 0 => self.marks(&node)?,
-            Position::Bottom => self.marks_of_bottom_file(&node)?,
-        };
-        Ok(if attr.size == 0 && marks.contains(Marks::WHITEOUT) {
-            Found::Other
-        } else if marks.contains(Marks::METACOPY) {
-            Found::Metacopy(node)
-        } else {
-            Found::Data(node)
-        })
     }
 
     /// Refuses a malformed `metacopy` (OVL-68).
@@ -226,11 +201,10 @@ impl Overlay {
     fn expect_followed(
         &self,
         node: &LayerNode,
-        redirect: Option<&[u8]>,
+        search: &Search<'_>,
         path: &dyn Fn() -> String,
     ) -> Result<(), Errno> {
-        let absolute = redirect.is_some_and(|path| path.starts_with(b"/"));
-        let to_data = absolute
+        let to_data = search.absolute().is_some()
             && node.layer.idx != LayerIdx::UPPER
             && node.layer.position == Position::Bottom
             && !self.data_layers.is_empty();
@@ -243,31 +217,6 @@ impl Overlay {
             layer = node.layer.label,
             path = path()
         ))
-    }
-
-    /// Reads the `redirect` of a metacopy, if it has one.
-    fn redirect_of(
-        &self,
-        node: &LayerNode,
-        marks: Marks,
-        path: &dyn Fn() -> String,
-    ) -> Result<Option<Box<[u8]>>, Errno> {
-        if !marks.contains(Marks::REDIRECT) {
-            return Ok(None);
-        }
-        let value = self.redirect_value(node)?;
-        match parse_redirect(&value) {
-            Ok(_) => Ok(Some(value.into())),
-            Err(bad) => Err(MarkError::Bad(bad).errno(node, path)),
-        }
-    }
-}
-
-/// Returns the name that a relative redirect gives, else `name`.
-fn renamed(name: FileNameBuf, redirect: Option<&[u8]>) -> Result<FileNameBuf, Errno> {
-    match redirect.map(parse_redirect) {
-        Some(Ok(Redirect::Name(other))) => FileNameBuf::new(other),
-        _ => Ok(name),
     }
 }
 

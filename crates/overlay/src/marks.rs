@@ -3,14 +3,13 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use bitflags::bitflags;
-use mica_vfs::{Errno, FileType, XattrMode, XattrName, invent};
+use mica_vfs::{Errno, XattrMode, XattrName};
 
 use crate::bad_mark::{BadMark, MarkError};
 use crate::config::XattrNamespace;
 use crate::metacopy::{self, parse_metacopy};
 use crate::node::Node;
 use crate::overlay::Overlay;
-use crate::redirect::parse_redirect;
 use crate::stack::LayerNode;
 
 bitflags! {
@@ -178,51 +177,6 @@ impl Overlay {
         self.mark_impure(dir)
     }
 
-    /// Refuses an object that this version cannot show rightly (OVL-8): `EPERM`, as the kernel answers with
-    /// `redirect_dir=nofollow` and `metacopy=off`, or `EIO` if its marks lead nowhere (OVL-68).
-    ///
-    /// Only a regular file can be a metacopy, and of what is no directory only a metacopy is redirected: the kernel leaves the
-    /// `redirect` of one behind when it copies the data.
-    pub(crate) fn refuse_unfollowed(
-        &self,
-        node: &LayerNode,
-        kind: FileType,
-        marks: Marks,
-        path: &dyn Fn() -> String,
-    ) -> Result<(), Errno> {
-        let metacopy = kind == FileType::Regular && marks.contains(Marks::METACOPY);
-        let redirect = marks.contains(Marks::REDIRECT) && (metacopy || kind == FileType::Directory);
-        if !metacopy && !redirect {
-            return Ok(());
-        }
-        let checked = || {
-            if metacopy {
-                self.check_metacopy(node)?;
-            }
-            if redirect {
-                self.check_redirect(node)?;
-            }
-            Ok(())
-        };
-        checked().map_err(|error: MarkError| error.errno(node, path))?;
-        let layer = &node.layer.label;
-        Err(if metacopy {
-            invent!(
-                Errno::PERM,
-                "refusing to follow metacopy",
-                layer = layer,
-                path = path()
-            )
-        } else {
-            invent!(
-                Errno::PERM,
-                "refusing to follow redirect",
-                layer = layer,
-                path = path()
-            )
-        })
-    }
-
     /// Refuses a malformed `metacopy`.
     pub(crate) fn check_metacopy(&self, node: &LayerNode) -> Result<(), MarkError> {
         let mut value = [0; metacopy::LEN_MAX];
@@ -231,17 +185,6 @@ impl Overlay {
             Err(Errno::RANGE) => Err(BadMark::MetacopyLength.into()),
             Err(errno) => Err(errno.into()),
         }
-    }
-
-    fn check_redirect(&self, node: &LayerNode) -> Result<(), MarkError> {
-        let value = self.redirect_value(node)?;
-        Ok(parse_redirect(&value).map(drop)?)
-    }
-
-    /// Reads the value of `redirect`.
-    pub(crate) fn redirect_value(&self, node: &LayerNode) -> Result<Vec<u8>, Errno> {
-        let name = self.config.xattrs.name("redirect");
-        node.xattr(XattrName::new(&name)?)
     }
 
     /// Returns the marks of a regular file of the lowest layer as far as they count there: whether it is a metacopy.

@@ -303,6 +303,14 @@ impl Node {
             .is_some_and(|p| p.parent.id == dir.id && p.name.as_name() == name))
     }
 
+    /// The path of a name in the directory, for messages.
+    pub(crate) fn path_of(&self, name: FileName<'_>) -> String {
+        match self.path().as_str() {
+            "/" => format!("/{name}"),
+            dir => format!("{dir}/{name}"),
+        }
+    }
+
     /// The path from the root, for messages.
     pub(crate) fn path(&self) -> String {
         let mut names = Vec::new();

@@ -134,6 +134,7 @@ impl Layers {
             data,
             upper,
             xattrs,
+            redirects: super::RedirectDir::default(),
             metacopies: Metacopies::default(),
             durability: Durability::default(),
             identity: super::Identity::default(),

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use mica_overlay::Redirects;
+
 use super::*;
 
 mod documented;
@@ -190,7 +192,7 @@ fn a_bad_value_is_refused_with_those_that_there_are() {
         (
             "redirect_dir=1",
             "bad value `1` of mount option `redirect_dir`: `on`, `follow`, `nofollow` or `off`",
-            "redirect_dir=nofollow",
+            "redirect_dir=on",
         ),
         (
             "xino=ON",
@@ -228,12 +230,6 @@ fn of_two_values_the_last_one_counts() {
 #[test]
 fn what_the_kernel_does_not_let_be_together_is_refused() {
     for (options, one, other) in [
-        ("redirect_dir=on,userxattr", "userxattr", "redirect_dir=on"),
-        (
-            "userxattr,redirect_dir=follow",
-            "userxattr",
-            "redirect_dir=follow",
-        ),
         ("userxattr,metacopy=on", "userxattr", "metacopy=on"),
         (
             "metacopy=on,redirect_dir=off",
@@ -255,6 +251,47 @@ fn what_the_kernel_does_not_let_be_together_is_refused() {
         );
     }
     assert!(parse(&["lowerdir=a,userxattr,redirect_dir=off,metacopy=off"]).is_ok());
+}
+
+#[test]
+fn redirects_are_written_unless_the_kernel_or_fuse_overlayfs_would_not_find_them() {
+    let asked = |options: &str, manner| {
+        let request = Request::parse([format!("lowerdir=l,{options}")], manner);
+        let Ok(Request::Mount(spec)) = request else {
+            panic!("{request:?}");
+        };
+        assert_eq!(spec.notes, [], "{options}");
+        spec.stack.redirects
+    };
+    for (options, manner, expected) in [
+        ("ro", Manner::Mica, RedirectDir::On),
+        ("ro", Manner::Mount, RedirectDir::On),
+        ("userxattr", Manner::Mica, RedirectDir::Off),
+        ("ro", Manner::FuseOverlayfs, RedirectDir::Off),
+        ("redirect_dir=on", Manner::FuseOverlayfs, RedirectDir::On),
+        ("redirect_dir=on,userxattr", Manner::Mica, RedirectDir::On),
+        (
+            "userxattr,redirect_dir=follow",
+            Manner::Mica,
+            RedirectDir::Follow,
+        ),
+        ("redirect_dir=nofollow", Manner::Mica, RedirectDir::NoFollow),
+        (
+            "redirect_dir=on,redirect_dir=off",
+            Manner::Mica,
+            RedirectDir::Off,
+        ),
+    ] {
+        assert_eq!(asked(options, manner), expected, "{options} {manner:?}");
+    }
+    use XattrNamespace::{Trusted, User};
+    assert_eq!(RedirectDir::Off.in_xattrs(Trusted), Redirects::Follow);
+    assert_eq!(RedirectDir::Off.in_xattrs(User), Redirects::NoFollow);
+    for both in [Trusted, User] {
+        assert_eq!(RedirectDir::On.in_xattrs(both), Redirects::On);
+        assert_eq!(RedirectDir::Follow.in_xattrs(both), Redirects::Follow);
+        assert_eq!(RedirectDir::NoFollow.in_xattrs(both), Redirects::NoFollow);
+    }
 }
 
 #[test]
@@ -462,7 +499,7 @@ fn each_program_has_its_manner() {
     }
     // Options that it has, too.
     for option in [
-        "redirect_dir=on",
+        "redirect_dir=1",
         "plugins=/p",
         "xino=wrong",
         "noxattrs=1",

@@ -40,6 +40,7 @@ impl Ground {
             }),
             // Works as any user.
             xattrs: XattrNamespace::User,
+            redirects: crate::RedirectDir::Off,
             metacopies: Metacopies::Off,
             durability: Durability::Auto,
             identity: Identity::default(),

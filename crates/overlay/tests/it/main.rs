@@ -19,5 +19,6 @@ mod metacopies;
 mod mounting;
 mod nameless;
 mod numbers;
+mod redirects;
 mod unmapped;
 mod xattrs;
