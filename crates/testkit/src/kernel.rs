@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use mica_overlay::XattrNamespace;
+use mica_overlay::{Redirects, XattrNamespace};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
@@ -28,10 +28,17 @@ impl KernelMount {
         upper: &Path,
         work: &Path,
         xattrs: XattrNamespace,
+        redirects: Redirects,
     ) -> io::Result<Self> {
-        // What Mica does by default, whatever the module's parameters say.
+        let redirects = match (xattrs, redirects) {
+            // The kernel has nothing else for them.
+            (XattrNamespace::User, _) | (_, Redirects::NoFollow) => "nofollow",
+            (_, Redirects::Follow) => "follow",
+            (_, Redirects::On) => "on",
+        };
+        // What Mica does, whatever the module's parameters say.
         let options = [
-            ("redirect_dir", "nofollow"),
+            ("redirect_dir", redirects),
             ("metacopy", "off"),
             ("index", "off"),
         ];

@@ -10,7 +10,7 @@ pub use medium::{Filesystems, Medium};
 use std::fmt;
 use std::sync::Arc;
 
-use mica_overlay::{Config, Layer, Metacopies, Overlay, Upper};
+use mica_overlay::{Config, Layer, Metacopies, Overlay, Redirects, Upper};
 use mica_vfs::NodeId;
 
 use crate::{Detail, Dump, FaultLayer, KernelMount, Model, Tree, Walk, assert_same, dump};
@@ -271,17 +271,16 @@ impl Mounted {
         let lowers: Vec<_> = self.lowers.iter().map(|l| dir.join(&l.label)).collect();
         let data: Vec<_> = self.data.iter().map(|l| dir.join(&l.label)).collect();
         let upper = (dir.join("upper"), dir.join("work"));
-        let (redirects, metacopies) = match self.config.metacopies {
-            Metacopies::On => ("on", "on"),
-            Metacopies::Off => ("nofollow", "off"),
+        if self.config.metacopies == Metacopies::Off && data.is_empty() {
+            let (xattrs, redirects) = (self.config.xattrs, self.config.redirects);
+            return KernelMount::new(&lowers, &upper.0, &upper.1, xattrs, redirects);
+        }
+        let options: &[_] = match self.config.metacopies {
+            Metacopies::On => &[("redirect_dir", "on"), ("metacopy", "on"), ("index", "off")],
+            Metacopies::Off => &[("metacopy", "off"), ("index", "off")],
         };
-        let options = [
-            ("redirect_dir", redirects),
-            ("metacopy", metacopies),
-            ("index", "off"),
-        ];
         let xattrs = self.config.xattrs;
-        KernelMount::with_options(&lowers, &data, (&upper.0, &upper.1), xattrs, &options)
+        KernelMount::with_options(&lowers, &data, (&upper.0, &upper.1), xattrs, options)
     }
 
     /// Reads the merged tree.
@@ -319,7 +318,8 @@ impl Mounted {
             .map(|layer| dump(&*layer.fs, layer.root, detail))
             .collect();
         let prefix = std::str::from_utf8(self.config.xattrs.prefix()).unwrap();
-        Model::merge(upper.as_ref(), &lowers, prefix)
+        let redirects = self.config.redirects == Redirects::On;
+        Model::merge(upper.as_ref(), &lowers, prefix).with_redirects(redirects)
     }
 
     /// Checks that the overlay shows what the layers hold.
