@@ -95,7 +95,7 @@ pub(super) const OPTIONS: &[Entry] = &[
 const UNIQUE_NUMBERS: Answer = Answer::Moot("inode numbers are unique over all layers in any case");
 
 const NO_DIGESTS: Answer = Answer::Refused(
-    "the digest of a metacopy is not compared with the data, as this version cannot measure a file",
+    "the digest of a metacopy is not compared with the data",
     "leave it out, or mount with the kernel: `mount -t overlay`",
 );
 
