@@ -4,7 +4,9 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use mica_host::{FdCache, HostFs, LayerAccess};
 use mica_overlay::{Redirects, XattrNamespace};
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
@@ -12,6 +14,9 @@ use rustix::mount::{
 };
 
 use crate::{Detail, Dump, dump_host, skip};
+
+/// How many files of a mount are kept open.
+const FDS: usize = 64;
 
 /// A mount of the kernel's overlayfs that is attached nowhere: nobody else sees it, and it ends with this.
 #[derive(Debug)]
@@ -91,6 +96,18 @@ impl KernelMount {
             }
             Err(errno) => panic!("fsopen: {errno}"),
         }
+    }
+
+    /// Opens the mount, to walk it as an overlay of Mica is walked.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be opened.
+    #[must_use]
+    pub fn fs(&self) -> HostFs {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = openat(&self.0, c".", flags, Mode::empty()).unwrap();
+        HostFs::new(root, LayerAccess::ReadWrite, FdCache::new(FDS)).unwrap()
     }
 
     /// Reads the merged tree.

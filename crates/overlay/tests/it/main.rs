@@ -16,6 +16,7 @@ mod ids;
 mod listing;
 mod looking_up;
 mod metacopies;
+mod metacopies_kernel;
 mod mounting;
 mod nameless;
 mod numbers;
