@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use mica::vfs::{Caller, FileName, Filesystem, KillPriv, NodeId};
-//! use mica::{Durability, Identity, Stack, StackSpec, UpperSpec, XattrNamespace};
+//! use mica::{Durability, Identity, Metacopies, Stack, StackSpec, UpperSpec, XattrNamespace};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dir = tempfile::tempdir()?;
@@ -17,12 +17,14 @@
 //!
 //! let stack = Stack::open(&StackSpec {
 //!     lower: vec![dir.path().join("lower")],
+//!     data: Vec::new(),
 //!     upper: Some(UpperSpec {
 //!         dir: dir.path().join("upper"),
 //!         work: dir.path().join("work"),
 //!     }),
 //!     xattrs: XattrNamespace::User,
 //!     redirects: RedirectDir::Off,
+//!     metacopies: Metacopies::Off,
 //!     durability: Durability::Auto,
 //!     identity: Identity::default(),
 //! })?;
@@ -67,7 +69,7 @@ pub use mica_fuse::{
 pub use mica_host::{Features, OwnerXattr, Owners};
 pub use mica_overlay::{
     Acls, DirLinks, Durability, IdMap, IdRange, IdRangeError, IdRanges, IdRules, LAYERS_MAX,
-    OverlayStats, Redirects, XattrNamespace,
+    Metacopies, OverlayStats, Redirects, XattrNamespace,
 };
 pub use mica_vfs as vfs;
 

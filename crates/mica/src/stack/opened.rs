@@ -31,7 +31,7 @@ impl Opened {
             path: path.to_owned(),
         };
         let access = match role {
-            Role::Lower => LayerAccess::ReadOnly,
+            Role::Lower | Role::Data => LayerAccess::ReadOnly,
             Role::Upper | Role::Work => LayerAccess::ReadWrite,
         };
         let fd = match open_layer(path, access) {
@@ -82,6 +82,11 @@ impl Opened {
 pub(super) fn open_lowers(spec: &StackSpec) -> Result<Vec<Opened>, StackError> {
     let lowers = spec.lower.iter();
     lowers.map(|path| Opened::open(Role::Lower, path)).collect()
+}
+
+pub(super) fn open_data(spec: &StackSpec) -> Result<Vec<Opened>, StackError> {
+    let data = spec.data.iter();
+    data.map(|path| Opened::open(Role::Data, path)).collect()
 }
 
 /// Finds where a directory is and what is above it. Fails where it cannot be read and searched.
