@@ -9,11 +9,13 @@
 mod args;
 mod background;
 mod cause;
+mod check;
 mod describe;
 mod error;
 mod log;
 mod mount;
 mod personality;
+mod progress;
 mod serve;
 mod stats;
 mod umount;
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Mount(args) => error::status(mount::run(&args), args.manner),
+        Command::Check(args) => check::run(&args),
         Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
         Command::UnmountHelper(args) => error::status(unmount_helper::run(&args), Manner::Mica),
     }
