@@ -12,7 +12,9 @@ use std::iter;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use mica::{CheckError, Escaped, Manner, MountError, OptionError, RemountError, SessionError, UnmountError};
+use mica::{
+    CheckError, Escaped, Manner, MountError, OptionError, RemountError, SessionError, UnmountError,
+};
 use mica_vfs::Errno;
 use thiserror::Error;
 

@@ -282,7 +282,10 @@ fn check_distinct(all: &[&Opened]) -> Result<(), StackError> {
 }
 
 fn check_nested(all: &[&Opened]) -> Result<(), StackError> {
-    let known: HashMap<DirId, &Opened> = all.iter().map(|&opened| (opened.place.id, opened)).collect();
+    let known: HashMap<DirId, &Opened> = all
+        .iter()
+        .map(|&opened| (opened.place.id, opened))
+        .collect();
     for &inner in all {
         if let Some(outer) = inner.above.iter().find_map(|id| known.get(id)) {
             return Err(StackError::Inside {

@@ -15,11 +15,18 @@ pub(super) fn show(spec: &CheckSpec, checked: &Checked) -> String {
     for finding in &checked.repaired {
         if let Some(fix) = &finding.fix {
             let place = place(finding);
-            lines.push(format!("repaired: {place}: {}; did: {fix}", finding.trouble));
+            lines.push(format!(
+                "repaired: {place}: {}; did: {fix}",
+                finding.trouble
+            ));
         }
     }
     for (finding, errno) in &checked.failed {
-        lines.push(format!("not repaired: {}: {}", place(finding), Cause(*errno)));
+        lines.push(format!(
+            "not repaired: {}: {}",
+            place(finding),
+            Cause(*errno)
+        ));
     }
     let mut notes: BTreeMap<&str, usize> = BTreeMap::new();
     for finding in &checked.findings {
@@ -34,7 +41,9 @@ pub(super) fn show(spec: &CheckSpec, checked: &Checked) -> String {
     }
     for (code, seen) in notes {
         if let Some(more @ 1..) = seen.checked_sub(NOTES_MAX) {
-            lines.push(format!("note: {more} more of the kind {code}; `--json` lists them"));
+            lines.push(format!(
+                "note: {more} more of the kind {code}; `--json` lists them"
+            ));
         }
     }
     lines.push(summary(checked));
@@ -65,11 +74,19 @@ fn place(finding: &Finding) -> String {
 fn summary(checked: &Checked) -> String {
     let count = |severity| {
         let all = checked.findings.iter();
-        all.filter(|found| found.trouble.severity() == severity).count()
+        all.filter(|found| found.trouble.severity() == severity)
+            .count()
     };
-    let (errors, warnings, notes) =
-        (count(Severity::Error), count(Severity::Warning), count(Severity::Note));
-    let state = if checked.is_clean() { "clean" } else { "not clean" };
+    let (errors, warnings, notes) = (
+        count(Severity::Error),
+        count(Severity::Warning),
+        count(Severity::Note),
+    );
+    let state = if checked.is_clean() {
+        "clean"
+    } else {
+        "not clean"
+    };
     format!(
         "{state}: {} objects, {}, {}, {}",
         checked.objects,

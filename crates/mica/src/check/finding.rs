@@ -77,7 +77,12 @@ impl fmt::Display for Fix {
         match self {
             Self::RemoveXattr { name } => write!(f, "remove `{}`", name.escape_ascii()),
             Self::SetXattr { name, value } => {
-                write!(f, "set `{}` to `{}`", name.escape_ascii(), value.escape_ascii())
+                write!(
+                    f,
+                    "set `{}` to `{}`",
+                    name.escape_ascii(),
+                    value.escape_ascii()
+                )
             }
             Self::Remove => f.write_str("remove it"),
             Self::Whiteout => f.write_str("put a whiteout of the other form in its place"),

@@ -114,9 +114,7 @@ impl Look<'_> {
         let gone = match upper {
             None => true,
             Some(Err(_)) => true,
-            Some(Ok(origin)) => {
-                entry.fs().attr_by_handle(&origin.handle) == Err(Errno::STALE)
-            }
+            Some(Ok(origin)) => entry.fs().attr_by_handle(&origin.handle) == Err(Errno::STALE),
         };
         if gone {
             let fix = spare(entry)?;

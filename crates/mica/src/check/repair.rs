@@ -53,11 +53,13 @@ pub(super) fn mend(at_rest: &AtRest, finding: &Finding) -> Result<(), Errno> {
 fn on_object(node: &Node, finding: &Finding) -> Result<(), Errno> {
     let fs = node.fs();
     match &finding.fix {
-        Some(Fix::RemoveXattr { name }) => match fs.remove_xattr(node.id(), XattrName::new(name)?) {
-            // Another name of the same file came first.
-            Err(Errno::NODATA) => Ok(()),
-            done => done,
-        },
+        Some(Fix::RemoveXattr { name }) => {
+            match fs.remove_xattr(node.id(), XattrName::new(name)?) {
+                // Another name of the same file came first.
+                Err(Errno::NODATA) => Ok(()),
+                done => done,
+            }
+        }
         Some(Fix::SetXattr { name, value }) => {
             let name = XattrName::new(name)?;
             fs.set_xattr(node.id(), name, value, XattrMode::Set, KillPriv::Keep)
@@ -110,5 +112,11 @@ fn put_whiteout(at_rest: &AtRest, dir: &Node, name: &[u8]) -> Result<(), Errno> 
     let made = fs.mknod(&caller, work.id(), temporary, kind, mode, Rdev::WHITEOUT)?;
     drop(work.adopt(made.node, made.attr));
     let (from, to) = (work.id(), dir.id());
-    fs.rename(from, temporary, to, FileName::new(name)?, RenameFlags::empty())
+    fs.rename(
+        from,
+        temporary,
+        to,
+        FileName::new(name)?,
+        RenameFlags::empty(),
+    )
 }

@@ -248,7 +248,11 @@ impl fmt::Display for Trouble {
             }
             Self::Misplaced { mark } => {
                 let mark = PathBuf::from(mark);
-                return write!(f, "{} means nothing on an object of this kind", Escaped::new(&mark));
+                return write!(
+                    f,
+                    "{} means nothing on an object of this kind",
+                    Escaped::new(&mark)
+                );
             }
             Self::DanglingRedirect { to } => {
                 return write!(
@@ -261,16 +265,32 @@ impl fmt::Display for Trouble {
                 return write!(f, "a metacopy of {here} bytes over data of {below} bytes");
             }
             Self::OtherNamespace { name } => {
-                return write!(f, "`{}` is under the other prefix and means nothing", name.escape_ascii());
+                return write!(
+                    f,
+                    "`{}` is under the other prefix and means nothing",
+                    name.escape_ascii()
+                );
             }
             Self::ForeignXattr { name } => {
-                return write!(f, "`{}` is read by fuse-overlayfs alone", name.escape_ascii());
+                return write!(
+                    f,
+                    "`{}` is read by fuse-overlayfs alone",
+                    name.escape_ascii()
+                );
             }
             Self::OldWhiteout { name } => {
-                return write!(f, "hides `{}` in the old form, which no mount reads", name.escape_ascii());
+                return write!(
+                    f,
+                    "hides `{}` in the old form, which no mount reads",
+                    name.escape_ascii()
+                );
             }
             Self::UnknownMark { name } => {
-                return write!(f, "`{}` is a mark that no overlay is known to write", name.escape_ascii());
+                return write!(
+                    f,
+                    "`{}` is a mark that no overlay is known to write",
+                    name.escape_ascii()
+                );
             }
             Self::Unreadable(errno) => {
                 let text = std::io::Error::from_raw_os_error(errno.raw_os_error()).to_string();
@@ -280,10 +300,21 @@ impl fmt::Display for Trouble {
                 "a volatile mount used these directories: every later mount refuses them"
             }
             Self::Incompatible { feature } => {
-                return write!(f, "marked with the feature {}, for which every mount refuses it", Escaped::new(feature));
+                return write!(
+                    f,
+                    "marked with the feature {}, for which every mount refuses it",
+                    Escaped::new(feature)
+                );
             }
-            Self::WrongLinks { recorded, least, most } => {
-                return write!(f, "`nlink` records {recorded} names, and the file can have {least} to {most}");
+            Self::WrongLinks {
+                recorded,
+                least,
+                most,
+            } => {
+                return write!(
+                    f,
+                    "`nlink` records {recorded} names, and the file can have {least} to {most}"
+                );
             }
             Self::OpaqueRoot => "the root is marked opaque, which no mount heeds",
             Self::UselessRedirect => "a redirect on an opaque directory, which is not followed",
@@ -304,12 +335,18 @@ impl fmt::Display for Trouble {
             Self::NotImpure => {
                 "has copied-up entries and no `impure`: listings show other inode numbers than stat"
             }
-            Self::OriginGone => "was copied up from an object that is gone: its inode number will be another",
-            Self::OtherLowers => "was copied up from a directory that the given lowers do not have there",
+            Self::OriginGone => {
+                "was copied up from an object that is gone: its inode number will be another"
+            }
+            Self::OtherLowers => {
+                "was copied up from a directory that the given lowers do not have there"
+            }
             Self::NamedWhiteout { hides: Some(true) } => {
                 "hides a name for aufs, OCI and fuse-overlayfs; a mount shows the name, and this file"
             }
-            Self::NamedWhiteout { .. } => "is a whiteout for aufs, OCI and fuse-overlayfs, and a file for a mount",
+            Self::NamedWhiteout { .. } => {
+                "is a whiteout for aufs, OCI and fuse-overlayfs, and a file for a mount"
+            }
             Self::NamedOpaque => {
                 "makes its directory opaque for aufs, OCI and fuse-overlayfs; a mount shows what lies below, and this file"
             }
@@ -317,11 +354,17 @@ impl fmt::Display for Trouble {
             Self::Mountpoint => "another filesystem is mounted here, which was not looked at",
             Self::StaleTemporary => "left by a mount that was killed; the next mount removes it",
             Self::Strange => "is nothing that an overlay makes here",
-            Self::IndexName => "an index entry whose name is no file handle: the kernel mounts read-only with `index=on`",
-            Self::IndexStale => "an index entry that was copied up from another object than its name says",
+            Self::IndexName => {
+                "an index entry whose name is no file handle: the kernel mounts read-only with `index=on`"
+            }
+            Self::IndexStale => {
+                "an index entry that was copied up from another object than its name says"
+            }
             Self::IndexOrphan => "an index entry of something that is gone from the upper",
             Self::IndexNoTarget => "an index entry of an object that is gone from the lowers",
-            Self::IndexOtherUpper => "the index was made for another upper: the kernel refuses it with `index=on` (ESTALE)",
+            Self::IndexOtherUpper => {
+                "the index was made for another upper: the kernel refuses it with `index=on` (ESTALE)"
+            }
             Self::IndexOtherLower => {
                 "the upper was used with another lower: the kernel refuses it with `index=on` (ESTALE)"
             }

@@ -11,9 +11,7 @@ use mica_vfs::{Attr, Errno, FileType};
 use super::finding::{Area, Finding, Fix};
 use super::links::Links;
 use super::trouble::Trouble;
-use crate::offline::{
-    Dir, Lowers, Node, Object, Start, Visit, Want, is_device_whiteout, walk,
-};
+use crate::offline::{Dir, Lowers, Node, Object, Start, Visit, Want, is_device_whiteout, walk};
 
 /// How often progress is told.
 const PROGRESS_EVERY: u64 = 256;
@@ -334,9 +332,9 @@ impl Look<'_> {
             name if is_mark && name.len() > 4 && name.starts_with(b".wh.") => {
                 let hidden = name.get(4..).unwrap_or_default();
                 let hides = if self.knows_lowers() {
-                    let below = self
-                        .lowers
-                        .find(&parent.below, Start::Name(hidden), Want::Anything)?;
+                    let below =
+                        self.lowers
+                            .find(&parent.below, Start::Name(hidden), Want::Anything)?;
                     Some(!below.is_empty() && parent.node.child(hidden)?.is_none())
                 } else {
                     None
@@ -381,8 +379,7 @@ fn data_below(lowers: &Lowers, parent: &Dir, start: Start<'_>) -> Result<Option<
         return Ok(None);
     };
     let metacopy = [lowers.xattrs().prefix(), b"metacopy"].concat();
-    let has_data =
-        last.node.kind() == FileType::Regular && last.node.xattr(&metacopy)?.is_none();
+    let has_data = last.node.kind() == FileType::Regular && last.node.xattr(&metacopy)?.is_none();
     Ok(has_data.then(|| *last.node.attr()))
 }
 

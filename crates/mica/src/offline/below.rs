@@ -212,5 +212,8 @@ impl Lowers {
 /// Splits an absolute path into its names.
 fn names_of(path: &[u8]) -> Vec<Box<[u8]>> {
     let names = path.split(|&byte| byte == b'/');
-    names.filter(|name| !name.is_empty()).map(Into::into).collect()
+    names
+        .filter(|name| !name.is_empty())
+        .map(Into::into)
+        .collect()
 }

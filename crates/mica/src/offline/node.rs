@@ -82,12 +82,10 @@ impl Node {
     /// Lists a directory, in the order of bytes.
     pub(crate) fn names(&self) -> Result<Vec<Box<[u8]>>, Errno> {
         let mut names: Vec<Box<[u8]>> = Vec::new();
-        self.0
-            .fs
-            .read_dir(self.0.id, Cookie::START, &mut |entry| {
-                names.push(entry.name.as_bytes().into());
-                Flow::Continue
-            })?;
+        self.0.fs.read_dir(self.0.id, Cookie::START, &mut |entry| {
+            names.push(entry.name.as_bytes().into());
+            Flow::Continue
+        })?;
         names.sort_unstable();
         Ok(names)
     }
@@ -105,7 +103,9 @@ impl Node {
             }
         };
         let names = names.get(..length).unwrap_or_default();
-        let names = names.split(|&byte| byte == 0).filter(|name| !name.is_empty());
+        let names = names
+            .split(|&byte| byte == 0)
+            .filter(|name| !name.is_empty());
         Ok(names.map(<[u8]>::to_vec).collect())
     }
 
