@@ -179,8 +179,14 @@ impl Bout {
             (true, false) => return Ok(vec![format!("{path}: on {left} only")]),
             (false, true) => return Ok(vec![format!("{path}: on {right} only")]),
         }
-        let a = self.a.look(path).with_context(|| format!("reading by {left}"))?;
-        let b = self.b.look(path).with_context(|| format!("reading by {right}"))?;
+        let a = self
+            .a
+            .look(path)
+            .with_context(|| format!("reading by {left}"))?;
+        let b = self
+            .b
+            .look(path)
+            .with_context(|| format!("reading by {right}"))?;
         let lens = Lens {
             now: self.now,
             upper: false,
@@ -218,7 +224,10 @@ impl Bout {
         };
         let [left, right] = self.names();
         let found = dump::compare(&self.a.disk()?, &self.b.disk()?, (left, right), lens);
-        Ok(found.into_iter().map(|line| format!("disk: {line}")).collect())
+        Ok(found
+            .into_iter()
+            .map(|line| format!("disk: {line}"))
+            .collect())
     }
 
     fn lowers(&self) -> Result<Vec<String>> {

@@ -113,7 +113,9 @@ fn show_file(fd: &OwnedFd) -> Said {
     }
     let sum: u64 = data.iter().map(|byte| u64::from(*byte)).sum();
     let (head, tail) = data.split_at(20);
-    let tail = tail.get(tail.len().saturating_sub(20)..).unwrap_or_default();
+    let tail = tail
+        .get(tail.len().saturating_sub(20)..)
+        .unwrap_or_default();
     Ok(format!(
         "{} bytes, {} ... {}, sum {sum}",
         data.len(),

@@ -22,7 +22,10 @@ const SETS: &[Set] = &[
     set("off", "redirect_dir=off,metacopy=off,index=off"),
     set("metacopy", "redirect_dir=on,metacopy=on,index=off"),
     set("index", "redirect_dir=nofollow,metacopy=off,index=on"),
-    set("xino", "redirect_dir=nofollow,metacopy=off,index=off,xino=on"),
+    set(
+        "xino",
+        "redirect_dir=nofollow,metacopy=off,index=off,xino=on",
+    ),
     set("userxattr", "userxattr,index=off"),
     set("all", "redirect_dir=on,metacopy=on,index=on,xino=on"),
 ];
