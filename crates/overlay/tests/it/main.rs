@@ -19,5 +19,6 @@ mod mounting;
 mod nameless;
 mod numbers;
 mod redirects;
+mod redirects_kernel;
 mod unmapped;
 mod xattrs;
