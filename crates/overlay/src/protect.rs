@@ -101,7 +101,7 @@ impl Overlay {
     /// checked who asks.
     pub(crate) fn flags_set(&self, id: NodeId, flags: FileFlags) -> Result<(), Errno> {
         let node = self.table.get(id)?;
-        let upper = self.copy_up(&node)?;
+        let upper = self.copy_up_metadata(&node)?;
         // One at a time: what is remembered is what was written last.
         let _copying = self.copying.enter(node.id);
         let (had, protection) = (node.protection(), flags.protection());

@@ -15,7 +15,12 @@ impl Overlay {
     pub(crate) fn remove_file(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
         let dir = self.dir(dir)?;
         // What is not there is missed before the parent is copied up for it.
-        expect_removable(&dir, &*self.hold(&dir, name)?)?;
+        let found = self.hold(&dir, name)?;
+        expect_removable(&dir, &found)?;
+        if found.kind == FileType::Directory {
+            return Err(Errno::ISDIR);
+        }
+        drop(found);
         let upper_dir = self.copy_up(&dir)?;
         let _names = self.names.enter(dir.id);
         let victim = self.hold(&dir, name)?;

@@ -11,6 +11,7 @@
 
 mod bad_marks;
 mod beside;
+mod check;
 mod durability;
 mod foreground;
 mod foreign;

@@ -107,7 +107,7 @@ pub(crate) fn statx(
     })
 }
 
-/// The `STATX_ATTR_*` of what protects an object. Linux 6.18 takes none of them over (OVL-129).
+/// The `STATX_ATTR_*` of what protects an object. Linux 6.18 takes none of them over (OVL-125).
 fn attributes_of(protection: Protection) -> u64 {
     let bits = [
         (Protection::IMMUTABLE, STATX_ATTR_IMMUTABLE),

@@ -46,7 +46,9 @@ fn times(atime: Option<SetTime>, mtime: Option<SetTime>) -> SetAttr {
 
 const NOW: Option<SetTime> = Some(SetTime::Now);
 
-type Deed = (&'static str, fn(Walk<'_>) -> Result<(), Errno>);
+type Operate = fn(Walk<'_>) -> Result<(), Errno>;
+
+type Deed = (&'static str, Operate);
 
 /// What is refused for an append-only object and for an immutable one, and what for the latter alone.
 ///
@@ -114,7 +116,7 @@ const REFUSED_BY_IMMUTABLE: &[Deed] = &[
 ];
 
 /// What neither refuses, or refuses for another reason first.
-const NOT_REFUSED: &[(&str, fn(Walk<'_>) -> Result<(), Errno>, Result<(), Errno>)] = &[
+const NOT_REFUSED: &[(&str, Operate, Result<(), Errno>)] = &[
     ("read", |w| w.read("f").map(drop), Ok(())),
     (
         "create what is there",
