@@ -11,7 +11,9 @@
 
 mod bad_marks;
 mod beside;
+mod carried;
 mod check;
+mod coherence;
 mod durability;
 mod foreground;
 mod foreign;
@@ -27,6 +29,7 @@ mod life_pressure;
 mod life_remount;
 mod limits;
 mod nameless;
+mod once;
 mod options;
 mod personalities;
 mod protected;
