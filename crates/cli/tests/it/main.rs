@@ -24,6 +24,7 @@ mod life_over;
 mod life_pressure;
 mod life_remount;
 mod limits;
+mod metacopies;
 mod nameless;
 mod options;
 mod personalities;

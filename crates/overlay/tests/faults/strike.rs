@@ -125,7 +125,7 @@ impl Target {
             }
         };
         // Not before: the mark of a volatile mount would refuse the one with the faults.
-        mounted.remount_with(self.ways.config());
+        mounted.remount_with(self.case.config(self.ways.config()));
         faults.reset();
         (mounted, faults)
     }
@@ -244,8 +244,9 @@ impl Target {
             };
             // What an upper cannot hold a redirect for is copied (OVL-90).
             let no_redirect = errno == Errno::XDEV && struck.call == Some(Call::SetXattr);
+            let moves = matches!(self.case.call, Call::Rename | Call::Link);
             assert!(
-                errno == injected || no_redirect && self.case.call == Call::Rename,
+                errno == injected || no_redirect && moves,
                 "{errno}: another errno than that of the layer"
             );
         }
@@ -300,7 +301,7 @@ impl Target {
         if self.ways.durability == Durability::Volatile {
             expect_refused(mounted);
         }
-        mounted.remount_with(Config::default());
+        mounted.remount_with(self.case.config(Config::default()));
         check(mounted.dump(VIEW));
         assert_empty_work(mounted, "Mica");
     }
