@@ -179,7 +179,7 @@ impl<'a> Merge<'a> {
             let is_last = done + 1 == names.len();
             let is_metacopy = is_last && self.is_metacopy(object);
             if object.kind != FileType::Directory && !is_metacopy {
-                let part = is_last.then(|| Part {
+                let part = is_last.then_some(Part {
                     layer,
                     path: at,
                     object,
