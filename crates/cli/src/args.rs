@@ -1,11 +1,15 @@
 //! The command line. The doc comments of the structs are the help texts.
 
+mod check;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mica::Manner;
 use tracing::level_filters::LevelFilter;
+
+pub(crate) use check::CheckArgs;
 
 /// Give a command or a container its own writable copy of a directory tree
 #[derive(Debug, Parser)]
@@ -19,6 +23,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Mount(MountArgs),
     Umount(UmountArgs),
+    Check(CheckArgs),
     #[command(hide = true)]
     UnmountHelper(UnmountHelperArgs),
 }
@@ -326,7 +331,7 @@ mod tests {
         let line = ["mica", "mount"].iter().chain(line);
         match Cli::try_parse_from(line).unwrap().command {
             Command::Mount(args) => args,
-            Command::Umount(_) | Command::UnmountHelper(_) => panic!("not a mount"),
+            _ => panic!("not a mount"),
         }
     }
 

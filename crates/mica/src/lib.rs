@@ -50,10 +50,12 @@
 #![forbid(unsafe_code)]
 
 mod cage;
+mod check;
 mod escaped;
 mod housekeeping;
 mod mount;
 mod mountinfo;
+mod offline;
 mod options;
 #[cfg(feature = "planted")]
 pub mod planted;
@@ -74,6 +76,7 @@ pub use mica_overlay::{
 pub use mica_vfs as vfs;
 
 pub use cage::{Cage, CageError, CageStep, enter_cage};
+pub use check::{Area, CheckError, CheckSpec, Checked, Finding, Fix, Severity, Trouble, check};
 pub use escaped::Escaped;
 pub use mount::{Attached, Mount, MountError, Mountpoint, Observer, Stats, mount};
 pub use options::{

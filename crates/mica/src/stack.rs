@@ -9,6 +9,7 @@
 //!   use, an upper inside a lower, an upper whose listings would show whiteouts.
 //! - Until all checks are passed nothing is written but the probe's scratch files, in the work directory.
 
+mod at_rest;
 mod casefold;
 mod error;
 mod foreign;
@@ -35,13 +36,14 @@ use mica_vfs::Caller;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 
+pub(crate) use at_rest::{AtRest, Opening};
 pub use error::{Boundary, LayerDir, Role, StackError};
 pub use foreign::ForeignMark;
 pub use holder::{Holder, Overlayer};
 use in_use::InUse;
 use opened::{Opened, open_data, open_lowers};
 use owners::{recorded_root, with_overflow_ids};
-use place::DirId;
+use place::{DirId, Place};
 pub use reach::Reach;
 pub use warning::StackWarning;
 use writable::Writable;
@@ -260,8 +262,24 @@ fn check_separate<'a>(
 ) -> Result<(), StackError> {
     let written = writable.iter().flat_map(|w| [&w.upper, &w.work]);
     let all: Vec<&Opened> = written.chain(lowers).collect();
+    check_distinct(&all)?;
+    if let Some(Writable { upper, work, .. }) = writable
+        && !upper.place.same_mount(work.place)
+    {
+        return Err(apart(&upper.dir, upper.place, work));
+    }
+    check_nested(&all)
+}
+
+/// Checks that no directory is, or lies inside, another one.
+fn check_apart(all: &[&Opened]) -> Result<(), StackError> {
+    check_distinct(all)?;
+    check_nested(all)
+}
+
+fn check_distinct(all: &[&Opened]) -> Result<(), StackError> {
     let mut known: HashMap<DirId, &Opened> = HashMap::new();
-    for &opened in &all {
+    for &opened in all {
         if let Some(first) = known.insert(opened.place.id, opened) {
             return Err(StackError::Same {
                 first: first.dir.clone(),
@@ -269,21 +287,15 @@ fn check_separate<'a>(
             });
         }
     }
-    if let Some(Writable { upper, work, .. }) = writable
-        && !upper.place.same_mount(work.place)
-    {
-        let boundary = if upper.place.same_filesystem(work.place) {
-            Boundary::Mount
-        } else {
-            Boundary::Filesystem
-        };
-        return Err(StackError::Apart {
-            upper: upper.dir.clone(),
-            work: work.dir.clone(),
-            boundary,
-        });
-    }
-    for &inner in &all {
+    Ok(())
+}
+
+fn check_nested(all: &[&Opened]) -> Result<(), StackError> {
+    let known: HashMap<DirId, &Opened> = all
+        .iter()
+        .map(|&opened| (opened.place.id, opened))
+        .collect();
+    for &inner in all {
         if let Some(outer) = inner.above.iter().find_map(|id| known.get(id)) {
             return Err(StackError::Inside {
                 inner: inner.dir.clone(),
@@ -292,6 +304,20 @@ fn check_separate<'a>(
         }
     }
     Ok(())
+}
+
+/// Says what lies between an upper and a work directory that are not on one mount.
+fn apart(upper: &LayerDir, at: Place, work: &Opened) -> StackError {
+    let boundary = if at.same_filesystem(work.place) {
+        Boundary::Mount
+    } else {
+        Boundary::Filesystem
+    };
+    StackError::Apart {
+        upper: upper.clone(),
+        work: work.dir.clone(),
+        boundary,
+    }
 }
 
 /// Raises the limit of open files to what this process may have, and returns how many of them a cache may keep.

@@ -26,13 +26,22 @@ pub(super) struct Opened {
 
 impl Opened {
     pub(super) fn open(role: Role, path: &Path) -> Result<Self, StackError> {
-        let dir = LayerDir {
-            role,
-            path: path.to_owned(),
-        };
         let access = match role {
             Role::Lower | Role::Data => LayerAccess::ReadOnly,
             Role::Upper | Role::Work => LayerAccess::ReadWrite,
+        };
+        Self::open_for(role, path, access)
+    }
+
+    /// Opens a directory for less than its role allows, perhaps.
+    pub(super) fn open_for(
+        role: Role,
+        path: &Path,
+        access: LayerAccess,
+    ) -> Result<Self, StackError> {
+        let dir = LayerDir {
+            role,
+            path: path.to_owned(),
         };
         let fd = match open_layer(path, access) {
             Ok(fd) => fd,
