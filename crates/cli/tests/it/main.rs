@@ -30,6 +30,7 @@ mod nameless;
 mod options;
 mod personalities;
 mod recovery;
+mod redirects;
 mod refusals;
 mod remount;
 mod sandbox;

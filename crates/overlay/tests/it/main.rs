@@ -21,5 +21,6 @@ mod mounting;
 mod nameless;
 mod numbers;
 mod redirects;
+mod redirects_kernel;
 mod unmapped;
 mod xattrs;
