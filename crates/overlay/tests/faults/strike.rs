@@ -27,7 +27,8 @@ pub(crate) enum Aim {
 }
 
 /// Renames that leave a whiteout behind by a step of its own, when something was replaced by the first (OVL-26).
-const IRREVOCABLE: [&str; 5] = [
+const IRREVOCABLE: [&str; 6] = [
+    "rename a metacopy over an upper file",
     "rename a merged directory over a swept one",
     "rename a merged directory over a merged one",
     "rename a lower file over an upper one",

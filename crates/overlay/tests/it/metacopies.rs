@@ -517,3 +517,63 @@ fn ovl_105_a_path_that_is_too_long_for_a_redirect_is_no_reason_to_refuse_a_renam
         mounted.finish();
     }
 }
+
+#[test]
+fn ovl_106_the_data_is_on_disk_before_the_mark_goes() {
+    use mica_overlay::Durability::{Auto, Strict, Volatile};
+    let write: Operate = |w| w.write_at("d/f", 0, b"ab");
+    let cut: Operate = |w| w.truncate("d/f", 0);
+    let chmod: Operate = |w| w.chmod("d/empty", 0o600);
+    let mark = "remove_xattr";
+    for (durability, operate, expected) in [
+        (Auto, write, &["fsync", mark][..]),
+        (Strict, write, &["fsync", mark]),
+        (Volatile, write, &[mark]),
+        // Nothing to lose.
+        (Auto, cut, &[mark]),
+        (Strict, cut, &["fsync", mark]),
+        (Auto, chmod, &["rename"]),
+        (Strict, chmod, &["fsync", "rename"]),
+    ] {
+        for medium in Medium::all() {
+            let mut mounted = stack("", LOWER).mount(medium);
+            mounted.walk().chmod("d/f", 0o600).unwrap();
+            let faults = mounted.with_faults();
+            mounted.remount_with(Config { durability, ..on() });
+            faults.reset();
+            operate(mounted.walk()).unwrap();
+            let steps = faults.steps();
+            let known = |step: &String| {
+                let names = ["fsync", "rename", mark];
+                names.into_iter().find(|known| step.starts_with(known))
+            };
+            let found: Vec<_> = steps.iter().filter_map(known).collect();
+            assert_eq!(found, expected, "{durability:?} over {medium:?}");
+            mounted.finish();
+        }
+    }
+}
+
+#[test]
+fn ovl_102_an_upper_metacopy_finds_its_data_by_way_of_a_lower_one() {
+    let lower = to_data();
+    let upper = metacopy("direct", 5, Some("/b1")) + &metacopy("moved", 5, Some("/b2"));
+    let stack = with_data(on(), &[&lower]).upper(upper.as_str());
+    // `b2` is a metacopy of the lower; so is `b1`, so both are found.
+    reads(&stack, &[("direct", Ok("blob1")), ("moved", Ok("blob2"))]);
+    let stack = with_data(on(), &["x='x'"]).upper(upper.as_str());
+    reads(
+        &stack,
+        &[("direct", Err(Errno::IO)), ("moved", Err(Errno::IO))],
+    );
+}
+
+#[test]
+fn ovl_40_the_marks_of_a_metacopy_are_not_seen() {
+    let mounted = stack("", LOWER).mount(Medium::Memory);
+    let walk = mounted.walk();
+    walk.chmod("d/f", 0o600).unwrap();
+    walk.rename("d/f", "d/g").unwrap();
+    assert_eq!(walk.listxattr("d/g").unwrap(), ["user.k"]);
+    mounted.finish();
+}
