@@ -25,6 +25,7 @@ mod life_over;
 mod life_pressure;
 mod life_remount;
 mod limits;
+mod metacopies;
 mod nameless;
 mod options;
 mod personalities;

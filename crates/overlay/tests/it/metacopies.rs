@@ -1,4 +1,4 @@
-//! OVL-8, OVL-100 to OVL-107: copies of metadata, whose data lies below.
+//! OVL-8, OVL-100 to OVL-106: copies of metadata, whose data lies below.
 
 use mica_overlay::{Config, Metacopies};
 use mica_testkit::{Detail, Fault, Medium, Mounted, Stack, Walk, assert_same};
@@ -26,8 +26,10 @@ fn in_upper(mounted: &Mounted, path: &str) -> Option<bool> {
         .then(|| upper.getxattr(path, METACOPY).is_ok())
 }
 
+type Operate = fn(Walk<'_>) -> Result<(), Errno>;
+
 /// Changes of metadata.
-const CHANGES: [(&str, fn(Walk<'_>) -> Result<(), Errno>); 6] = [
+const CHANGES: [(&str, Operate); 6] = [
     ("chmod", |w| w.chmod("d/f", 0o751)),
     ("chown", |w| w.chown("d/f", 8, 9)),
     ("utimens", |w| w.utimens("d/f", TIME, TIME)),
@@ -80,16 +82,16 @@ fn ovl_104_without_the_option_the_data_is_copied() {
 
 #[test]
 fn ovl_106_the_first_change_of_data_copies_it_and_ends_the_metacopy() {
-    let allocate = |w: Walk<'_>| {
+    let allocate: Operate = |w| {
         let held = w.hold("d/f")?;
         w.fs().fallocate(held.node(), FallocateMode::empty(), 0, 20)
     };
-    let cases: [(&str, &dyn Fn(Walk<'_>) -> Result<(), Errno>, &str); 5] = [
-        ("write", &|w| w.write_at("d/f", 2, b"ab"), "01ab456789"),
-        ("truncate", &|w| w.truncate("d/f", 3), "012"),
-        ("truncate to nothing", &|w| w.truncate("d/f", 0), ""),
-        ("extend", &|w| w.truncate("d/f", 12), "0123456789\0\0"),
-        ("allocate", &allocate, "0123456789\0\0\0\0\0\0\0\0\0\0"),
+    let cases: [(&str, Operate, &str); 5] = [
+        ("write", |w| w.write_at("d/f", 2, b"ab"), "01ab456789"),
+        ("truncate", |w| w.truncate("d/f", 3), "012"),
+        ("truncate to nothing", |w| w.truncate("d/f", 0), ""),
+        ("extend", |w| w.truncate("d/f", 12), "0123456789\0\0"),
+        ("allocate", allocate, "0123456789\0\0\0\0\0\0\0\0\0\0"),
     ];
     for (what, change, content) in cases {
         for medium in Medium::all() {
@@ -150,8 +152,7 @@ fn ovl_106_times_mode_and_capability_stay_when_the_data_comes() {
 #[test]
 fn ovl_106_a_late_copy_that_fails_leaves_the_metacopy_as_it_was() {
     let detail = Detail::NLINK | Detail::MTIME;
-    let changes: [fn(Walk<'_>) -> Result<(), Errno>; 2] =
-        [|w| w.write_at("d/f", 0, b"ab"), |w| w.truncate("d/f", 4)];
+    let changes: [Operate; 2] = [|w| w.write_at("d/f", 0, b"ab"), |w| w.truncate("d/f", 4)];
     for medium in Medium::all() {
         for change in changes {
             let mut mounted = stack("", LOWER).mount(medium);
