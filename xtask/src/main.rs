@@ -24,6 +24,7 @@ mod private;
 mod repo;
 mod rng;
 mod run;
+mod stress;
 mod test;
 mod tidy;
 mod tier;
@@ -62,6 +63,8 @@ enum Task {
     /// Do what a job asks for, line by line
     #[command(hide = true)]
     OracleWorker(oracle::Who),
+    /// Stress kernel overlayfs and a subject side by side: one file, one tree, stress-ng
+    Stress(stress::StressArgs),
     /// Print a tree with types, modes, owners, times, xattrs and content hashes
     Dump {
         /// The directory to print
@@ -95,6 +98,7 @@ fn execute(task: Task) -> Result<()> {
         Task::OracleJob(args) => oracle::run_job(&args),
         Task::OracleSeat(args) => oracle::sit_down(&args),
         Task::OracleWorker(who) => oracle::serve(&who),
+        Task::Stress(args) => stress::main(&args),
         Task::Dump { dir } => {
             print!("{}", dump::render(&dump::read(&dir)?));
             Ok(())

@@ -14,6 +14,8 @@ mod error;
 mod log;
 mod mount;
 mod personality;
+#[cfg(feature = "planted")]
+mod planted;
 mod serve;
 mod stats;
 mod umount;
@@ -30,6 +32,10 @@ use args::{Cli, Command};
 use personality::Personality;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "planted")]
+    if let Some(status) = planted::plant() {
+        return status;
+    }
     let mut words = env::args_os();
     let called = words.next().unwrap_or_default();
     if let Some(personality) = Personality::of(&called) {

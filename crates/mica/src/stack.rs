@@ -131,6 +131,8 @@ impl Stack {
             }
             None => None,
         };
+        #[cfg(feature = "planted")]
+        let (upper, lowers) = crate::planted::under(upper, lowers);
         let config = Config {
             xattrs: spec.xattrs,
             mounter: Caller {
