@@ -65,6 +65,8 @@ enum Task {
     /// Do what a job asks for, line by line
     #[command(hide = true)]
     OracleWorker(oracle::Who),
+    /// Stress kernel overlayfs and a subject side by side: one file, one tree, stress-ng
+    Stress(stress::StressArgs),
     /// Print a tree with types, modes, owners, times, xattrs and content hashes
     Dump {
         /// The directory to print
@@ -99,6 +101,10 @@ fn execute(task: Task) -> Result<()> {
         Task::OracleJob(args) => oracle::run_job(&args),
         Task::OracleSeat(args) => oracle::sit_down(&args),
         Task::OracleWorker(who) => oracle::serve(&who),
+        Task::OracleJob(args) => oracle::run_job(&args),
+        Task::OracleSeat(args) => oracle::sit_down(&args),
+        Task::OracleWorker(who) => oracle::serve(&who),
+        Task::Stress(args) => stress::main(&args),
         Task::Dump { dir } => {
             print!("{}", dump::render(&dump::read(&dir)?));
             Ok(())
