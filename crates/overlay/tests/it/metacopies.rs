@@ -577,3 +577,20 @@ fn ovl_40_the_marks_of_a_metacopy_are_not_seen() {
     assert_eq!(walk.listxattr("d/g").unwrap(), ["user.k"]);
     mounted.finish();
 }
+
+#[test]
+fn ovl_105_a_metacopy_is_replaced_as_any_other_file() {
+    for medium in Medium::all() {
+        let mounted = stack("u='upper'", LOWER).mount(medium);
+        let walk = mounted.walk();
+        walk.chmod("d/f", 0o600).unwrap();
+        walk.chmod("n", 0o600).unwrap();
+        walk.rename("u", "d/f").unwrap();
+        assert_eq!(walk.read_text("d/f").as_deref(), Ok("upper"));
+        walk.rename("n", "d/f").unwrap();
+        assert_eq!(walk.read_text("d/f").as_deref(), Ok("two"));
+        assert_eq!(walk.rename("d", "n2"), Err(Errno::NOTDIR));
+        mounted.assert_shows_layers();
+        mounted.finish();
+    }
+}
