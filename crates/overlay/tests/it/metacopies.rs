@@ -594,3 +594,47 @@ fn ovl_105_a_metacopy_is_replaced_as_any_other_file() {
         mounted.finish();
     }
 }
+
+#[test]
+fn ovl_106_metadata_data_and_names_of_one_file_change_at_the_same_time() {
+    let lower = format!("f='{}' k/", "x".repeat(100_000));
+    for medium in Medium::all() {
+        for _ in 0..10 {
+            let mut mounted = stack("k/", &lower).mount(medium);
+            let held = mounted.walk().hold("f").unwrap();
+            let overlay = &**mounted.overlay();
+            let walk = Walk::new(overlay);
+            std::thread::scope(|scope| {
+                for at in 0..8 {
+                    let node = held.node();
+                    scope.spawn(move || overlay.write(node, at * 10, b"ab", KillPriv::Keep));
+                    scope.spawn(move || {
+                        let change = mica_vfs::SetAttr {
+                            mode: Some(mica_vfs::Mode::new(0o600)),
+                            ..mica_vfs::SetAttr::default()
+                        };
+                        overlay.set_attr(node, &change)
+                    });
+                }
+                scope.spawn(move || {
+                    walk.rename("f", "k/g").unwrap();
+                    walk.link("k/g", "h").unwrap();
+                });
+                scope.spawn(move || walk.link("k", "no").unwrap_err());
+            });
+            assert_eq!(overlay.stats().copy_ups, 1);
+            drop(held);
+            let mut expected = vec![b'x'; 100_000];
+            (0..8).for_each(|at| expected[at * 10..at * 10 + 2].copy_from_slice(b"ab"));
+            for _ in 0..2 {
+                let walk = mounted.walk();
+                assert!(walk.read("k/g").unwrap() == expected, "over {medium:?}");
+                assert!(walk.read("h").unwrap() == expected, "over {medium:?}");
+                assert_eq!(walk.stat("h").unwrap().mode.bits(), 0o600);
+                assert!(!walk.exists("f"));
+                mounted.remount();
+            }
+            mounted.finish();
+        }
+    }
+}
