@@ -161,7 +161,7 @@ impl<'a> Merge<'a> {
             }
             if object.kind != FileType::Directory {
                 let is_last = done + 1 == names.len();
-                let part = is_last.then(|| Part {
+                let part = is_last.then_some(Part {
                     layer,
                     path: at,
                     object,
