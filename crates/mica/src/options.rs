@@ -32,7 +32,7 @@ use std::path::PathBuf;
 
 use bitflags::bitflags;
 use mica_fuse::{CacheTimes, SecurityLabel, Threads};
-use mica_overlay::{Durability, LAYERS_MAX, XattrNamespace};
+use mica_overlay::{Durability, LAYERS_MAX, Metacopies, XattrNamespace};
 
 pub use error::OptionError;
 pub(crate) use error::work_beside;
@@ -108,14 +108,18 @@ pub struct UpperSpec {
 /// Directories to lay over each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StackSpec {
-    /// The lower layers, topmost first; 1 to [`LAYERS_MAX`].
+    /// The lower layers, topmost first; 1 to [`LAYERS_MAX`] with the data-only ones.
     pub lower: Vec<PathBuf>,
+    /// `datadir+=`, `::`: the data-only layers, in the order in which they are asked for the data of metacopies.
+    pub data: Vec<PathBuf>,
     /// The upper layer; without one the stack is read-only.
     pub upper: Option<UpperSpec>,
     /// Which extended attributes hold the marks of the overlay: `userxattr` chooses `user.overlay.*`.
     pub xattrs: XattrNamespace,
     /// `redirect_dir=`: whether directories have other names in the layers below.
     pub redirects: RedirectDir,
+    /// `metacopy=`: whether a change of metadata alone copies no data.
+    pub metacopies: Metacopies,
     /// `volatile`, `fsync=`: when changes are put on disk.
     pub durability: Durability,
     /// Whose the objects are.
@@ -366,6 +370,10 @@ impl Given {
         let chosen = std::mem::take(&mut self.chosen);
         chosen.check(&self.layers)?;
         let redirects = kernel::redirects(&chosen, self.manner, &self.layers);
+        let metacopies = match chosen.value("metacopy") {
+            Some("on") => Metacopies::On,
+            _ => Metacopies::Off,
+        };
         for (option, answer) in chosen.answers() {
             self.answer(option, answer)?;
         }
@@ -373,6 +381,7 @@ impl Given {
         Ok(MountSpec {
             stack: StackSpec {
                 redirects,
+                metacopies,
                 durability: self.durability,
                 identity: self.ids.finish(),
                 ..self.layers.finish()?

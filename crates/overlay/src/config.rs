@@ -54,6 +54,16 @@ pub enum DirLinks {
     One,
 }
 
+/// Whether metacopies are made and followed, the mount option `metacopy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Metacopies {
+    /// Every copy-up copies the data, and a metacopy is refused (OVL-8).
+    #[default]
+    Off,
+    /// A change of metadata alone copies no data (OVL-104).
+    On,
+}
+
 /// Whether directories may be found under another name in the layers below, the mount option `redirect_dir`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Redirects {
@@ -100,6 +110,9 @@ pub struct Config {
     pub acls: Acls,
     /// What the link count of a directory is.
     pub dir_links: DirLinks,
+    /// Whether metacopies are made and followed. [`Metacopies::On`] takes [`Redirects::On`], whatever was chosen: a metacopy
+    /// that is renamed has one.
+    pub metacopies: Metacopies,
     /// How many objects without a name the upper keeps usable by itself, a directory of the host by an open descriptor
     /// for each. More of them are kept under names in the work directory (OVL-61).
     pub nameless_max: usize,
@@ -129,6 +142,7 @@ impl Default for Config {
             ids: IdMap::default(),
             acls: Acls::default(),
             dir_links: DirLinks::default(),
+            metacopies: Metacopies::default(),
             nameless_max: NAMELESS_MAX,
         }
     }

@@ -163,6 +163,7 @@ impl Overlay {
             ino,
             upper: Some(upper),
             lowers: Vec::new(),
+            data: None,
             place,
         };
         let Inserted::Node(node) = self.table.get_or_insert(key, None, new)? else {
@@ -308,6 +309,7 @@ impl Overlay {
             ino,
             upper: Some(upper),
             lowers: Vec::new(),
+            data: None,
             place: None,
         };
         let Inserted::Node(node) = self.table.get_or_insert(key, None, new)? else {

@@ -47,6 +47,7 @@ mod ino;
 mod link;
 mod listing;
 mod lookup;
+mod lower_data;
 mod marks;
 mod metacopy;
 mod node;
@@ -67,7 +68,7 @@ mod xattr;
 
 pub use acl::Acls;
 pub use bad_mark::BadMark;
-pub use config::{Config, DirLinks, Redirects, Unmapped, XattrNamespace};
+pub use config::{Config, DirLinks, Metacopies, Redirects, Unmapped, XattrNamespace};
 pub use copy_up::CopyUpStep;
 pub use durability::Durability;
 pub use error::SetupError;

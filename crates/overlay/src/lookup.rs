@@ -151,7 +151,11 @@ impl Overlay {
             (None, Position::Bottom, FileType::Regular) => self.marks_of_bottom_file(&node)?,
             (None, Position::Bottom, _) => Marks::empty(),
         };
-        self.refuse_unfollowed(&node, kind, marks, &path)?;
+        let data = if kind == FileType::Regular && marks.contains(Marks::METACOPY) {
+            Some(self.lower_data((dir, name), (&node, &attr, marks), below)?)
+        } else {
+            None
+        };
         if node.layer.idx != LayerIdx::UPPER {
             let lowers = vec![Lower {
                 node,
@@ -162,6 +166,7 @@ impl Overlay {
                 ino: own,
                 upper: None,
                 lowers,
+                data,
                 place: Some(place),
             });
         }
@@ -177,7 +182,8 @@ impl Overlay {
             ino,
             upper: Some(node),
             lowers: Vec::new(),
-            place: None,
+            place: data.is_some().then_some(place),
+            data,
         })
     }
 
@@ -221,6 +227,7 @@ impl Overlay {
             ino,
             upper,
             lowers,
+            data: None,
             place: Some(place),
         })
     }

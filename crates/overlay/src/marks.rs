@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use bitflags::bitflags;
-use mica_vfs::{Errno, FileType, XattrMode, XattrName, invent};
+use mica_vfs::{Errno, XattrMode, XattrName};
 
 use crate::bad_mark::{BadMark, MarkError};
 use crate::config::XattrNamespace;
@@ -136,6 +136,15 @@ impl Overlay {
             .set_xattr(node.id, name, value, mode, mica_vfs::KillPriv::Keep)
     }
 
+    /// Removes one of the overlay's attributes from an upper object, which need not have it.
+    pub(crate) fn remove_mark(&self, node: &LayerNode, suffix: &str) -> Result<(), Errno> {
+        let name = self.config.xattrs.name(suffix);
+        match node.fs().remove_xattr(node.id, XattrName::new(&name)?) {
+            Err(Errno::NODATA) => Ok(()),
+            removed => removed,
+        }
+    }
+
     /// Reads what a directory's opaque mark says, given its `marks` (OVL-5).
     pub(crate) fn opaque(
         &self,
@@ -168,35 +177,8 @@ impl Overlay {
         self.mark_impure(dir)
     }
 
-    /// Refuses a metacopy, which this version cannot show rightly (OVL-8): `EPERM`, as the kernel answers with
-    /// `metacopy=off`, or `EIO` if its marks lead nowhere (OVL-68).
-    ///
-    /// Only a regular file can be a metacopy, and of what is no directory only a metacopy is redirected: the kernel leaves the
-    /// `redirect` of one behind when it copies the data.
-    pub(crate) fn refuse_unfollowed(
-        &self,
-        node: &LayerNode,
-        kind: FileType,
-        marks: Marks,
-        path: &dyn Fn() -> String,
-    ) -> Result<(), Errno> {
-        if kind != FileType::Regular || !marks.contains(Marks::METACOPY) {
-            return Ok(());
-        }
-        let checked = self.check_metacopy(node);
-        checked.map_err(|error: MarkError| error.errno(node, path))?;
-        if marks.contains(Marks::REDIRECT) {
-            self.redirect_of(node, path)?;
-        }
-        Err(invent!(
-            Errno::PERM,
-            "refusing to follow metacopy",
-            layer = node.layer.label,
-            path = path()
-        ))
-    }
-
-    fn check_metacopy(&self, node: &LayerNode) -> Result<(), MarkError> {
+    /// Refuses a malformed `metacopy`.
+    pub(crate) fn check_metacopy(&self, node: &LayerNode) -> Result<(), MarkError> {
         let mut value = [0; metacopy::LEN_MAX];
         match self.mark(node, "metacopy", &mut value) {
             Ok(value) => Ok(parse_metacopy(value).map(drop)?),

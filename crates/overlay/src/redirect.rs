@@ -68,7 +68,7 @@ impl Overlay {
         }
     }
 
-    /// Lets merged directory `node` of the upper find its lowers from another name of the same directory, or from another one
+    /// Lets merged directory or metacopy `node` of the upper find its lowers from another name of the same directory, or from another one
     /// (ovl_set_redirect). Where it is, it finds them as before.
     ///
     /// A redirect that still leads there is kept. The caller is in the names gate of the directory that has it.
@@ -98,7 +98,24 @@ impl Overlay {
             })
     }
 
-    /// Returns the redirect that the upper directory of `node` carries, if it counts.
+    /// Whether [`set_redirect`](Self::set_redirect) can do that for the file `node`.
+    pub(crate) fn can_redirect(&self, node: &Arc<Node>, way: Way) -> Result<bool, Errno> {
+        if way == Way::SameDirectory {
+            return Ok(true);
+        }
+        let old = self.redirect_in_force(node)?;
+        if old.is_some_and(|old| old.starts_with(b"/")) {
+            return Ok(true);
+        }
+        match self.path_below(node) {
+            // A file whose place is not known.
+            Ok(path) => Ok(!path.is_empty()),
+            Err(Errno::XDEV) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Returns the redirect that the upper object of `node` carries, if it counts.
     fn redirect_in_force(&self, node: &Arc<Node>) -> Result<Option<Vec<u8>>, Errno> {
         let Some(upper) = node.upper() else {
             return Ok(None);

@@ -97,8 +97,9 @@ impl Overlay {
             // Before anything is copied up for nothing (ovl_rename).
             return Err(Errno::NOTEMPTY);
         }
+        let exchanged = target.as_ref().filter(|_| exchange).map(|target| &**target);
+        self.copy_up_ends(&from, &to, &source, exchanged)?;
         let replaced = target.as_ref().map(|target| &***target);
-        self.copy_up_ends(&from, &to, &source, replaced.filter(|_| exchange))?;
 
         let gates = [from.dir.id, to.dir.id].map(Some);
         let target_gate = target
@@ -120,18 +121,31 @@ impl Overlay {
         &self,
         from: &End<'_>,
         to: &End<'_>,
-        source: &Node,
-        exchanged: Option<&Node>,
+        source: &Arc<Node>,
+        exchanged: Option<&Arc<Node>>,
     ) -> Result<(), Errno> {
-        for moved in std::iter::once(source).chain(exchanged) {
+        for moved in [Some(source), exchanged].into_iter().flatten() {
             if !self.can_move(moved) {
                 return Err(Errno::XDEV);
             }
         }
         self.copy_up(&from.dir)?;
         self.copy_up(&to.dir)?;
-        self.copy_up(source)?;
-        exchanged.map_or(Ok(()), |target| self.copy_up(target).map(drop))
+        self.copy_up_to_move(source, self.way(source, from, to)?)?;
+        match exchanged {
+            Some(target) => self.copy_up_to_move(target, self.way(target, to, from)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Says how the layers below find what moves from one end to the other.
+    fn way(&self, moved: &Node, from: &End<'_>, to: &End<'_>) -> Result<Way, Errno> {
+        let same = from.dir.id == to.dir.id && !self.has_several_names(moved)?;
+        Ok(if same {
+            Way::SameDirectory
+        } else {
+            Way::Elsewhere
+        })
     }
 
     /// Whether `node` shows under another name what it shows now: without a redirect that would be nothing of a lower directory
@@ -294,16 +308,12 @@ impl Overlay {
     }
 
     /// Marks a directory so that it shows at its new place what it shows at the old one: with a redirect if a lower has a part in
-    /// it (OVL-90), else with an opaque mark where a lower may have something of the new name (OVL-28).
+    /// it (OVL-90), as that of a metacopy has (OVL-105), else with an opaque mark where a lower may have something of the new name (OVL-28).
     ///
     /// Both marks change nothing at the old place, so a rename that fails or is killed after them leaves the old view.
     fn mark_moved(&self, source: &Arc<Node>, from: &End<'_>, to: &End<'_>) -> Result<(), Errno> {
         if is_redirected(source) {
-            let way = if from.dir.id == to.dir.id {
-                Way::SameDirectory
-            } else {
-                Way::Elsewhere
-            };
+            let way = self.way(source, from, to)?;
             return self.set_redirect(source, from.name, way);
         }
         if source.kind != FileType::Directory || !to.dir.is_merged() {
@@ -336,16 +346,20 @@ impl Overlay {
     /// Notes that `node` is found at `to`.
     fn moved(&self, node: &Arc<Node>, to: &End<'_>) -> Result<(), Errno> {
         self.listing_add(&to.dir, to.name, node)?;
-        if node.kind == FileType::Directory {
+        if node.kind == FileType::Directory || node.is_metacopy() {
             self.table.move_to(node, Some(to.place()))?;
         }
         self.table.bump(&to.dir)
     }
 }
 
-/// Whether an object needs a redirect to be found as before under another name (ovl_type_merge_or_lower).
+/// Whether an object needs a redirect to be found as before under another name (ovl_type_merge_or_lower,
+/// ovl_is_metacopy_dentry).
 fn is_redirected(node: &Node) -> bool {
-    node.kind == FileType::Directory && !node.lowers().is_empty()
+    match node.kind {
+        FileType::Directory => !node.lowers().is_empty(),
+        _ => node.is_metacopy(),
+    }
 }
 
 /// A directory replaces a directory, anything else anything else; in an exchange all go.

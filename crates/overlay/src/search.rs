@@ -132,6 +132,11 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// The path from the roots that the layers are asked for, if an absolute redirect led to one.
+    pub(crate) fn absolute(&self) -> Option<&[u8]> {
+        self.is_path().then_some(&*self.target)
+    }
+
     /// Whether the layers are asked for a path from their roots.
     fn is_path(&self) -> bool {
         self.target.starts_with(b"/")
@@ -269,7 +274,8 @@ impl<'a> Search<'a> {
         } else {
             seen.is_metacopy = marks.contains(Marks::METACOPY);
             self.stopped = !seen.is_metacopy;
-            if self.stopped || is_bottom {
+            // From the lowest layer on it leads to the data-only ones.
+            if self.stopped || (is_bottom && overlay.data_layers.is_empty()) {
                 return Ok(seen);
             }
         }

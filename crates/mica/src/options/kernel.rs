@@ -57,29 +57,14 @@ pub(super) const OPTIONS: &[Entry] = &[
     ),
     Entry(
         "metacopy",
-        Effect::Choose(&[
-            (
-                "on",
-                Answer::Refused(
-                    "a change of owner or mode copies the data up, too",
-                    "leave it out",
-                ),
-            ),
-            (
-                "off",
-                Answer::Moot("files are copied up whole; one that was not is refused"),
-            ),
-        ]),
+        Effect::Choose(&[("on", Answer::Taken), ("off", Answer::Taken)]),
     ),
     Entry(
         "verity",
         Effect::Choose(&[
             ("on", NO_DIGESTS),
             ("require", NO_DIGESTS),
-            (
-                "off",
-                Answer::Moot("no digests of data in lower layers are kept"),
-            ),
+            ("off", Answer::Moot("no digests are made or compared")),
         ]),
     ),
     Entry(
@@ -105,20 +90,13 @@ pub(super) const OPTIONS: &[Entry] = &[
     ),
     Entry("override_creds", MOUNTERS_CREDENTIALS),
     Entry("nooverride_creds", MOUNTERS_CREDENTIALS),
-    Entry(
-        "datadir+",
-        Effect::refused(
-            "data-only lower layers are not supported by this version",
-            "name it as a layer by `-o lowerdir+=`, whose names are seen",
-        ),
-    ),
 ];
 
 const UNIQUE_NUMBERS: Answer = Answer::Moot("inode numbers are unique over all layers in any case");
 
 const NO_DIGESTS: Answer = Answer::Refused(
-    "digests of fs-verity are kept with metacopy files, which there are none of",
-    "leave it out",
+    "the digest of a metacopy is not compared with the data",
+    "leave it out, or mount with the kernel: `mount -t overlay`",
 );
 
 const NO_UUID: Answer = Answer::Moot("the overlay has no UUID of its own");
@@ -128,9 +106,10 @@ const MOUNTERS_CREDENTIALS: Effect =
 
 /// Choices that the kernel does not let be together, whichever of them this version has (`ovl_fs_params_verify`).
 /// `userxattr` with `redirect_dir=on` or `follow` is none of them: it is the kernel that cannot trust `user.overlay.*`.
-const CONFLICTS: [(&str, &str); 5] = [
+const CONFLICTS: [(&str, &str); 6] = [
     ("userxattr", "metacopy=on"),
     ("metacopy=on", "redirect_dir=off"),
+    ("metacopy=on", "redirect_dir=follow"),
     ("metacopy=on", "redirect_dir=nofollow"),
     ("nfs_export=on", "index=off"),
     ("nfs_export=on", "metacopy=on"),
@@ -202,7 +181,7 @@ impl Chosen {
     }
 
     /// Returns the value of an option, if one was given.
-    fn value(&self, name: &str) -> Option<&'static str> {
+    pub(super) fn value(&self, name: &str) -> Option<&'static str> {
         let chosen = self.0.iter().find(|(chosen, ..)| *chosen == name);
         chosen.map(|(_, value, _)| *value)
     }

@@ -237,6 +237,11 @@ fn what_the_kernel_does_not_let_be_together_is_refused() {
             "redirect_dir=off",
         ),
         (
+            "metacopy=on,redirect_dir=follow",
+            "metacopy=on",
+            "redirect_dir=follow",
+        ),
+        (
             "metacopy=on,redirect_dir=nofollow",
             "metacopy=on",
             "redirect_dir=nofollow",
@@ -493,7 +498,7 @@ fn each_program_has_its_manner() {
         assert_eq!(ignored(option, Manner::FuseOverlayfs), [option]);
     }
     // Options that fuse-overlayfs does not have, and that are refused here.
-    for option in ["metacopy=on", "index=wrong", "dirsync", "blksize=512"] {
+    for option in ["uuid=on", "index=wrong", "dirsync", "blksize=512"] {
         assert!(parse(option, Manner::SloppyMount).is_err(), "{option}");
         assert_eq!(ignored(option, Manner::FuseOverlayfs), [option]);
     }
@@ -566,20 +571,78 @@ fn stray_colons_are_refused() {
     ] {
         refused(&[&format!("lowerdir={value}")], message, colons);
     }
-    refused(
-        &["lowerdir=a::b"],
-        "data-only lower layers (after `::` in `lowerdir`) are not supported by this version",
-        "write one colon between two layers, as in `-o lowerdir=TOP:BOTTOM`",
+}
+
+#[test]
+fn data_only_layers_come_after_two_colons_or_one_by_one() {
+    let data = |options: &[&str]| {
+        let stack = parse(options).unwrap().stack;
+        let named = |paths: Vec<PathBuf>| -> Vec<String> {
+            let paths = paths.into_iter();
+            paths.map(|path| path.to_str().unwrap().into()).collect()
+        };
+        (named(stack.lower), named(stack.data))
+    };
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    for options in [
+        &["lowerdir=a:b::c::d"][..],
+        &["lowerdir+=a,lowerdir+=b,datadir+=c,datadir+=d"],
+        &["lowerdir=x::y,lowerdir=a:b::c::d"],
+    ] {
+        assert_eq!(data(options), (names(&["a", "b"]), names(&["c", "d"])));
+    }
+    assert_eq!(data(&[r"lowerdir=a\:b::c\:::d"]).1, ["c:", "d"]);
+    assert_eq!(data(&["lowerdir+=a,datadir+=c::d"]).1, ["c::d"]);
+}
+
+#[test]
+fn data_only_layers_are_the_last_and_not_the_only_ones() {
+    for options in [
+        "lowerdir=a::b:c",
+        "lowerdir=a::b::c:d",
+        "lowerdir+=a,datadir+=b,lowerdir+=c",
+    ] {
+        refused(
+            &[options],
+            "a lower layer follows a data-only one, which shows no names",
+            "name the data-only layers last, as in `-o lowerdir=TOP:BOTTOM::DATA1::DATA2` or `-o lowerdir+=TOP -o datadir+=DATA`",
+        );
+    }
+    assert_eq!(parse(&["datadir+=a"]), Err(OptionError::NoLower));
+    assert_eq!(parse(&["lowerdir=::a"]), Err(OptionError::LeadingColon));
+    assert_eq!(parse(&["lowerdir=a::b::"]), Err(OptionError::TrailingColon));
+    let many = format!("lowerdir={}::d", vec!["l"; 500].join(":"));
+    assert_eq!(
+        parse(&[&many]),
+        Err(OptionError::TooManyLowers { count: 501 })
     );
 }
 
 #[test]
+fn metacopy_on_makes_metacopies() {
+    let metacopies = |options: &str| parse(&["lowerdir=a", options]).unwrap().stack.metacopies;
+    for (options, expected) in [
+        ("ro", Metacopies::Off),
+        ("metacopy=on", Metacopies::On),
+        ("metacopy=on,redirect_dir=on", Metacopies::On),
+        ("metacopy=on,metacopy=off", Metacopies::Off),
+        ("metacopy=off,redirect_dir=off", Metacopies::Off),
+    ] {
+        assert_eq!(metacopies(options), expected, "{options}");
+    }
+}
+
+#[test]
 fn the_two_ways_to_name_layers_are_not_mixed() {
-    for options in [["lowerdir=a", "lowerdir+=b"], ["lowerdir+=b", "lowerdir=a"]] {
+    for options in [
+        ["lowerdir=a", "lowerdir+=b"],
+        ["lowerdir+=b", "lowerdir=a"],
+        ["lowerdir=a", "datadir+=b"],
+    ] {
         refused(
             &options,
-            "`lowerdir=` and `lowerdir+=` cannot be mixed",
-            "use one form for all layers, as in `-o lowerdir+=TOP -o lowerdir+=BOTTOM`",
+            "`lowerdir=` cannot be mixed with `lowerdir+=` and `datadir+=`",
+            "use one form for all layers, as in `-o lowerdir+=TOP -o lowerdir+=BOTTOM -o datadir+=DATA`",
         );
     }
 }

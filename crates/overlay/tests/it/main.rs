@@ -15,6 +15,8 @@ mod faults;
 mod ids;
 mod listing;
 mod looking_up;
+mod metacopies;
+mod metacopies_kernel;
 mod mounting;
 mod nameless;
 mod numbers;

@@ -39,6 +39,8 @@ struct Merge<'a> {
     model: Model,
     /// Objects of the upper that have several names, by inode number.
     upper_inodes: BTreeMap<u64, ModelId>,
+    /// The data of what is added next.
+    data: Vec<u8>,
 }
 
 impl Model {
@@ -75,6 +77,7 @@ impl Model {
                 redirects: false,
             },
             upper_inodes: BTreeMap::new(),
+            data: Vec::new(),
         };
         merge.add("", &roots[0], Origin::Lower);
         merge.directory("", &roots);
@@ -111,6 +114,8 @@ impl<'a> Merge<'a> {
     /// Finds what a name shows, from the top of the layers that its directory is merged of.
     fn name(&mut self, path: &str, name: &str, parts: &[Part<'a>]) {
         let mut stack: Vec<Part<'a>> = Vec::new();
+        let mut file: Option<Part<'a>> = None;
+        let mut data = None;
         let mut target = Target {
             names: vec![name.to_owned()],
             from_root: false,
@@ -120,18 +125,30 @@ impl<'a> Merge<'a> {
         while let Some((layer, base)) = asked.pop() {
             let was_from_root = target.from_root;
             let (found, goes_on) = self.ask(layer, &base, &mut target);
+            let (mut stopped, is_first) = (!goes_on, stack.is_empty() && file.is_none());
             match found {
-                Some(part) if part.object.kind == FileType::Directory => stack.push(part),
-                Some(part) if stack.is_empty() => self.non_directory(path, &part),
+                Some(part) if part.object.kind == FileType::Directory => match file {
+                    Some(_) => stopped = true,
+                    None => stack.push(part),
+                },
+                Some(part) if is_first || file.is_some() => {
+                    if !self.is_metacopy(part.object) {
+                        data.clone_from(&part.object.raw);
+                    }
+                    file.get_or_insert(part);
+                }
                 _ => {}
             }
-            if !goes_on {
+            if stopped {
                 break;
             }
             if target.from_root && !was_from_root {
                 let below = (layer + 1).max(self.first_lower())..self.layers.len();
                 asked = below.rev().map(|layer| (layer, String::new())).collect();
             }
+        }
+        if let Some(file) = file {
+            self.file(path, &file, data);
         }
         if let Some(top) = stack.first().cloned() {
             let has_lower = stack.iter().any(|part| !self.layers[part.layer].is_upper);
@@ -159,8 +176,9 @@ impl<'a> Merge<'a> {
             if self.is_whiteout(object) {
                 return (None, false);
             }
-            if object.kind != FileType::Directory {
-                let is_last = done + 1 == names.len();
+            let is_last = done + 1 == names.len();
+            let is_metacopy = is_last && self.is_metacopy(object);
+            if object.kind != FileType::Directory && !is_metacopy {
                 let part = is_last.then_some(Part {
                     layer,
                     path: at,
@@ -198,11 +216,27 @@ impl<'a> Merge<'a> {
         (part, goes_on)
     }
 
+    /// Whether the data of a file lies below it.
+    fn is_metacopy(&self, object: &Object) -> bool {
+        object.kind == FileType::Regular && self.mark(object, "metacopy").is_some()
+    }
+
+    /// Adds what is no directory. The `data` that was found for it are cut or filled up to its size.
+    fn file(&mut self, path: &str, part: &Part<'a>, data: Option<Vec<u8>>) {
+        let mut data = match data {
+            None if self.is_metacopy(part.object) => panic!("/{path} has no data below"),
+            data => data.unwrap_or_default(),
+        };
+        data.resize(usize::try_from(part.object.size.unwrap_or(0)).unwrap(), 0);
+        self.data = data;
+        self.non_directory(path, part);
+    }
+
     fn first_lower(&self) -> usize {
         self.layers.iter().filter(|layer| layer.is_upper).count()
     }
 
-    fn mark(&self, object: &'a Object, name: &str) -> Option<&'a [u8]> {
+    fn mark<'o>(&self, object: &'o Object, name: &str) -> Option<&'o [u8]> {
         let value = object.xattrs.get(&format!("{}{name}", self.prefix));
         value.map(Vec::as_slice)
     }
@@ -242,7 +276,7 @@ impl<'a> Merge<'a> {
             uid: object.uid,
             gid: object.gid,
             rdev: object.rdev.unwrap_or_default(),
-            data: object.raw.clone().unwrap_or_default(),
+            data: std::mem::take(&mut self.data),
             target: object.target.clone().unwrap_or_default(),
             xattrs: xattrs.collect(),
             mtime: object.mtime,
