@@ -166,9 +166,21 @@ pub(crate) fn main(args: &OracleArgs) -> Result<()> {
     if let Some(why) = needs.into_iter().find_map(Need::missing) {
         bail!("cannot compare: {why}");
     }
-    let profile = if args.release { Profile::Release } else { Profile::Dev };
-    let program = args.subject.driver(profile)?.program().unwrap_or_else(|| "-".into());
-    let jobs = if args.script.is_some() { 1 } else { args.job_count() };
+    let profile = if args.release {
+        Profile::Release
+    } else {
+        Profile::Dev
+    };
+    let program = args
+        .subject
+        .driver(profile)?
+        .program()
+        .unwrap_or_else(|| "-".into());
+    let jobs = if args.script.is_some() {
+        1
+    } else {
+        args.job_count()
+    };
     println!("oracle: {jobs} jobs, first seed {}", args.seed);
     let counts = Mutex::new(vec![Count::default(); usize::try_from(jobs)?]);
     let start = Instant::now();
@@ -182,7 +194,9 @@ pub(crate) fn main(args: &OracleArgs) -> Result<()> {
             let counts = &counts;
             scope.spawn(move || pipe.map(|pipe| follow(BufReader::new(pipe), index, counts)));
         }
-        wait_all(&mut children, args.keep_going, &|| print_progress(&counts, start))
+        wait_all(&mut children, args.keep_going, &|| {
+            print_progress(&counts, start)
+        })
     });
     print_progress(&counts, start);
     result
@@ -251,7 +265,10 @@ fn follow(pipe: impl BufRead, index: usize, counts: &Mutex<Vec<Count>>) {
             println!("{line}");
             continue;
         };
-        let numbers: Vec<u64> = rest.split(' ').filter_map(|word| word.parse().ok()).collect();
+        let numbers: Vec<u64> = rest
+            .split(' ')
+            .filter_map(|word| word.parse().ok())
+            .collect();
         if let [sequences, operations, succeeded, differences] = *numbers.as_slice()
             && let Ok(mut counts) = counts.lock()
             && let Some(count) = counts.get_mut(index)
@@ -316,7 +333,10 @@ impl OracleArgs {
         for (name, value) in texts {
             words.extend(value.as_ref().map(|value| format!("--{name}={value}")));
         }
-        words.extend(self.userns.map(|userns| format!("--userns={}", userns.word())));
+        words.extend(
+            self.userns
+                .map(|userns| format!("--userns={}", userns.word())),
+        );
         for (name, is_set) in [("keep-going", self.keep_going), ("replay", self.replay)] {
             if is_set {
                 words.push(format!("--{name}"));

@@ -179,8 +179,14 @@ impl Bout {
             (true, false) => return Ok(vec![format!("{path}: on {left} only")]),
             (false, true) => return Ok(vec![format!("{path}: on {right} only")]),
         }
-        let a = self.a.look(path).with_context(|| format!("reading by {left}"))?;
-        let b = self.b.look(path).with_context(|| format!("reading by {right}"))?;
+        let a = self
+            .a
+            .look(path)
+            .with_context(|| format!("reading by {left}"))?;
+        let b = self
+            .b
+            .look(path)
+            .with_context(|| format!("reading by {right}"))?;
         let lens = Lens {
             now: self.now,
             upper: false,
@@ -205,7 +211,9 @@ impl Bout {
             let (x, y) = (self.a.place(x.ino), self.b.place(y.ino));
             if x != y {
                 let path = path.display();
+                // All that are seen later are one off.
                 found.push(format!("{path}: st_ino is #{x} on {left}, #{y} on {right}"));
+                break;
             }
         }
         found
@@ -218,7 +226,10 @@ impl Bout {
         };
         let [left, right] = self.names();
         let found = dump::compare(&self.a.disk()?, &self.b.disk()?, (left, right), lens);
-        Ok(found.into_iter().map(|line| format!("disk: {line}")).collect())
+        Ok(found
+            .into_iter()
+            .map(|line| format!("disk: {line}"))
+            .collect())
     }
 
     fn lowers(&self) -> Result<Vec<String>> {

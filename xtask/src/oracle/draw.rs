@@ -7,7 +7,15 @@ use super::side::PARTS;
 use crate::rng::Rng;
 
 /// Names that no layout has, or that only some have.
-const NEW: &[&str] = &["new", "new/a", "new/b", "d/new", "d/sub/new", "e/new", "other"];
+const NEW: &[&str] = &[
+    "new",
+    "new/a",
+    "new/b",
+    "d/new",
+    "d/sub/new",
+    "e/new",
+    "other",
+];
 
 /// Where a piece of a script acts.
 #[derive(Debug)]
@@ -33,7 +41,11 @@ impl Scene {
         if rng.one_in(40) {
             return if self.part.is_empty() { "." } else { self.part }.to_owned();
         }
-        let part = if rng.one_in(60) { rng.pick(&PARTS, "0") } else { self.part };
+        let part = if rng.one_in(60) {
+            rng.pick(&PARTS, "0")
+        } else {
+            self.part
+        };
         let name = rng.pick(&self.names, "a");
         if part.is_empty() {
             name.to_owned()

@@ -100,7 +100,7 @@ impl Ground {
         let userns = args.all.userns.map(|userns| match userns {
             Userns::Ranges => Rights::Mapped,
             Userns::Single => Rights::Single,
-            Userns::Both if args.job % 2 == 0 => Rights::Mapped,
+            Userns::Both if args.job.is_multiple_of(2) => Rights::Mapped,
             Userns::Both => Rights::Single,
         });
         if let Some(rights) = userns {
@@ -145,7 +145,11 @@ impl Ground {
             .args([format!("--reuid={first}"), format!("--regid={first}")])
             .args(["--clear-groups", "--", "unshare", "--user", "--mount"])
             .args(["--propagation", "private", "--", "sh", "-c"])
-            .arg(if rights == Rights::Single { alone } else { script })
+            .arg(if rights == Rights::Single {
+                alone
+            } else {
+                script
+            })
             .arg("sh")
             .arg(&xtask)
             .arg("oracle-seat")
@@ -170,15 +174,27 @@ impl Ground {
             pipe.write_all(b"\n")?;
         }
         let status = child.wait()?;
-        anyhow::ensure!(status.success(), "the job in a user namespace ended with {status}");
+        anyhow::ensure!(
+            status.success(),
+            "the job in a user namespace ended with {status}"
+        );
         Ok(())
     }
 
     /// Lets everybody open `/dev/fuse`, in this mount namespace only.
     fn open_fuse(&self) -> Result<()> {
         let node = self.plain.path().join("fuse");
-        run(Command::new("mknod").args(["-m", "666"]).arg(&node).args(["c", "10", "229"]))?;
-        quiet(Command::new("mount").arg("--bind").arg(&node).arg("/dev/fuse")).map(drop)
+        run(Command::new("mknod")
+            .args(["-m", "666"])
+            .arg(&node)
+            .args(["c", "10", "229"]))?;
+        quiet(
+            Command::new("mount")
+                .arg("--bind")
+                .arg(&node)
+                .arg("/dev/fuse"),
+        )
+        .map(drop)
     }
 }
 
@@ -198,5 +214,9 @@ fn wait_for_namespace(proc: &Path) -> Result<()> {
 pub(super) fn rights_of_this_process() -> Result<Rights> {
     let map = std::fs::read_to_string("/proc/self/uid_map")?;
     let count = map.split_whitespace().nth(2).context("no uid_map")?;
-    Ok(if count == "1" { Rights::Single } else { Rights::Mapped })
+    Ok(if count == "1" {
+        Rights::Single
+    } else {
+        Rights::Mapped
+    })
 }

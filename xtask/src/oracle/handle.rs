@@ -60,7 +60,9 @@ fn show(bytes: &[u8], names: &Names) -> Option<String> {
         .get(&number)
         .map_or_else(|| "<nothing>".to_owned(), Clone::clone);
     let uuid: u32 = uuid.iter().map(|byte| u32::from(*byte)).sum();
-    Some(format!("handle {len} flags {flags} type {kind} uuid {uuid} of {target}"))
+    Some(format!(
+        "handle {len} flags {flags} type {kind} uuid {uuid} of {target}"
+    ))
 }
 
 /// Reverses [`[u8]::escape_ascii`](slice::escape_ascii).

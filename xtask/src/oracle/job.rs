@@ -45,7 +45,10 @@ fn sit_at(args: &JobArgs, base: &Path, rights: Rights) -> Result<()> {
         Rights::Single => worker::alone(),
     };
     watch::start();
-    let workers = who.iter().map(worker::Worker::start).collect::<Result<_>>()?;
+    let workers = who
+        .iter()
+        .map(worker::Worker::start)
+        .collect::<Result<_>>()?;
     let mut job = Job {
         arena: Arena {
             base: base.to_path_buf(),
@@ -126,13 +129,22 @@ impl Job {
         let mut failed = None;
         sets.retain(|set| {
             let dir = self.arena.base.join("probe");
-            let probe = Side::new(self.arena.subject.clone(), layout, &self.options(*set), &dir)
-                .and_then(|mut side| side.mount().and_then(|()| side.unmount()));
+            let probe = Side::new(
+                self.arena.subject.clone(),
+                layout,
+                &self.options(*set),
+                &dir,
+            )
+            .and_then(|mut side| side.mount().and_then(|()| side.unmount()));
             match probe {
                 Ok(()) => true,
                 Err(error) if set.is_pending() => {
                     if self.args.job == 0 {
-                        println!("SKIPPED oracle_{}: {}", set.name, format!("{error:#}").replace('\n', " "));
+                        println!(
+                            "SKIPPED oracle_{}: {}",
+                            set.name,
+                            format!("{error:#}").replace('\n', " ")
+                        );
                     }
                     false
                 }
@@ -162,23 +174,37 @@ impl Job {
         let layout = match &self.args.all.layout {
             Some(name) => find_layout(name)?,
             None => {
-                let fitting: Vec<&Layout> = LAYOUTS.iter().filter(|layout| set.takes(layout)).collect();
+                let fitting: Vec<&Layout> =
+                    LAYOUTS.iter().filter(|layout| set.takes(layout)).collect();
                 rng.pick(&fitting, find_layout("plain")?)
             }
         };
-        let turns = if self.args.all.rounds.is_some() { Turns::Rounds } else { Turns::Random };
+        let turns = if self.args.all.rounds.is_some() {
+            Turns::Rounds
+        } else {
+            Turns::Random
+        };
         let script = draw::script(&mut rng, layout, turns);
         self.compare(&format!("seed {seed}"), set, layout, script)
     }
 
     /// Runs one script, and reports a difference.
-    fn compare(&mut self, label: &str, set: Set, layout: &Layout, script: Vec<String>) -> Result<()> {
+    fn compare(
+        &mut self,
+        label: &str,
+        set: Set,
+        layout: &Layout,
+        script: Vec<String>,
+    ) -> Result<()> {
         let options = self.options(set);
         let verdict = self.arena.run(layout, &options, &script)?;
         self.sequences = self.sequences.saturating_add(1);
         if let Verdict::Different { at, lines } = verdict {
             self.differences = self.differences.saturating_add(1);
-            println!("DIFFERENT: {label}, options {}, layout {}; making it shorter", set.name, layout.name);
+            println!(
+                "DIFFERENT: {label}, options {}, layout {}; making it shorter",
+                set.name, layout.name
+            );
             let mut script = script;
             script.truncate(at.saturating_add(1));
             let found = shrink(&mut self.arena, layout, &options, script, lines)?;
@@ -204,7 +230,10 @@ impl Job {
     }
 
     fn replay(&mut self, sets: &[Set]) -> Result<()> {
-        for Case { claim, set, layout, .. } in CASES {
+        for Case {
+            claim, set, layout, ..
+        } in CASES
+        {
             ensure!(!claim.is_empty(), "a case that claims nothing");
             find_layout(layout)?;
             set::select(Some(set), Rights::All)?;
@@ -222,7 +251,8 @@ impl Job {
         if path == "-" {
             std::io::stdin().read_to_string(&mut text)?;
         } else {
-            text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{path}`"))?;
+            text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read `{path}`"))?;
         }
         let script: Vec<String> = text
             .lines()
@@ -240,10 +270,13 @@ impl Job {
 }
 
 fn find_layout(name: &str) -> Result<&'static Layout> {
-    LAYOUTS.iter().find(|layout| layout.name == name).with_context(|| {
-        let names: Vec<_> = LAYOUTS.iter().map(|layout| layout.name).collect();
-        format!("no layout `{name}`; there are {}", names.join(", "))
-    })
+    LAYOUTS
+        .iter()
+        .find(|layout| layout.name == name)
+        .with_context(|| {
+            let names: Vec<_> = LAYOUTS.iter().map(|layout| layout.name).collect();
+            format!("no layout `{name}`; there are {}", names.join(", "))
+        })
 }
 
 /// Prints a difference as a case for `regress.rs`.

@@ -296,7 +296,9 @@ fn adapt(line: &str, part: &str, rights: Rights) -> Option<String> {
             };
             format!("x {} {name} {value}", below(path))
         }
-        [kind, path, mode, owner, ref rest @ ..] if rights == Rights::Single && owner.contains(':') => {
+        [kind, path, mode, owner, ref rest @ ..]
+            if rights == Rights::Single && owner.contains(':') =>
+        {
             // Group and others get what they had; the owner is the only user.
             format!("{kind} {} {mode} 0:0 {}", below(path), rest.join(" "))
         }
@@ -363,7 +365,10 @@ fn write_line(line: &str, root: &Path) -> Result<()> {
         }
         "size" => {
             let len = words.next().context("no length")?.parse()?;
-            std::fs::File::options().write(true).open(&path)?.set_len(len)?;
+            std::fs::File::options()
+                .write(true)
+                .open(&path)?
+                .set_len(len)?;
         }
         "sparse" => {
             let file = std::fs::File::create(&path)?;
@@ -422,14 +427,19 @@ mod tests {
     #[test]
     fn every_layout_can_be_written_with_any_rights() {
         for layout in LAYOUTS {
-            assert!(!layout.has_links() || layout.name == "links", "{}", layout.name);
+            assert!(
+                !layout.has_links() || layout.name == "links",
+                "{}",
+                layout.name
+            );
         }
         let dir = tempfile::tempdir().unwrap();
         let text = "d d\nf d/a 0644 0:0 text\nh b d/a\nx d user.overlay.redirect /d/a\nc dev 1:3\n";
         write_parts(text, &["0"], Rights::Single, dir.path()).unwrap();
         assert_eq!(std::fs::read(dir.path().join("0/b")).unwrap(), b"text");
         let mut value = [0; 10];
-        let count = rustix::fs::getxattr(dir.path().join("0/d"), "user.overlay.redirect", &mut value);
+        let count =
+            rustix::fs::getxattr(dir.path().join("0/d"), "user.overlay.redirect", &mut value);
         assert_eq!(value.get(..count.unwrap()).unwrap(), b"/0/d/a");
         assert!(!dir.path().join("dev").exists());
     }

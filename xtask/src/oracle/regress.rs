@@ -19,17 +19,19 @@ impl Case {
     /// Returns the steps.
     pub(super) fn steps(&self) -> Vec<String> {
         let lines = self.script.lines().map(str::trim);
-        lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
+        lines
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 }
 
 /// All of them.
-pub(super) const CASES: &[Case] = &[
-    Case {
-        claim: "OVL-23: a whiteout takes the place of what was removed, also through a remount by the other driver",
-        set: "plain",
-        layout: "plain",
-        script: "
+pub(super) const CASES: &[Case] = &[Case {
+    claim: "OVL-23: a whiteout takes the place of what was removed, also through a remount by the other driver",
+    set: "plain",
+    layout: "plain",
+    script: "
             0 unlink d/a
             swap
             0 stat d/a
@@ -37,5 +39,4 @@ pub(super) const CASES: &[Case] = &[
             swap
             0 read d/a
         ",
-    },
-];
+}];

@@ -22,7 +22,10 @@ const SETS: &[Set] = &[
     set("off", "redirect_dir=off,metacopy=off,index=off"),
     set("metacopy", "redirect_dir=on,metacopy=on,index=off"),
     set("index", "redirect_dir=nofollow,metacopy=off,index=on"),
-    set("xino", "redirect_dir=nofollow,metacopy=off,index=off,xino=on"),
+    set(
+        "xino",
+        "redirect_dir=nofollow,metacopy=off,index=off,xino=on",
+    ),
     set("userxattr", "userxattr,index=off"),
     set("all", "redirect_dir=on,metacopy=on,index=on,xino=on"),
 ];
@@ -62,7 +65,7 @@ impl Set {
     }
 
     /// Says whether `layout` can be compared under these options: without an index, the names of a lower file stay one
-    /// file for the life of a Mica mount only (D-4).
+    /// file for the life of a Mica mount only (OVL-32).
     pub(super) fn takes(self, layout: &Layout) -> bool {
         self.options.contains("index=on") || !layout.has_links()
     }

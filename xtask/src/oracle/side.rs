@@ -31,9 +31,15 @@ pub(super) struct Side {
 
 impl Side {
     /// Writes the layers of `layout` below `dir`, which is emptied first.
-    pub(super) fn new(driver: Driver, layout: &Layout, options: &Options, dir: &Path) -> Result<Self> {
+    pub(super) fn new(
+        driver: Driver,
+        layout: &Layout,
+        options: &Options,
+        dir: &Path,
+    ) -> Result<Self> {
         empty(dir)?;
-        let lowers = (0..layout.lowers.len()).map(|index| make_open(&dir.join(format!("lower{index}"))));
+        let lowers =
+            (0..layout.lowers.len()).map(|index| make_open(&dir.join(format!("lower{index}"))));
         let mut stack = Stack::over(lowers.collect::<Result<_>>()?, dir)?;
         stack.options = options.set.options.to_owned();
         let rights = options.layer_rights();
@@ -133,7 +139,9 @@ impl Side {
         for (root, dump) in [("upper", upper), ("work", work)] {
             for (path, mut node) in dump {
                 let temporary = root == "work"
-                    && path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"#"));
+                    && path
+                        .file_name()
+                        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"#"));
                 // The whiteout that the next ones will be links of (D-12).
                 if temporary && node.is_whiteout() {
                     continue;
@@ -164,7 +172,12 @@ impl Side {
         let mut lines = Vec::new();
         for (before, lower) in self.lowers.iter().zip(&self.stack.lowers) {
             let sides = ("the lower before", "the lower after");
-            lines.extend(dump::compare(before, &dump::read(lower)?, sides, Lens::default()));
+            lines.extend(dump::compare(
+                before,
+                &dump::read(lower)?,
+                sides,
+                Lens::default(),
+            ));
         }
         Ok(lines)
     }

@@ -18,9 +18,7 @@ pub(super) fn apply(words: &[&str], at: At<'_>, slots: &mut Slots) -> Option<Sai
     let opened = match (*call, rest) {
         ("hold", [path]) => open(at(path), OFlags::RDONLY, Mode::empty()),
         ("holdwrite", [path]) => open_to_write(at(path)),
-        ("holddir", [path]) => {
-            open(at(path), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
-        }
+        ("holddir", [path]) => open(at(path), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()),
         ("holdpath", [path]) => open(at(path), OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()),
         ("holdtmp", [dir]) => {
             let bits = Mode::from_raw_mode(0o600);
@@ -43,12 +41,7 @@ pub(super) fn apply(words: &[&str], at: At<'_>, slots: &mut Slots) -> Option<Sai
     }))
 }
 
-fn use_held(
-    call: &str,
-    rest: &[&str],
-    held: Result<&OwnedFd, Errno>,
-    at: At<'_>,
-) -> Option<Said> {
+fn use_held(call: &str, rest: &[&str], held: Result<&OwnedFd, Errno>, at: At<'_>) -> Option<Said> {
     let with = |act: &dyn Fn(&OwnedFd) -> Said| held.and_then(act);
     Some(match (call, rest) {
         ("heldread", []) => with(&show_file),
@@ -59,7 +52,12 @@ fn use_held(
         ("heldfalloc", [how, offset, len]) => with(&|fd| {
             drop_privileges(fd)?;
             let how = data::falloc_flags(how)?;
-            done(rustix::fs::fallocate(fd, how, number(offset)?, number(len)?))
+            done(rustix::fs::fallocate(
+                fd,
+                how,
+                number(offset)?,
+                number(len)?,
+            ))
         }),
         ("heldchmod", [bits]) => with(&|fd| done(rustix::fs::fchmod(fd, mode(bits)?))),
         ("heldchown", [uid, gid]) => with(&|fd| {
@@ -71,7 +69,12 @@ fn use_held(
         }
         ("heldsetx", [name, value]) => with(&|fd| {
             let value = attributes::value_of(value);
-            done(rustix::fs::fsetxattr(fd, *name, &value, XattrFlags::empty()))
+            done(rustix::fs::fsetxattr(
+                fd,
+                *name,
+                &value,
+                XattrFlags::empty(),
+            ))
         }),
         ("heldgetx", [name]) => with(&|fd| {
             let mut buffer = [0; 4096];

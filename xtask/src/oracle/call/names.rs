@@ -55,7 +55,13 @@ fn mknod(at: At<'_>, path: &str, kind: &str, device: &str, bits: &str) -> Said {
         _ => return Err(super::NONSENSE),
     };
     let device = number(device)?;
-    done(rustix::fs::mknodat(CWD, at(path), kind, mode(bits)?, device))
+    done(rustix::fs::mknodat(
+        CWD,
+        at(path),
+        kind,
+        mode(bits)?,
+        device,
+    ))
 }
 
 /// Makes a file without a name, and gives it one.

@@ -15,11 +15,19 @@ pub(super) fn apply(words: &[&str], at: At<'_>) -> Option<Said> {
         ["statfollow", path] => rustix::fs::stat(at(path)).map(|stat| show_stat(&stat)),
         ["statfs", path] => rustix::fs::statfs(at(path)).map(|fs| {
             // What f_type says is FUSE's (D-9); what is free depends on what temporaries there are.
-            format!("bsize {} names {} blocks {}", fs.f_bsize, fs.f_namelen, fs.f_blocks)
+            format!(
+                "bsize {} names {} blocks {}",
+                fs.f_bsize, fs.f_namelen, fs.f_blocks
+            )
         }),
         ["access", path, bits] => number(bits).and_then(|bits| {
             let access = Access::from_bits_truncate(bits);
-            done(rustix::fs::accessat(CWD, at(path), access, AtFlags::EACCESS))
+            done(rustix::fs::accessat(
+                CWD,
+                at(path),
+                access,
+                AtFlags::EACCESS,
+            ))
         }),
         ["readlink", path] => rustix::fs::readlink(at(path), Vec::new())
             .map(|target| target.to_string_lossy().into_owned()),
@@ -57,14 +65,18 @@ pub(super) fn list(fd: &OwnedFd) -> Said {
     let mut names = Vec::new();
     for entry in Dir::read_from(fd)? {
         let entry = entry?;
-        names.push(format!("{}:{:?}", show_data(entry.file_name().to_bytes()), entry.file_type()));
+        names.push(format!(
+            "{}:{:?}",
+            show_data(entry.file_name().to_bytes()),
+            entry.file_type()
+        ));
     }
     names.sort();
     Ok(names.join(" "))
 }
 
 /// Lists a directory, then again from the offset after `count` names. Offsets and order are each implementation's own
-/// (D-8), that the two ends are the same is not.
+/// (D-7), that the two ends are the same is not.
 fn list_again(fd: &OwnedFd, count: usize) -> Said {
     let mut first = Vec::new();
     let mut dir = Dir::read_from(fd)?;
@@ -105,8 +117,10 @@ fn list_xattrs(path: &Path) -> Said {
 
 /// Writes a list of attributes by name. Who may not read those of `trusted.` is told of them by a FUSE mount (D-6).
 fn show_list(list: &[u8]) -> String {
-    let root = rustix::thread::capabilities(None)
-        .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN));
+    let root = rustix::thread::capabilities(None).is_ok_and(|sets| {
+        sets.effective
+            .contains(rustix::thread::CapabilitySet::SYS_ADMIN)
+    });
     let mut names: Vec<_> = list
         .split(|byte| *byte == 0)
         .filter(|name| root || !name.starts_with(b"trusted."))
@@ -126,6 +140,8 @@ pub(super) fn show_flags(fd: &OwnedFd) -> Said {
         ('A', IFlags::NOATIME),
     ];
     let shown = known.iter().filter(|(_, flag)| flags.contains(*flag));
-    Ok(format!("flags {}", shown.map(|(letter, _)| letter).collect::<String>()))
+    Ok(format!(
+        "flags {}",
+        shown.map(|(letter, _)| letter).collect::<String>()
+    ))
 }
-

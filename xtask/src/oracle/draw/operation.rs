@@ -16,7 +16,9 @@ pub(super) fn draw(rng: &mut Rng, scene: &Scene) -> String {
 }
 
 fn bits(rng: &mut Rng) -> &'static str {
-    let all = ["644", "600", "755", "777", "4755", "2755", "1777", "000", "2777"];
+    let all = [
+        "644", "600", "755", "777", "4755", "2755", "1777", "000", "2777",
+    ];
     rng.pick(&all, "644")
 }
 
@@ -50,7 +52,11 @@ fn names(rng: &mut Rng, scene: &Scene) -> String {
         _ => {
             let kind = rng.pick(&["p", "s", "b", "c", "f"], "p");
             // Device 0:0 is a whiteout; every overlay refuses to make one.
-            let device = if matches!(kind, "b" | "c") { rng.pick(&[0, 0x103], 0) } else { 0 };
+            let device = if matches!(kind, "b" | "c") {
+                rng.pick(&[0, 0x103], 0)
+            } else {
+                0
+            };
             format!("mknod {a} {kind} {device} {}", bits(rng))
         }
     }
@@ -103,7 +109,10 @@ fn attributes(rng: &mut Rng, scene: &Scene) -> String {
         3 => format!("chown {a} {} {}", owner(rng), owner(rng)),
         4 | 5 => format!("lchown {a} {} {}", owner(rng), owner(rng)),
         6 | 7 => format!("utimens {a} {}", time(rng)),
-        8..=10 => format!("setx {a} {attr} {value} {}", rng.pick(&["any", "any", "new", "old"], "any")),
+        8..=10 => format!(
+            "setx {a} {attr} {value} {}",
+            rng.pick(&["any", "any", "new", "old"], "any")
+        ),
         _ => format!("delx {a} {attr}"),
     }
 }
@@ -129,7 +138,10 @@ fn held(rng: &mut Rng, scene: &Scene) -> String {
         9 | 10 => format!("heldread {slot}"),
         11 | 12 => format!("heldwrite {slot} {} held", offset(rng)),
         13 => format!("heldtruncate {slot} {}", rng.pick(&[0, 1, 5000], 0)),
-        14 => format!("heldfalloc {slot} {} 0 5000", rng.pick(&["plain", "punch"], "plain")),
+        14 => format!(
+            "heldfalloc {slot} {} 0 5000",
+            rng.pick(&["plain", "punch"], "plain")
+        ),
         15 => format!("heldchmod {slot} {}", bits(rng)),
         16 => format!("heldchown {slot} {} {}", owner(rng), owner(rng)),
         17 => format!("heldutimens {slot} {}", time(rng)),
@@ -143,7 +155,10 @@ fn held(rng: &mut Rng, scene: &Scene) -> String {
         26 => format!("heldcreat {slot} {} 644", rng.pick(&["made", "a"], "made")),
         27 => {
             let how = rng.pick(&["shared", "exclusive", "none"], "shared");
-            format!("{} {slot} {how}", rng.pick(&["flock", "posixlock"], "flock"))
+            format!(
+                "{} {slot} {how}",
+                rng.pick(&["flock", "posixlock"], "flock")
+            )
         }
         _ => format!("release {slot}"),
     }
@@ -162,7 +177,11 @@ fn questions(rng: &mut Rng, scene: &Scene) -> String {
         13 | 14 => format!("access {a} {}", rng.pick(&[1, 2, 4, 6, 7], 4)),
         15 | 16 => format!("getx {a} {attr}"),
         17 => format!("listx {a}"),
-        18 => format!("seek {a} {} {}", rng.pick(&["hole", "data"], "hole"), offset(rng)),
+        18 => format!(
+            "seek {a} {} {}",
+            rng.pick(&["hole", "data"], "hole"),
+            offset(rng)
+        ),
         _ => format!("statfs {a}"),
     }
 }
