@@ -9,6 +9,7 @@
 mod args;
 mod background;
 mod cause;
+mod check;
 mod describe;
 mod error;
 mod log;
@@ -16,6 +17,7 @@ mod mount;
 mod personality;
 #[cfg(feature = "planted")]
 mod planted;
+mod progress;
 mod serve;
 mod stats;
 mod umount;
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Mount(args) => error::status(mount::run(&args), args.manner),
+        Command::Check(args) => check::run(&args),
         Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
         Command::UnmountHelper(args) => error::status(unmount_helper::run(&args), Manner::Mica),
     }

@@ -22,8 +22,10 @@
 //! | D-23 | no upper has a redirect where redirects are refused (`set`) |
 //! | D-24 | pipes and devices are not held open (`call::held`) |
 //! | D-25 | it is not drawn (`draw::operation`) |
+//! | D-26, D-27 | no path is that long, and no layout has a digest |
+//! | D-28 | every option set says what it wants (`set`) |
 //!
 //! `cargo xtask tidy` compares these numbers with those of the page, both ways.
 
 /// How many there are. A further one needs the kernel's source or the FUSE limit that forces it.
-pub(crate) const DIFFERENCES: usize = 25;
+pub(crate) const DIFFERENCES: usize = 28;

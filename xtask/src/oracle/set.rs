@@ -31,7 +31,7 @@ const SETS: &[Set] = &[
 ];
 
 /// Sets that Mica may still refuse. A refusal of any other is a difference.
-const PENDING: &[&str] = &["redirect", "follow", "off", "metacopy", "index", "all"];
+const PENDING: &[&str] = &["index", "all"];
 
 /// Returns the sets of these `names`, separated by commas; all that go where `rights` are if there is none.
 pub(super) fn select(names: Option<&str>, rights: Rights) -> anyhow::Result<Vec<Set>> {
