@@ -13,7 +13,6 @@
 mod finding;
 mod index;
 mod links;
-mod names;
 mod repair;
 mod trouble;
 mod upper;
@@ -26,7 +25,7 @@ use mica_overlay::XattrNamespace;
 use mica_vfs::Errno;
 use thiserror::Error;
 
-use crate::offline::Lowers;
+use crate::offline::{Lowers, namespace_of};
 use crate::stack::{AtRest, Opening, StackError};
 pub use finding::{Area, Finding, Fix, Severity};
 pub use trouble::Trouble;
@@ -115,7 +114,7 @@ pub fn check(spec: &CheckSpec, progress: &mut dyn FnMut(u64)) -> Result<Checked,
     })?;
     let xattrs = match spec.xattrs {
         Some(xattrs) => xattrs,
-        None => names::namespace_of(&at_rest.upper).map_err(CheckError::Read)?,
+        None => namespace_of(&at_rest.upper).map_err(CheckError::Read)?,
     };
     let lowers = Lowers::new(at_rest.lowers.clone(), xattrs);
     let mut checked = look(&at_rest, &lowers, progress)?;
