@@ -18,6 +18,7 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<(), CliError> {
         upper: args.upper.clone(),
         work: args.work.clone(),
         lowers: args.lowers.clone(),
+        data: args.data.clone(),
         to: args.to.map(To::form),
         prefix: args.prefix.map(Prefix::namespace),
         no_redirects: args.no_redirects,

@@ -16,6 +16,8 @@ mod error;
 mod log;
 mod mount;
 mod personality;
+#[cfg(feature = "planted")]
+mod planted;
 mod progress;
 mod serve;
 mod stats;
@@ -33,6 +35,10 @@ use args::{Cli, Command};
 use personality::Personality;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "planted")]
+    if let Some(status) = planted::plant() {
+        return status;
+    }
     let mut words = env::args_os();
     let called = words.next().unwrap_or_default();
     if let Some(personality) = Personality::of(&called) {

@@ -52,6 +52,8 @@ pub struct ConvertSpec {
     pub work: Option<PathBuf>,
     /// The lowers that redirects and metacopies lead to, topmost first.
     pub lowers: Vec<PathBuf>,
+    /// Data-only lowers, which are asked for data in turn.
+    pub data: Vec<PathBuf>,
     /// The form of whiteouts; `None` leaves each as it is.
     pub to: Option<Form>,
     /// Where marks are kept then; `None` leaves them where they are.
@@ -236,7 +238,7 @@ fn to_output(
         upper: output,
         work: Some(scratch.path()),
         // So it is seen whether one lies inside the other.
-        lowers: &[&[spec.upper.clone()][..], &spec.lowers].concat(),
+        lowers: &[&[spec.upper.clone()][..], &spec.lowers, &spec.data].concat(),
         access: LayerAccess::ReadWrite,
     })?;
     let purpose = purpose_of(spec, &target.lowers);
@@ -316,7 +318,7 @@ fn look(spec: &ConvertSpec, at_rest: &AtRest) -> Result<(Surveyed, XattrNamespac
         target,
         no_redirects: spec.no_redirects,
     };
-    let lowers = Lowers::new(at_rest.lowers.clone(), from);
+    let lowers = Lowers::new(at_rest.lowers.clone(), spec.data.len(), from);
     match survey(upper, &lowers, purpose) {
         Ok(surveyed) => Ok((surveyed, from)),
         Err((path, why)) => Err(ConvertError::Unsayable { path, why }),
@@ -343,7 +345,7 @@ fn open(
     Ok(AtRest::open(&Opening {
         upper: &spec.upper,
         work,
-        lowers: &spec.lowers,
+        lowers: &[&spec.lowers[..], &spec.data].concat(),
         access,
     })?)
 }

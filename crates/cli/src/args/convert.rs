@@ -36,6 +36,10 @@ pub(crate) struct ConvertArgs {
     #[arg(long = "lower", value_name = "DIR")]
     pub(crate) lowers: Vec<PathBuf>,
 
+    /// A data-only lower directory, in which metacopies may have their data; repeat it for each
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Vec<PathBuf>,
+
     /// Leave the upper as it is, and make a converted copy of it in the new directory DIR
     #[arg(short = 'o', long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use mica_overlay::XattrNamespace;
+use mica_overlay::{Redirects, XattrNamespace};
 use mica_testkit::{Detail, KernelMount, assert_same, dump_host, hash_tree};
 use rustix::fs::{FileType, Mode, XattrFlags, lsetxattr, mknodat};
 use serde_json::Value;
@@ -543,7 +543,14 @@ fn ovl_150_all_that_can_be_wrong_is_found_and_what_can_be_is_repaired_for_both_d
 #[track_caller]
 fn both_drivers_agree(ground: &Ground, what: &str) {
     let (lowers, xattrs) = ([ground.at("l")], XattrNamespace::Trusted);
-    let kernel = KernelMount::new(&lowers, &ground.at("u"), &ground.at("w"), xattrs).unwrap();
+    let kernel = KernelMount::new(
+        &lowers,
+        &ground.at("u"),
+        &ground.at("w"),
+        xattrs,
+        Redirects::On,
+    )
+    .unwrap();
     let expected = kernel.dump(Detail::empty());
     drop(kernel);
     let options = "lowerdir=l,upperdir=u,workdir=w";

@@ -20,7 +20,7 @@ pub(crate) fn namespace_of(upper: &Node) -> Result<XattrNamespace, Errno> {
         trusted: false,
         user: false,
     };
-    let none = Lowers::new(Vec::new(), XattrNamespace::Trusted);
+    let none = Lowers::new(Vec::new(), 0, XattrNamespace::Trusted);
     match walk(upper, &none, &mut search) {
         Ok(()) | Err(ENOUGH) => {}
         Err(errno) => return Err(errno),

@@ -28,7 +28,7 @@ pub(super) struct Opened {
 impl Opened {
     pub(super) fn open(role: Role, path: &Path) -> Result<Self, StackError> {
         let access = match role {
-            Role::Lower => LayerAccess::ReadOnly,
+            Role::Lower | Role::Data => LayerAccess::ReadOnly,
             Role::Upper | Role::Work => LayerAccess::ReadWrite,
         };
         Self::open_for(role, path, access)
@@ -93,6 +93,11 @@ impl Opened {
 pub(super) fn open_lowers(spec: &StackSpec) -> Result<Vec<Opened>, StackError> {
     let lowers = spec.lower.iter();
     lowers.map(|path| Opened::open(Role::Lower, path)).collect()
+}
+
+pub(super) fn open_data(spec: &StackSpec) -> Result<Vec<Opened>, StackError> {
+    let data = spec.data.iter();
+    data.map(|path| Opened::open(Role::Data, path)).collect()
 }
 
 /// Finds where a directory is and what is above it. Fails where it cannot be read and searched.

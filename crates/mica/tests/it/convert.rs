@@ -15,6 +15,7 @@ use mica::{
     CheckSpec, ConvertError, ConvertSpec, Form, Stack, StackError, StackSpec, Unsayable, UpperSpec,
     XattrNamespace, check, convert,
 };
+use mica_overlay::Redirects;
 use mica_testkit::{Detail, KernelMount, assert_same, hash_tree};
 use rustix::fs::{FileType, Mode, XattrFlags, lsetxattr, mknodat};
 use tempfile::TempDir;
@@ -229,7 +230,14 @@ fn kernel_view(ground: &Ground, upper: &str) -> mica_testkit::Dump {
     shell(ground.0.path(), "rm -rf ku kw && mkdir ku kw");
     let lowers = [ground.at(upper), ground.at("l")];
     let (ku, kw) = (ground.at("ku"), ground.at("kw"));
-    let mount = KernelMount::new(&lowers, &ku, &kw, XattrNamespace::Trusted).unwrap();
+    let mount = KernelMount::new(
+        &lowers,
+        &ku,
+        &kw,
+        XattrNamespace::Trusted,
+        Redirects::NoFollow,
+    )
+    .unwrap();
     mount.dump(Detail::MTIME).without_root()
 }
 
@@ -344,6 +352,9 @@ fn stopped_at(ground: &Ground, (from, to): (Form, Form), output: Option<&Path>, 
 fn open(ground: &Ground, upper: &str) -> Result<(), StackError> {
     Stack::open(&StackSpec {
         lower: vec![ground.at("l")],
+        data: Vec::new(),
+        redirects: mica::RedirectDir::default(),
+        metacopies: mica::Metacopies::default(),
         upper: Some(UpperSpec {
             dir: ground.at(upper),
             work: ground.at("w"),
@@ -369,7 +380,13 @@ fn a_work_directory_keeps_the_journal_and_the_kernel_refuses_it_meanwhile() {
     assert!(matches!(stopped, Err(ConvertError::Stopped)));
     let lowers = [ground.at("l")];
     let (upper, work) = (ground.at("u"), ground.at("w"));
-    let refused = KernelMount::new(&lowers, &upper, &work, XattrNamespace::Trusted);
+    let refused = KernelMount::new(
+        &lowers,
+        &upper,
+        &work,
+        XattrNamespace::Trusted,
+        Redirects::NoFollow,
+    );
     assert_eq!(refused.unwrap_err().raw_os_error(), Some(22));
     let found = check(
         &CheckSpec {
@@ -420,7 +437,8 @@ fn ovl_153_marks_change_their_prefix_and_the_kernel_reads_them_there() {
         ground.at("ku"),
         ground.at("kw"),
     );
-    let mount = KernelMount::new(&lowers, &ku, &kw, XattrNamespace::User).unwrap();
+    let mount =
+        KernelMount::new(&lowers, &ku, &kw, XattrNamespace::User, Redirects::NoFollow).unwrap();
     assert_same(&trusted, &mount.dump(Detail::MTIME).without_root(), "user");
     drop(mount);
     let mut back = ground.spec("there", Form::Device);

@@ -143,6 +143,52 @@ fn ovl_155_copying_what_was_moved_can_be_stopped_anywhere() {
 }
 
 #[test]
+fn data_only_lowers_are_asked_for_what_no_other_has() {
+    let test = "data_only_lowers_are_asked_for_what_no_other_has";
+    if !possible(test) {
+        return;
+    }
+    let ground = Ground::new();
+    ground.write("l2/blob", "data");
+    for name in ["l/f", "u/f"] {
+        std::fs::File::create(ground.at(name))
+            .unwrap()
+            .set_len(4)
+            .unwrap();
+        ground.mark(name, "trusted.overlay.metacopy", b"");
+    }
+    ground.mark("l/f", "trusted.overlay.redirect", b"/blob");
+    let mut spec = plainly(&ground, "u");
+    spec.lowers = vec![ground.at("l")];
+    let mut checked = CheckSpec {
+        upper: ground.at("u"),
+        lowers: spec.lowers.clone(),
+        ..CheckSpec::default()
+    };
+    let found = check(&checked, &mut |_| {}).unwrap();
+    assert_eq!(found.findings[0].trouble.code(), "metacopy-without-data");
+    let refused = run(&spec).unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            ConvertError::Unsayable {
+                why: Unsayable::NoData,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    checked.data = vec![ground.at("l2")];
+    spec.data = checked.data.clone();
+    assert!(check(&checked, &mut |_| {}).unwrap().is_clean());
+    run(&spec).unwrap();
+    assert_eq!(std::fs::read_to_string(ground.at("u/f")).unwrap(), "data");
+    assert!(
+        rustix::fs::lgetxattr(ground.at("u/f"), "trusted.overlay.metacopy", &mut [0; 8]).is_err()
+    );
+}
+
+#[test]
 fn a_metacopy_without_data_is_refused_before_anything_is_touched() {
     let test = "a_metacopy_without_data_is_refused_before_anything_is_touched";
     if !possible(test) {
