@@ -54,8 +54,6 @@ enum Task {
     Bench(bench::BenchArgs),
     /// Compare a subject with kernel overlayfs, operation by operation
     Oracle(oracle::OracleArgs),
-    /// Stress kernel overlayfs and a subject side by side: one file, one tree, stress-ng
-    Stress(stress::StressArgs),
     /// Compare in one of the jobs that `oracle` starts
     #[command(hide = true)]
     OracleJob(oracle::JobArgs),
@@ -97,10 +95,6 @@ fn execute(task: Task) -> Result<()> {
         Task::Test(args) => test::test(&args),
         Task::Bench(args) => bench::bench(&args),
         Task::Oracle(args) => oracle::main(&args),
-        Task::Stress(args) => stress::main(&args),
-        Task::OracleJob(args) => oracle::run_job(&args),
-        Task::OracleSeat(args) => oracle::sit_down(&args),
-        Task::OracleWorker(who) => oracle::serve(&who),
         Task::OracleJob(args) => oracle::run_job(&args),
         Task::OracleSeat(args) => oracle::sit_down(&args),
         Task::OracleWorker(who) => oracle::serve(&who),
