@@ -95,7 +95,8 @@ impl Overlay {
             expect_removable(&from.dir, &source)?;
             to.dir.expect_mutable()?;
         }
-        if let Some(target) = target.as_ref().filter(|_| !exchange)
+        let over_dir = |target: &Node| !exchange && target.kind == FileType::Directory;
+        if let Some(target) = target.as_ref().filter(|target| over_dir(target))
             && self.can_move(&source)
             && is_redirected(target)
             && !self.is_empty_dir(target)?
