@@ -1,6 +1,7 @@
 //! The command line. The doc comments of the structs are the help texts.
 
 mod check;
+mod convert;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use mica::Manner;
 use tracing::level_filters::LevelFilter;
 
-pub(crate) use check::CheckArgs;
+pub(crate) use check::{CheckArgs, Prefix};
+pub(crate) use convert::{ConvertArgs, To};
 
 /// Give a command or a container its own writable copy of a directory tree
 #[derive(Debug, Parser)]
@@ -24,6 +26,7 @@ pub(crate) enum Command {
     Mount(MountArgs),
     Umount(UmountArgs),
     Check(CheckArgs),
+    Convert(ConvertArgs),
     #[command(hide = true)]
     UnmountHelper(UnmountHelperArgs),
 }

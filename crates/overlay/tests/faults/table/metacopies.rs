@@ -7,9 +7,9 @@ use super::{Case, Operate, case};
 
 /// The uppermost three are metacopies already.
 const LAYERS: (&str, &str) = (
-    "u=hole(10)@0640[trusted.overlay.metacopy=] v=hole(4)[trusted.overlay.metacopy=,trusted.overlay.redirect=/d/e/a] \
-     w=hole(4)[trusted.overlay.metacopy=] w2=>w k/ taken='upper'",
-    "f='0123456789'@4640~3:4[user.k=v] n='two' n2=>n empty='' d/e/a='deep' u='9876543210' w='lost' hidden='h' k/x='x'",
+    "u=hole(10)@0640[trusted.overlay.metacopy=] v=hole(4)[trusted.overlay.metacopy=,trusted.overlay.redirect=/k/v] k/v:whiteout \
+     w=hole(4)[trusted.overlay.metacopy=,trusted.overlay.redirect=/w] w2=>w taken='upper'",
+    "f='0123456789'@4640~3:4[user.k=v] n='two' n2=>n empty='' d/e/a='deep' u='9876543210' w='lost' hidden='h' k/x='x' k/v='deep'",
 );
 
 const TIME: Time = Time { secs: 99, nanos: 7 };
