@@ -33,6 +33,7 @@ mod nameless;
 mod once;
 mod options;
 mod personalities;
+mod pointing;
 mod protected;
 mod recovery;
 mod redirects;
