@@ -35,6 +35,7 @@ mod options;
 mod personalities;
 mod pointing;
 mod protected;
+mod quota;
 mod recovery;
 mod redirects;
 mod refusals;
