@@ -10,6 +10,7 @@ mod args;
 mod background;
 mod cause;
 mod describe;
+mod doctor;
 mod error;
 mod log;
 mod mount;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Mount(args) => error::status(mount::run(&args), args.manner),
         Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
+        Command::Doctor(args) => doctor::run(&args),
         Command::UnmountHelper(args) => error::status(unmount_helper::run(&args), Manner::Mica),
     }
 }

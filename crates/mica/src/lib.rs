@@ -47,6 +47,7 @@
 #![forbid(unsafe_code)]
 
 mod cage;
+mod doctor;
 mod escaped;
 mod housekeeping;
 mod mount;
@@ -69,6 +70,7 @@ pub use mica_overlay::{
 pub use mica_vfs as vfs;
 
 pub use cage::{Cage, CageError, CageStep, enter_cage};
+pub use doctor::{Diagnosis, Driver, Finding, ROWS, Reaction, Row, Verdict};
 pub use escaped::Escaped;
 pub use mount::{Attached, Mount, MountError, Mountpoint, Observer, Stats, mount};
 pub use options::{

@@ -8,6 +8,7 @@ use mica_vfs::{DevId, Errno, FileName, FileType, Observer};
 use crate::bad_mark::MarkError;
 use crate::config::{Config, XattrNamespace};
 use crate::error::SetupError;
+use crate::examine::examine;
 use crate::gate::Gates;
 use crate::ino::{Filesystems, Numbering, next_dev};
 use crate::listing::{LIMITS, Listings, hash_name};
@@ -113,6 +114,20 @@ impl Overlay {
             work,
             lowers,
         })
+    }
+
+    /// Looks whether [`new`](Self::new) would take the work directory of `upper`, and changes nothing. Returns how many
+    /// unfinished objects it would remove.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn examine_work(upper: &Upper) -> Result<usize, SetupError> {
+        let mut filesystems = Filesystems::default();
+        let Upper { layer, work } = upper.clone();
+        let fs_of = |dev| filesystems.index(dev);
+        let info = LayerInfo::new(layer, LayerIdx::UPPER, Position::Above, fs_of)?;
+        examine(&info, work)
     }
 
     /// Returns what the overlay has done and holds.
