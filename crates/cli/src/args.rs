@@ -341,7 +341,9 @@ mod tests {
         let line = ["mica", "mount"].iter().chain(line);
         match Cli::try_parse_from(line).unwrap().command {
             Command::Mount(args) => args,
-            Command::Umount(_) | Command::Doctor(_) | Command::UnmountHelper(_) => panic!("not a mount"),
+            Command::Umount(_) | Command::Doctor(_) | Command::UnmountHelper(_) => {
+                panic!("not a mount")
+            }
         }
     }
 

@@ -28,7 +28,8 @@ pub(crate) fn run(args: &DoctorArgs) -> ExitCode {
     };
     // A reader that has seen enough is no failure.
     drop(io::stdout().lock().write_all(text.as_bytes()));
-    let works = |(driver, ..): &(Driver, &str, &str)| diagnosis.verdict(*driver) != Verdict::Refuses;
+    let works =
+        |(driver, ..): &(Driver, &str, &str)| diagnosis.verdict(*driver) != Verdict::Refuses;
     if DRIVERS.iter().any(works) {
         ExitCode::SUCCESS
     } else {

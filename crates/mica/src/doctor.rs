@@ -75,11 +75,18 @@ impl Diagnosis {
                 kernel.push(Finding::of_kernel(&rows::BAD_VALUE, error, hint));
             }
         }
-        Self {
-            seen,
-            kernel,
-            mica: mica::judge(options, path),
+        let mica = mica::judge(options, path);
+        // The kernel takes an upper with marks that it does not read, and says nothing.
+        let unread = [&rows::FOREIGN, &rows::INDEX_LEFT];
+        for finding in mica.iter().filter(|finding| unread.contains(&finding.row)) {
+            let hint = finding.hint.clone().unwrap_or_default();
+            kernel.push(Finding::kernel(
+                finding.row,
+                finding.error.to_string(),
+                hint,
+            ));
         }
+        Self { seen, kernel, mica }
     }
 
     /// Returns what was found for a driver.

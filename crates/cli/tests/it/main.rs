@@ -10,6 +10,8 @@
 )]
 
 mod bad_marks;
+mod doctor_cases;
+mod doctor_rows;
 mod durability;
 mod foreground;
 mod foreign;

@@ -43,11 +43,7 @@ pub fn examine_mount(options: &MountOptions, path: &OsStr) -> Result<Way, MountE
     }
 }
 
-fn by_helper(
-    direct: MountError,
-    options: &MountOptions,
-    path: &OsStr,
-) -> Result<Way, MountError> {
+fn by_helper(direct: MountError, options: &MountOptions, path: &OsStr) -> Result<Way, MountError> {
     let found = fusermount::PROGRAMS.iter().find_map(|program| {
         let mut places = std::env::split_paths(path).map(|dir| dir.join(program));
         Some((*program, places.find(|place| is_program(place))?))
@@ -81,9 +77,8 @@ fn is_program(place: &PathBuf) -> bool {
 /// Tells whether a program runs as root whoever starts it: not if its set-user-ID bit is missing, its mount is `nosuid`, this
 /// process may gain no privileges, or its root is that of another user namespace.
 fn has_rights(place: &PathBuf) -> bool {
-    let setuid = fs::metadata(place).is_ok_and(|found| {
-        found.permissions().mode() & SETUID != 0 && found.uid() == 0
-    });
+    let setuid = fs::metadata(place)
+        .is_ok_and(|found| found.permissions().mode() & SETUID != 0 && found.uid() == 0);
     let nosuid = rustix::fs::statvfs(place)
         .is_ok_and(|mount| mount.f_flag.contains(rustix::fs::StatVfsMountFlags::NOSUID));
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

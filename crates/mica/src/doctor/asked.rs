@@ -43,11 +43,7 @@ const CHOICES: [(&str, &[&str]); 8] = [
 ];
 
 /// Options that have an effect and no value, or none at all.
-const FLAGS: [&str; 3] = [
-    "default_permissions",
-    "override_creds",
-    "nooverride_creds",
-];
+const FLAGS: [&str; 3] = ["default_permissions", "override_creds", "nooverride_creds"];
 
 impl Asked {
     pub(super) fn of(options: &[Written], machine: &Machine) -> Self {
@@ -78,7 +74,9 @@ impl Asked {
     /// Returns the value of an option, if it was given.
     pub(super) fn value(&self, name: &str) -> Option<&'static str> {
         let mut chosen = self.chosen.iter();
-        chosen.find(|(own, _)| *own == name).map(|(_, value)| *value)
+        chosen
+            .find(|(own, _)| *own == name)
+            .map(|(_, value)| *value)
     }
 
     /// Tells whether an option that is `on` or `off` is on, by itself, by one that implies it, or by the module's default.
@@ -104,11 +102,6 @@ impl Asked {
     }
 
     fn read(&mut self, name: &[u8], value: Option<&[u8]>) {
-        let refuse = |error: OptionError| {
-            let row = row_of(&error);
-            let hint = error.hint();
-            Finding::of_kernel(row, error, hint)
-        };
         let text = String::from_utf8_lossy(name).into_owned();
         match (text.as_str(), value) {
             ("lowerdir", Some(value)) => self.read_lowers(value),
@@ -123,7 +116,7 @@ impl Asked {
             (flag, None) if FLAGS.contains(&flag) => {}
             (name, value) => match CHOICES.iter().find(|(known, _)| *known == name) {
                 Some((known, values)) => self.choose(known, values, value),
-                None => self.findings.push(refuse(OptionError::unknown(name.as_bytes()))),
+                None => self.findings.push(unknown(name)),
             },
         }
     }
@@ -233,7 +226,10 @@ impl Asked {
         {
             found.push(Finding::kernel(
                 &rows::VERITY_CONFLICT,
-                format!("Linux {} keeps digests with `metacopy=on` alone", machine.release),
+                format!(
+                    "Linux {} keeps digests with `metacopy=on` alone",
+                    machine.release
+                ),
                 "add `-o metacopy=on`, or boot Linux 6.16 or newer",
             ));
         }
@@ -251,6 +247,19 @@ const CONFLICTS: [(&str, &str); 7] = [
     ("nfs_export=on", "index=off"),
     ("nfs_export=on", "metacopy=on"),
 ];
+
+/// Says that the kernel's overlayfs does not have an option: Mica may have it.
+fn unknown(name: &str) -> Finding {
+    let words = format!(
+        "the kernel's overlayfs has no mount option {}",
+        Escaped::new(name)
+    );
+    let hint = match OptionError::unknown(name.as_bytes()).hint() {
+        Some(hint) if hint.starts_with("did you mean") => hint,
+        _ => "leave it out, or mount with `mica mount`, whose `--help` lists its options".into(),
+    };
+    Finding::kernel(&rows::UNKNOWN_OPTION, words, hint)
+}
 
 fn single_lower(lower: &Path) -> Finding {
     let dir = Escaped::new(lower);

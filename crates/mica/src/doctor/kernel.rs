@@ -44,9 +44,10 @@ fn unopened(dir: &Dir) -> Option<Finding> {
     let named = dir.dir.clone();
     Some(match &dir.looked {
         Looked::Missing => shared(&rows::MISSING, StackError::Missing { dir: named }),
-        Looked::NotDirectory => {
-            shared(&rows::NOT_DIRECTORY, StackError::NotDirectory { dir: named })
-        }
+        Looked::NotDirectory => shared(
+            &rows::NOT_DIRECTORY,
+            StackError::NotDirectory { dir: named },
+        ),
         Looked::Closed(errno) => shared(
             &rows::CLOSED,
             StackError::Open {
@@ -133,7 +134,9 @@ fn unmapped(dir: &LayerDir, facts: &Facts) -> Option<Finding> {
 pub(super) fn unmapped_owner(dir: &LayerDir) -> Finding {
     Finding::kernel(
         &rows::UNMAPPED_IDS,
-        format!("the owner of {dir} has no mapping in this user namespace: what belongs to it cannot be changed (EOVERFLOW)"),
+        format!(
+            "the owner of {dir} has no mapping in this user namespace: what belongs to it cannot be changed (EOVERFLOW)"
+        ),
         format!(
             "map more ids, as `unshare --map-auto --map-root-user` or `podman unshare` do; `stat {}` in the initial namespace shows whose it is",
             word(&dir.path)
@@ -146,7 +149,10 @@ fn too_deep(layers: &Layers) -> Option<Finding> {
     let (dir, _) = deepest.filter(|(_, facts)| facts.depth >= depth::MAX)?;
     Some(Finding::kernel(
         &rows::TOO_DEEP,
-        format!("{dir} lies on overlays on overlays, or on proc, and the kernel stacks no deeper than {}", depth::MAX),
+        format!(
+            "{dir} lies on overlays on overlays, or on proc, and the kernel stacks no deeper than {}",
+            depth::MAX
+        ),
         format!(
             "name the layers of the inner overlay themselves (`findmnt -T {}` shows them), or mount with `mica mount`",
             word(&dir.path)
@@ -167,7 +173,13 @@ fn in_use(asked: &Asked, machine: &Machine, layers: &Layers) -> Vec<Finding> {
             (_, false) => &rows::IN_USE,
             (_, true) => &rows::IN_USE_INDEX,
         };
-        shared(row, StackError::InUse { dir: dir.clone(), by })
+        shared(
+            row,
+            StackError::InUse {
+                dir: dir.clone(),
+                by,
+            },
+        )
     })
     .collect()
 }
@@ -189,7 +201,11 @@ fn privileges(asked: &Asked, machine: &Machine) -> Vec<Finding> {
     }
     if asked.upper.is_some() {
         let hint = StackError::Trusted.hint();
-        found.push(Finding::of_kernel(&rows::TRUSTED_XATTRS, StackError::Trusted, hint));
+        found.push(Finding::of_kernel(
+            &rows::TRUSTED_XATTRS,
+            StackError::Trusted,
+            hint,
+        ));
     }
     found
 }

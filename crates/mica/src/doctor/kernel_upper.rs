@@ -23,7 +23,10 @@ pub(super) fn judge(asked: &Asked, machine: &Machine, layers: &Layers, found: &m
         } else if there.magic == magic::OVERLAY {
             found.push(on_overlay(&upper.dir));
         } else if there.magic == magic::NFS {
-            found.push(remote(&upper.dir, "NFS keeps no whiteouts and no attributes"));
+            found.push(remote(
+                &upper.dir,
+                "NFS keeps no whiteouts and no attributes",
+            ));
         } else if let Some(features) = here.features {
             found.extend(lacking(asked, machine, upper, there, features));
         }
@@ -53,7 +56,10 @@ fn on_overlay(upper: &LayerDir) -> Finding {
     Finding::kernel(
         &rows::UPPER_ON_OVERLAY,
         format!("{upper} is on an overlay, which the kernel takes for no upper"),
-        format!("{}. In a container, use a volume or a tmpfs", elsewhere(upper)),
+        format!(
+            "{}. In a container, use a volume or a tmpfs",
+            elsewhere(upper)
+        ),
     )
 }
 
@@ -85,16 +91,26 @@ fn lacking(
         (features.rename_whiteout, "no RENAME_WHITEOUT"),
         (features.xattr, "no attributes"),
     ];
-    let lacks: Vec<&str> = lacks.iter().filter(|(has, _)| !has).map(|(_, what)| *what).collect();
+    let lacks: Vec<&str> = lacks
+        .iter()
+        .filter(|(has, _)| !has)
+        .map(|(_, what)| *what)
+        .collect();
     if is_remote(facts) && !lacks.is_empty() {
         return vec![remote(&upper.dir, &lacks.join(", "))];
     }
     let mut found = Vec::new();
     if !features.d_type {
-        found.push(shared(&rows::NO_D_TYPE, StackError::NoDirentType { upper: dir() }));
+        found.push(shared(
+            &rows::NO_D_TYPE,
+            StackError::NoDirentType { upper: dir() },
+        ));
     }
     if !features.whiteout {
-        found.push(shared(&rows::NO_WHITEOUT, StackError::NoWhiteout { upper: dir() }));
+        found.push(shared(
+            &rows::NO_WHITEOUT,
+            StackError::NoWhiteout { upper: dir() },
+        ));
     }
     if !features.rename_whiteout {
         found.push(Finding::kernel(
@@ -106,7 +122,10 @@ fn lacking(
     if !features.tmpfile {
         found.push(Finding::kernel(
             &rows::NO_TMPFILE,
-            format!("the filesystem of {} lacks O_TMPFILE: copy-up is slower", upper.dir),
+            format!(
+                "the filesystem of {} lacks O_TMPFILE: copy-up is slower",
+                upper.dir
+            ),
             elsewhere(&upper.dir),
         ));
     }
@@ -168,7 +187,10 @@ fn left_behind(
     {
         found.push(Finding::kernel(
             &rows::OTHER_LOWER,
-            format!("{} was used with `index=on` over another lower than {}", upper.dir, lower.dir),
+            format!(
+                "{} was used with `index=on` over another lower than {}",
+                upper.dir, lower.dir
+            ),
             "start with a new upperdir and workdir, or add `-o index=off`",
         ));
     }
@@ -176,8 +198,14 @@ fn left_behind(
     if remains::is_of_another(&index, "upper", &upper.dir.path, asked.userxattr) {
         found.push(Finding::kernel(
             &rows::STALE_INDEX,
-            format!("the index in {} is that of another upper than {}", work.dir, upper.dir),
-            format!("remove it with `rm -r {}`, or add `-o index=off`", word(&index)),
+            format!(
+                "the index in {} is that of another upper than {}",
+                work.dir, upper.dir
+            ),
+            format!(
+                "remove it with `rm -r {}`, or add `-o index=off`",
+                word(&index)
+            ),
         ));
     }
     found
@@ -190,7 +218,8 @@ fn handles(asked: &Asked, machine: &Machine, layers: &Layers) -> Vec<Finding> {
     if index && !machine.trusted() {
         found.push(Finding::kernel(
             &rows::INDEX_DROPPED,
-            "`index=on` needs CAP_DAC_READ_SEARCH in the initial user namespace, and is dropped".into(),
+            "`index=on` needs CAP_DAC_READ_SEARCH in the initial user namespace, and is dropped"
+                .into(),
             "leave `index=on` out, or mount as root",
         ));
         return found;
@@ -201,10 +230,17 @@ fn handles(asked: &Asked, machine: &Machine, layers: &Layers) -> Vec<Finding> {
         found.push(Finding::kernel(
             &rows::NO_HANDLES,
             format!("the filesystem of {dir} has no file handles, so `{feature}` is dropped"),
-            format!("leave `{feature}` out; `findmnt -T {}` shows the filesystem", word(&dir.path)),
+            format!(
+                "leave `{feature}` out; `findmnt -T {}` shows the filesystem",
+                word(&dir.path)
+            ),
         ));
     }
-    let lowers: Vec<_> = layers.lowers.iter().filter_map(|dir| Some((&dir.dir, dir.facts()?))).collect();
+    let lowers: Vec<_> = layers
+        .lowers
+        .iter()
+        .filter_map(|dir| Some((&dir.dir, dir.facts()?)))
+        .collect();
     let twin = lowers.iter().enumerate().find(|(n, (_, facts))| {
         let mut before = lowers.iter().take(*n);
         let other = |(_, other): &(&LayerDir, &Facts)| {

@@ -121,8 +121,7 @@ impl Layers {
 
     /// Returns upper, work and lowers, those that can be opened.
     pub(super) fn open(&self) -> impl Iterator<Item = (&LayerDir, &Facts)> {
-        self.all()
-            .filter_map(|dir| Some((&dir.dir, dir.facts()?)))
+        self.all().filter_map(|dir| Some((&dir.dir, dir.facts()?)))
     }
 
     /// Says what was found, for people.
@@ -188,9 +187,8 @@ fn facts(path: &Path, dir: &OwnedFd, others: &[Other]) -> Result<Facts, Errno> {
         by: used_by(dir, path, others),
         handles: Handle::of(dir.as_fd(), c"").is_ok(),
         uuid: mica_sys::fsattr::fs_uuid(dir.as_fd()).ok(),
-        unmapped: owned.is_some_and(|found| {
-            known.uid == Some(found.uid()) || known.gid == Some(found.gid())
-        }),
+        unmapped: owned
+            .is_some_and(|found| known.uid == Some(found.uid()) || known.gid == Some(found.gid())),
         features: None,
     })
 }
@@ -225,7 +223,10 @@ fn name_of(magic: u32) -> String {
         (magic::AUTOFS, "autofs"),
     ];
     let known = names.iter().find(|(number, _)| *number == magic);
-    known.map_or_else(|| format!("filesystem {magic:#x}"), |(_, name)| (*name).to_owned())
+    known.map_or_else(
+        || format!("filesystem {magic:#x}"),
+        |(_, name)| (*name).to_owned(),
+    )
 }
 
 /// Names what a filesystem lacks of what an upper can use.
@@ -238,7 +239,11 @@ fn abilities(features: Features) -> String {
         ("RENAME_EXCHANGE", features.rename_exchange),
         ("O_TMPFILE", features.tmpfile),
     ];
-    let lacks: Vec<&str> = all.iter().filter(|(_, has)| !has).map(|(name, _)| *name).collect();
+    let lacks: Vec<&str> = all
+        .iter()
+        .filter(|(_, has)| !has)
+        .map(|(name, _)| *name)
+        .collect();
     match lacks.as_slice() {
         [] => "which has all that an upper uses".to_owned(),
         lacks => format!("which lacks {}", lacks.join(", ")),

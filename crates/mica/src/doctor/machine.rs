@@ -61,7 +61,10 @@ impl Machine {
             ("privileges", who.to_owned()),
         ];
         if !self.parameters.is_empty() {
-            seen.push(("overlayfs", format!("{} by default", self.parameters.join(", "))));
+            seen.push((
+                "overlayfs",
+                format!("{} by default", self.parameters.join(", ")),
+            ));
         }
         seen
     }

@@ -40,17 +40,23 @@ pub(super) fn judge(layers: &[LayerDir], follows: Follows) -> Vec<Finding> {
             .map(|dir| dir.path.as_path())
             .collect();
         let mut left = NAMES_MAX;
-        look(layer, Path::new(""), LEVELS, &mut left, &mut |path, is_dir| {
-            let finding = if is_dir {
-                redirect(layer, path, follows, !below.is_empty())
-            } else {
-                metacopy(layer, path, follows, &below)
-            };
-            let Some(finding) = finding else { return };
-            if found.iter().all(|known| known.row != finding.row) {
-                found.push(finding);
-            }
-        });
+        look(
+            layer,
+            Path::new(""),
+            LEVELS,
+            &mut left,
+            &mut |path, is_dir| {
+                let finding = if is_dir {
+                    redirect(layer, path, follows, !below.is_empty())
+                } else {
+                    metacopy(layer, path, follows, &below)
+                };
+                let Some(finding) = finding else { return };
+                if found.iter().all(|known| known.row != finding.row) {
+                    found.push(finding);
+                }
+            },
+        );
     }
     found
 }
@@ -64,10 +70,14 @@ fn look(
 ) {
     let entries = fs::read_dir(layer.path.join(below)).into_iter().flatten();
     for entry in entries.flatten() {
-        let Some(fewer) = left.checked_sub(1) else { return };
+        let Some(fewer) = left.checked_sub(1) else {
+            return;
+        };
         *left = fewer;
         let path = below.join(entry.file_name());
-        let Ok(kind) = entry.file_type() else { continue };
+        let Ok(kind) = entry.file_type() else {
+            continue;
+        };
         if kind.is_dir() || kind.is_file() {
             tell(&path, kind.is_dir());
         }
@@ -112,7 +122,9 @@ fn metacopy(layer: &LayerDir, path: &Path, follows: Follows, below: &[&Path]) ->
     if !follows.metacopy {
         return Some(Finding::kernel(
             &rows::METACOPY_REFUSED,
-            format!("{file} in {layer} was changed with `metacopy=on` and has no data of its own: it is refused (EPERM)"),
+            format!(
+                "{file} in {layer} was changed with `metacopy=on` and has no data of its own: it is refused (EPERM)"
+            ),
             if follows.userxattr {
                 "mount the layers as root without `userxattr`, with `-o metacopy=on`, and copy what you need"
             } else {
@@ -126,8 +138,13 @@ fn metacopy(layer: &LayerDir, path: &Path, follows: Follows, below: &[&Path]) ->
         let lost: PathBuf = path.to_owned();
         return Some(Finding::kernel(
             &rows::METACOPY_NO_DATA,
-            format!("{file} in {layer} has its data in a layer below, and none has it: it cannot be read (EIO)"),
-            format!("add the layer that has {} to `lowerdir`", Escaped::new(&lost)),
+            format!(
+                "{file} in {layer} has its data in a layer below, and none has it: it cannot be read (EIO)"
+            ),
+            format!(
+                "add the layer that has {} to `lowerdir`",
+                Escaped::new(&lost)
+            ),
         ));
     }
     (follows.digests && value.len() <= HEADER).then(|| {

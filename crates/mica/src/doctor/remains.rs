@@ -39,17 +39,19 @@ fn kept(dir: &Path, depth: usize) -> Option<PathBuf> {
         return Some(dir.to_owned());
     }
     let entries = fs::read_dir(dir).ok()?.flatten();
-    entries.map(|entry| (entry.path(), entry.file_type())).find_map(|(path, kind)| {
-        let kind = kind.ok()?;
-        if depth >= CLEANED {
-            // It is too deep to be removed at all.
-            return Some(path);
-        }
-        if kind.is_dir() {
-            return kept(&path, depth + 1);
-        }
-        (kind.is_file() && has_flag(&path)).then_some(path)
-    })
+    entries
+        .map(|entry| (entry.path(), entry.file_type()))
+        .find_map(|(path, kind)| {
+            let kind = kind.ok()?;
+            if depth >= CLEANED {
+                // It is too deep to be removed at all.
+                return Some(path);
+            }
+            if kind.is_dir() {
+                return kept(&path, depth + 1);
+            }
+            (kind.is_file() && has_flag(&path)).then_some(path)
+        })
 }
 
 fn has_flag(path: &Path) -> bool {
@@ -67,14 +69,16 @@ pub(super) fn is_of_another(at: &Path, mark: &str, dir: &Path, userxattr: bool) 
     let prefix = if userxattr { "user" } else { "trusted" };
     let name = format!("{prefix}.overlay.{mark}");
     let mut value = vec![0; 256];
-    let Ok(name) = CString::new(name) else { return false };
+    let Ok(name) = CString::new(name) else {
+        return false;
+    };
     let Ok(len) = rustix::fs::lgetxattr(at, &name, &mut value) else {
         return false;
     };
     value.truncate(len);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let own = rustix::fs::open(dir, flags, Mode::empty())
-        .and_then(|dir| Handle::of(dir.as_fd(), c""));
+    let own =
+        rustix::fs::open(dir, flags, Mode::empty()).and_then(|dir| Handle::of(dir.as_fd(), c""));
     let (Ok(own), Some(kind), Some(bytes)) = (own, value.get(TYPE), value.get(BYTES..)) else {
         return false;
     };

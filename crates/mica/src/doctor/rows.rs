@@ -47,7 +47,7 @@ rows! {
     // Options.
     NO_LOWER "no-lower" INVAL, "missing 'lowerdir'";
     NO_WORK "upper-without-work" INVAL, "missing 'workdir'";
-    NO_UPPER "work-without-upper" Mounts, "option \"workdir=w\" is useless in a non-upper mount, ignore";
+    NO_UPPER "work-without-upper" Mounts, "is useless in a non-upper mount, ignore";
     SINGLE_LOWER "single-lower" INVAL, "at least 2 lowerdir are needed while upperdir nonexistent";
     ONLY_DATA "only-data-layers" INVAL, "cannot append lower layer";
     COLONS "colons" INVAL, "colons";

@@ -139,7 +139,9 @@ pub(super) fn refuse_shared(
 pub(crate) fn used_by(dir: &OwnedFd, path: &Path, others: &[Other]) -> Option<Box<Holder>> {
     let id = Place::of(dir).ok()?.id;
     let path = path.canonicalize().unwrap_or_default();
-    let other = others.iter().find(|other| other.uses(id, &path) == Use::Yes);
+    let other = others
+        .iter()
+        .find(|other| other.uses(id, &path) == Use::Yes);
     if let Some(other) = other {
         return Some(Box::new(other.holder.clone()));
     }
