@@ -24,6 +24,7 @@ mod private;
 mod repo;
 mod rng;
 mod run;
+mod stress;
 mod test;
 mod tidy;
 mod tier;
@@ -53,6 +54,8 @@ enum Task {
     Bench(bench::BenchArgs),
     /// Compare a subject with kernel overlayfs, operation by operation
     Oracle(oracle::OracleArgs),
+    /// Stress kernel overlayfs and a subject side by side: one file, one tree, stress-ng
+    Stress(stress::StressArgs),
     /// Print a tree with types, modes, owners, times, xattrs and content hashes
     Dump {
         /// The directory to print
@@ -83,6 +86,7 @@ fn execute(task: Task) -> Result<()> {
         Task::Test(args) => test::test(&args),
         Task::Bench(args) => bench::bench(&args),
         Task::Oracle(args) => oracle::main(&args),
+        Task::Stress(args) => stress::main(&args),
         Task::Dump { dir } => {
             print!("{}", dump::render(&dump::read(&dir)?));
             Ok(())

@@ -15,6 +15,8 @@ mod error;
 mod log;
 mod mount;
 mod personality;
+#[cfg(feature = "planted")]
+mod planted;
 mod serve;
 mod stats;
 mod umount;
@@ -31,6 +33,10 @@ use args::{Cli, Command};
 use personality::Personality;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "planted")]
+    if let Some(status) = planted::plant() {
+        return status;
+    }
     let mut words = env::args_os();
     let called = words.next().unwrap_or_default();
     if let Some(personality) = Personality::of(&called) {

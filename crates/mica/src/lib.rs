@@ -53,6 +53,8 @@ mod housekeeping;
 mod mount;
 mod mountinfo;
 mod options;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod remount;
 mod stack;
 mod unmount;

@@ -238,6 +238,8 @@ impl Checked {
             }
             None => None,
         };
+        #[cfg(feature = "planted")]
+        let (upper, lowers) = crate::planted::under(upper, lowers);
         let config = Config {
             xattrs: spec.xattrs,
             mounter: Caller {
