@@ -122,3 +122,6 @@ fn followed(asked: &Asked, machine: &Machine) -> Follows {
         digests: asked.has("verity", "require"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -287,6 +287,26 @@ pub(crate) const CASES: &[Case] = &[
             "! ls m/d 2>err; grep -q 'not permitted' err"
         )
     },
+    Case {
+        mark: Some(("l/f", "metacopy", "")),
+        ..case!(
+            "metacopy-no-data",
+            "touch l/f",
+            "lowerdir=$/l:$/l2,upperdir=$/u,workdir=$/w,metacopy=on,redirect_dir=on",
+            REFUSES,
+            "! cat m/f 2>err; grep -q 'Input/output' err"
+        )
+    },
+    Case {
+        mark: Some(("l/f", "metacopy", "")),
+        ..case!(
+            "no-digest",
+            "truncate -s 1 l/f; echo > l2/f",
+            "lowerdir=$/l:$/l2,upperdir=$/u,workdir=$/w,metacopy=on,redirect_dir=on,verity=require",
+            REFUSES,
+            "! cat m/f 2>err; grep -q 'Input/output' err"
+        )
+    },
     // Filesystems.
     case!(
         "upper-read-only",
@@ -387,8 +407,5 @@ pub(crate) const PREDICTED: &[&str] = &[
     "tmpfs-user-xattr",
     "fuse-refused",
     "fuse-too-old",
-    "unseen-error",
-    "metacopy-no-data",
-    "no-digest",
     "other",
 ];

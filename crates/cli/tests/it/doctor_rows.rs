@@ -55,8 +55,7 @@ impl Said {
 /// Makes the situation of a case, with `$` for the test's directory.
 fn prepare(case: &Case) -> (Ground, String) {
     let ground = Ground::new();
-    let root = ground.root().to_str().unwrap().to_owned();
-    let script = format!("mkdir l2 u2 w2 m2; {}", case.script.replace('$', &root));
+    let script = format!("mkdir l2 u2 w2 m2; {}", in_place(case.script, &ground));
     let mut shell = Command::new("bash");
     let made = run(ground.here(shell.args(["-ec", &script])));
     assert_eq!(made.status, Some(0), "{}: {}", case.row, made.stderr);
@@ -65,7 +64,7 @@ fn prepare(case: &Case) -> (Ground, String) {
         let flags = rustix::fs::XattrFlags::empty();
         rustix::fs::setxattr(ground.at(path), name, value.as_bytes(), flags).unwrap();
     }
-    let options = (case.options)().replace('$', &root);
+    let options = in_place(&(case.options)(), &ground);
     (ground, options)
 }
 
@@ -74,7 +73,7 @@ fn doctor(ground: &Ground, options: &str) -> String {
 }
 
 /// Returns what the kernel's log gets while `act` runs.
-fn logged<T>(act: impl FnOnce() -> T) -> (T, String) {
+pub(crate) fn logged<T>(act: impl FnOnce() -> T) -> (T, String) {
     let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap();
     let mut log = File::options()
         .read(true)
@@ -99,34 +98,40 @@ fn kernel_differs(case: &Case, row: &Row) -> Result<(), String> {
     }
     let at = ground.at("m");
     let data = std::ffi::CString::new(options).unwrap();
-    let (mounted, log) =
-        logged(|| mount("o", &at, "overlay", MountFlags::empty(), data.as_c_str()));
+    let ((mounted, seen), log) = logged(|| {
+        let mounted = mount("o", &at, "overlay", MountFlags::empty(), data.as_c_str());
+        let mut shell = Command::new("bash");
+        let check = in_place(case.then, &ground);
+        let seen = mounted
+            .is_ok()
+            .then(|| run(ground.here(shell.args(["-ec", &check]))));
+        (mounted, seen)
+    });
+    if mounted.is_ok() {
+        unmount(&at, UnmountFlags::DETACH).unwrap();
+    }
+    let verdict = match (row.kernel, mounted) {
+        (Reaction::Refuses(expected), Err(errno)) if errno == expected => "refuses",
+        (Reaction::Mounts | Reaction::Fails(_), Ok(())) => "works-with-less",
+        (expected, got) => return Err(format!("{got:?}, not {expected:?}: {log}")),
+    };
+    if said.verdict != verdict {
+        return Err(format!("doctor: {said:?}"));
+    }
     if !log.contains(row.log) {
         return Err(format!("the log lacks {:?}: {log}", row.log));
     }
-    match (row.kernel, mounted) {
-        (Reaction::Refuses(expected), Err(errno)) if errno == expected => {
-            let refuses = said.verdict == "refuses";
-            return if refuses {
-                Ok(())
-            } else {
-                Err(format!("doctor: {said:?}"))
-            };
+    match seen {
+        Some(seen) if seen.status != Some(0) => {
+            Err(format!("`{}` does not show it: {seen:?}", case.then))
         }
-        (Reaction::Mounts | Reaction::Fails(_), Ok(())) => {}
-        (expected, got) => return Err(format!("{got:?}, not {expected:?}: {log}")),
+        _ => Ok(()),
     }
-    if said.verdict != "works-with-less" {
-        return Err(format!("doctor: {said:?}"));
-    }
-    let check = case.then.replace('$', ground.root().to_str().unwrap());
-    let mut shell = Command::new("bash");
-    let seen = run(ground.here(shell.args(["-ec", &check])));
-    unmount(&at, UnmountFlags::DETACH).unwrap();
-    if seen.status != Some(0) {
-        return Err(format!("`{}` does not show it: {seen:?}", case.then));
-    }
-    Ok(())
+}
+
+/// Writes the test's directory for `$`.
+fn in_place(text: &str, ground: &Ground) -> String {
+    text.replace("$/", &format!("{}/", ground.root().display()))
 }
 
 /// Mounts with Mica and says how it differs from what doctor said, if it does.
@@ -169,8 +174,7 @@ fn mica_differs(case: &Case) -> Result<(), String> {
 
 /// Lists what is in the layers, with modes, owners and times.
 fn tree(ground: &Ground) -> String {
-    let script =
-        "find l u l2 u2 -printf '%p %m %U %G %T@ %C@\\n' 2>&1; find w w2 -printf '%p %m\\n'";
+    let script = "find l u l2 -printf '%p %m %U %G %T@ %C@\\n' 2>&1; find w w2 -printf '%p %m\\n'";
     let mut shell = Command::new("sh");
     run(ground.here(shell.args(["-c", script]))).stdout
 }

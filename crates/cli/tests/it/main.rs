@@ -12,6 +12,7 @@
 mod bad_marks;
 mod doctor_cases;
 mod doctor_rows;
+mod doctor_users;
 mod durability;
 mod foreground;
 mod foreign;

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::{Audience, MountOptions, fsmount, fusermount, open_device};
 use crate::error::MountError;
@@ -70,13 +70,13 @@ fn by_helper(direct: MountError, options: &MountOptions, path: &OsStr) -> Result
     }
 }
 
-fn is_program(place: &PathBuf) -> bool {
+fn is_program(place: &Path) -> bool {
     fs::metadata(place).is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0)
 }
 
 /// Tells whether a program runs as root whoever starts it: not if its set-user-ID bit is missing, its mount is `nosuid`, this
 /// process may gain no privileges, or its root is that of another user namespace.
-fn has_rights(place: &PathBuf) -> bool {
+fn has_rights(place: &Path) -> bool {
     let setuid = fs::metadata(place)
         .is_ok_and(|found| found.permissions().mode() & SETUID != 0 && found.uid() == 0);
     let nosuid = rustix::fs::statvfs(place)

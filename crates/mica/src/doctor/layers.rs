@@ -110,13 +110,25 @@ impl Layers {
         } else {
             b"trusted.overlay."
         };
-        if let Some(Dir { dir, looked }) = &mut layers.work
+        let alone = layers.work_is_alone();
+        if alone
+            && let Some(Dir { dir, looked }) = &mut layers.work
             && let Looked::Open(facts) = looked
             && facts.by.is_none()
         {
             facts.features = probe(&dir.path, xattr);
         }
         layers
+    }
+
+    /// Tells whether the work directory neither is nor lies in another one of the mount: scratch files would be made there.
+    fn work_is_alone(&self) -> bool {
+        let Some(work) = self.work.as_ref().and_then(Dir::facts) else {
+            return false;
+        };
+        let others = self.upper.iter().chain(&self.lowers);
+        let mut others = others.filter_map(Dir::facts).map(|facts| facts.place.id);
+        !others.any(|id| id == work.place.id || work.above.contains(&id))
     }
 
     /// Returns upper, work and lowers, those that can be opened.

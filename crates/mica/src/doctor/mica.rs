@@ -107,7 +107,7 @@ fn warned(warning: StackWarning) -> Finding {
 }
 
 /// Tells which case an error of the layers is.
-fn row_of_stack(error: &StackError) -> &'static Row {
+pub(super) fn row_of_stack(error: &StackError) -> &'static Row {
     match error {
         StackError::Missing { .. } => &rows::MISSING,
         StackError::NotDirectory { .. } => &rows::NOT_DIRECTORY,
@@ -142,7 +142,7 @@ fn row_of_stack(error: &StackError) -> &'static Row {
 }
 
 /// Tells which case an error of the mount is.
-fn row_of_mount(error: &MountError) -> &'static Row {
+pub(super) fn row_of_mount(error: &MountError) -> &'static Row {
     use mica_fuse::MountError as Fuse;
     match error {
         MountError::AllowRoot => &rows::ALLOW_ROOT,

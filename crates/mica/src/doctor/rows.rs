@@ -87,7 +87,6 @@ rows! {
     INDEX_LEFT "index-left" Mounts, "";
     INCOMPATIBLE "incompatible" INVAL, "cannot be mounted";
     WORK_KEPT "work-kept" Mounts, "mounting read-only";
-    UNSEEN_ERROR "unseen-error" Refuses(Errno::IO), "Cannot mount volatile when upperdir has an unseen error";
     FOREIGN "foreign-marks" Mounts, "";
     METACOPY_REFUSED "metacopy-refused" Fails(Errno::PERM), "refusing to follow metacopy origin for";
     REDIRECT_REFUSED "redirect-refused" Fails(Errno::PERM), "refusing to follow redirect for";
