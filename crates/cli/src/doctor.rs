@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::iter;
 use std::process::ExitCode;
 
-use mica::{Diagnosis, Driver, Finding, Reaction, Verdict};
+use mica::doctor::{Diagnosis, Driver, Finding, Reaction, Verdict};
 use serde_json::{Value, json};
 
 use crate::args::DoctorArgs;

@@ -9,6 +9,7 @@
 mod args;
 mod background;
 mod cause;
+mod check;
 mod describe;
 mod doctor;
 mod error;
@@ -17,6 +18,7 @@ mod mount;
 mod personality;
 #[cfg(feature = "planted")]
 mod planted;
+mod progress;
 mod serve;
 mod stats;
 mod umount;
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Mount(args) => error::status(mount::run(&args), args.manner),
+        Command::Check(args) => check::run(&args),
         Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
         Command::Doctor(args) => doctor::run(&args),
         Command::UnmountHelper(args) => error::status(unmount_helper::run(&args), Manner::Mica),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::driver::{Driver, Mounted, Stack};
 use crate::dump::{self, Dump, Lens};
-use crate::image::{Scratch, open_to_all};
+use crate::image::Scratch;
 use crate::oracle::layout;
 
 /// A mount, its layers, and the disk under them.
@@ -23,21 +23,10 @@ impl Ground {
     /// Mounts by `driver` over a lower that `text` describes.
     pub(super) fn new(driver: &Driver, text: &str) -> Result<Self> {
         let disk = Scratch::ext4(2048)?;
-        let make = |name: &str| -> Result<PathBuf> {
-            let dir = disk.path().join(name);
-            std::fs::create_dir(&dir)?;
-            open_to_all(&dir)?;
-            Ok(dir)
-        };
-        let lower = make("lower")?;
-        layout::write(text, &lower)?;
-        let pristine = dump::read(&lower)?;
-        let stack = Stack {
-            lowers: vec![lower],
-            upper: make("upper")?,
-            work: make("work")?,
-        };
-        let point = make("merged")?;
+        let stack = Stack::below(disk.path())?;
+        layout::write(text, stack.lower()?)?;
+        let pristine = dump::read(stack.lower()?)?;
+        let point = stack.point();
         let mounted = driver.mount(&stack, &point)?;
         Ok(Self {
             stack,

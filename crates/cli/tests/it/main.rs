@@ -10,6 +10,7 @@
 )]
 
 mod bad_marks;
+mod check;
 mod doctor_cases;
 mod doctor_rows;
 mod doctor_users;

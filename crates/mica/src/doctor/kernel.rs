@@ -98,8 +98,8 @@ fn separate(layers: &Layers) -> Vec<Finding> {
             outer: outer.clone(),
         };
         found.push(match (inner.role, outer.role) {
-            (Role::Lower, _) => shared(&rows::LOWER_INSIDE, error),
-            (_, Role::Lower) => shared(&rows::INSIDE_LOWER, error),
+            (Role::Lower | Role::Data, _) => shared(&rows::LOWER_INSIDE, error),
+            (_, Role::Lower | Role::Data) => shared(&rows::INSIDE_LOWER, error),
             _ => shared(&rows::WORK_NESTED, error),
         });
     }
@@ -168,8 +168,8 @@ fn in_use(asked: &Asked, machine: &Machine, layers: &Layers) -> Vec<Finding> {
     used.map(|(dir, by)| {
         let known = by.program == crate::stack::Overlayer::Kernel;
         let row = match (dir.role, index && known) {
-            (Role::Lower, false) => &rows::LOWER_IN_USE,
-            (Role::Lower, true) => &rows::LOWER_IN_USE_INDEX,
+            (Role::Lower | Role::Data, false) => &rows::LOWER_IN_USE,
+            (Role::Lower | Role::Data, true) => &rows::LOWER_IN_USE_INDEX,
             (_, false) => &rows::IN_USE,
             (_, true) => &rows::IN_USE_INDEX,
         };

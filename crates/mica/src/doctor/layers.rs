@@ -99,9 +99,10 @@ impl Layers {
             },
             looked: look(path, &others),
         };
-        let lowers = asked.lowers.iter().chain(&asked.data);
+        let lowers = asked.lowers.iter().map(|path| look(Role::Lower, path));
+        let data = asked.data.iter().map(|path| look(Role::Data, path));
         let mut layers = Self {
-            lowers: lowers.map(|path| look(Role::Lower, path)).collect(),
+            lowers: lowers.chain(data).collect(),
             upper: asked.upper.as_ref().map(|path| look(Role::Upper, path)),
             work: asked.work.as_ref().map(|path| look(Role::Work, path)),
         };
@@ -142,6 +143,7 @@ impl Layers {
         for dir in self.all() {
             let role = match dir.dir.role {
                 Role::Lower => "lowerdir",
+                Role::Data => "datadir",
                 Role::Upper => "upperdir",
                 Role::Work => "workdir",
             };

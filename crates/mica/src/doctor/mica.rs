@@ -122,8 +122,8 @@ pub(super) fn row_of_stack(error: &StackError) -> &'static Row {
             _ => &rows::SAME,
         },
         StackError::Inside { inner, outer } => match (inner.role, outer.role) {
-            (Role::Lower, _) => &rows::LOWER_INSIDE,
-            (_, Role::Lower) => &rows::INSIDE_LOWER,
+            (Role::Lower | Role::Data, _) => &rows::LOWER_INSIDE,
+            (_, Role::Lower | Role::Data) => &rows::INSIDE_LOWER,
             _ => &rows::WORK_NESTED,
         },
         StackError::Apart { .. } => &rows::WORK_APART,
