@@ -10,6 +10,7 @@ mod args;
 mod background;
 mod cause;
 mod check;
+mod convert;
 mod describe;
 mod doctor;
 mod error;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Mount(args) => error::status(mount::run(&args), args.manner),
         Command::Check(args) => check::run(&args),
+        Command::Convert(args) => error::status(convert::run(&args), Manner::Mica),
         Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
         Command::Doctor(args) => doctor::run(&args),
         Command::UnmountHelper(args) => error::status(unmount_helper::run(&args), Manner::Mica),

@@ -13,6 +13,7 @@ mod at_rest;
 mod casefold;
 pub(crate) mod error;
 mod foreign;
+mod half_converted;
 mod holder;
 pub(crate) mod in_use;
 mod index;

@@ -89,7 +89,8 @@ impl Overlay {
             }
             check_kinds(&source, target, exchange)?;
         }
-        if let Some(target) = target.as_ref().filter(|_| !exchange)
+        let over_dir = |target: &Node| !exchange && target.kind == FileType::Directory;
+        if let Some(target) = target.as_ref().filter(|target| over_dir(target))
             && self.can_move(&source)
             && is_redirected(target)
             && !self.is_empty_dir(target)?

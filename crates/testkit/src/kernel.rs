@@ -117,10 +117,13 @@ impl KernelMount {
     /// If something cannot be read.
     #[must_use]
     pub fn dump(&self, detail: Detail) -> Dump {
+        dump_host(&self.path(), detail)
+    }
+
+    /// Returns a path of the root, for this process.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
         // The dot leads through the link of procfs.
-        dump_host(
-            &PathBuf::from(format!("/proc/self/fd/{}/.", self.0.as_raw_fd())),
-            detail,
-        )
+        PathBuf::from(format!("/proc/self/fd/{}/.", self.0.as_raw_fd()))
     }
 }

@@ -31,7 +31,7 @@ const SETS: &[Set] = &[
 ];
 
 /// Sets that Mica may still refuse. A refusal of any other is a difference.
-const PENDING: &[&str] = &["redirect", "follow", "off", "metacopy", "index", "all"];
+const PENDING: &[&str] = &["index", "all"];
 
 /// Returns the sets of these `names`, separated by commas; all that go where `rights` are if there is none.
 pub(super) fn select(names: Option<&str>, rights: Rights) -> anyhow::Result<Vec<Set>> {
@@ -64,9 +64,18 @@ impl Set {
         self.options.contains("userxattr")
     }
 
+    /// Says whether redirects that are there are followed.
+    fn follows(self) -> bool {
+        ["redirect_dir=on", "redirect_dir=follow", "redirect_dir=off"]
+            .iter()
+            .any(|word| self.options.contains(word))
+    }
+
     /// Says whether `layout` can be compared under these options: without an index, the names of a lower file stay one
-    /// file for the life of a Mica mount only (D-4).
+    /// file for the life of a Mica mount only (OVL-32), and the kernel hides what it refuses in an impure directory
+    /// (D-23).
     pub(super) fn takes(self, layout: &Layout) -> bool {
-        self.options.contains("index=on") || !layout.has_links()
+        (self.options.contains("index=on") || !layout.has_links())
+            && (self.follows() || !layout.upper.contains(".redirect"))
     }
 }

@@ -110,7 +110,10 @@ fn case_in_namespace(row: &str, options: &str, then: &str, mounts: bool) -> Opti
     assert!(compared.kernel.names(row), "{:?}", compared.kernel);
     let (mounted, log) = mount_in_namespace(&ground, options, then);
     assert_eq!(mounted.status == Some(0), mounts, "{mounted:?} {log}");
-    let row = mica::doctor::ROWS.iter().find(|known| known.id == row).unwrap();
+    let row = mica::doctor::ROWS
+        .iter()
+        .find(|known| known.id == row)
+        .unwrap();
     assert!(log.contains(row.log), "{log}");
     let verdict = if mounts { "works-with-less" } else { "refuses" };
     assert_eq!(compared.kernel.verdict, verdict);

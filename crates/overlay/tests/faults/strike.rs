@@ -27,7 +27,8 @@ pub(crate) enum Aim {
 }
 
 /// Renames that leave a whiteout behind by a step of its own, when something was replaced by the first (OVL-26).
-const IRREVOCABLE: [&str; 5] = [
+const IRREVOCABLE: [&str; 6] = [
+    "rename a metacopy over an upper file",
     "rename a merged directory over a swept one",
     "rename a merged directory over a merged one",
     "rename a lower file over an upper one",
@@ -126,7 +127,7 @@ impl Target {
             }
         };
         // Not before: the mark of a volatile mount would refuse the one with the faults.
-        mounted.remount_with(self.ways.config());
+        mounted.remount_with(self.case.config(self.ways.config()));
         faults.reset();
         (mounted, faults)
     }
@@ -313,7 +314,7 @@ impl Target {
         if self.ways.durability == Durability::Volatile {
             expect_refused(mounted);
         }
-        mounted.remount_with(Config::default());
+        mounted.remount_with(self.case.config(Config::default()));
         check(mounted.dump(VIEW));
         assert_empty_work(mounted, "Mica");
     }
