@@ -101,4 +101,14 @@ impl Finding {
     pub(super) fn told(row: &'static Row, words: String, hint: impl Into<String>) -> Self {
         Self::less(row, Told(words), Some(hint.into()))
     }
+
+    /// Says what one should know of a mount that works as asked for.
+    pub(super) fn noted(row: &'static Row, words: String, hint: impl Into<String>) -> Self {
+        Self {
+            row,
+            verdict: Verdict::Works,
+            error: Box::new(Told(words)),
+            hint: Some(hint.into()),
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::finding::Finding;
 use super::rows;
 use crate::Escaped;
-use crate::stack::LayerDir;
+use crate::stack::{LayerDir, Role};
 
 /// The most names that are looked at in a layer.
 const NAMES_MAX: usize = 4_000;
@@ -30,15 +30,25 @@ pub(super) struct Follows {
     pub(super) digests: bool,
 }
 
-/// Looks at the layers, topmost first, and says which object of each kind is refused.
+/// What lies below a layer, topmost first.
+struct Below<'a> {
+    /// Layers that show names.
+    names: Vec<&'a Path>,
+    /// Layers that hold data alone: they are reached by a path, whatever else is followed.
+    data: Vec<&'a Path>,
+}
+
+/// Looks at the layers, topmost first and those of data last, and says which object of each kind is refused.
 pub(super) fn judge(layers: &[LayerDir], follows: Follows) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
-    for (n, layer) in layers.iter().enumerate() {
-        let below: Vec<&Path> = layers
-            .iter()
-            .skip(n + 1)
-            .map(|dir| dir.path.as_path())
-            .collect();
+    let (data, named): (Vec<&LayerDir>, Vec<_>) =
+        layers.iter().partition(|dir| dir.role == Role::Data);
+    for (n, &layer) in named.iter().enumerate() {
+        let names: Vec<&Path> = named.iter().skip(n + 1).map(|dir| &*dir.path).collect();
+        let below = Below {
+            data: data.iter().map(|dir| &*dir.path).collect(),
+            names,
+        };
         let mut left = NAMES_MAX;
         look(
             layer,
@@ -47,7 +57,7 @@ pub(super) fn judge(layers: &[LayerDir], follows: Follows) -> Vec<Finding> {
             &mut left,
             &mut |path, is_dir| {
                 let finding = if is_dir {
-                    redirect(layer, path, follows, !below.is_empty())
+                    redirect(layer, path, follows, &below)
                 } else {
                     metacopy(layer, path, follows, &below)
                 };
@@ -97,8 +107,8 @@ fn mark(layer: &LayerDir, path: &Path, name: &str, follows: Follows) -> Option<V
     Some(value)
 }
 
-fn redirect(layer: &LayerDir, path: &Path, follows: Follows, below: bool) -> Option<Finding> {
-    if follows.redirects || !below {
+fn redirect(layer: &LayerDir, path: &Path, follows: Follows, below: &Below<'_>) -> Option<Finding> {
+    if follows.redirects || below.names.is_empty() {
         return None;
     }
     mark(layer, path, "redirect", follows)?;
@@ -116,10 +126,14 @@ fn redirect(layer: &LayerDir, path: &Path, follows: Follows, below: bool) -> Opt
     ))
 }
 
-fn metacopy(layer: &LayerDir, path: &Path, follows: Follows, below: &[&Path]) -> Option<Finding> {
+fn metacopy(layer: &LayerDir, path: &Path, follows: Follows, below: &Below<'_>) -> Option<Finding> {
     let value = mark(layer, path, "metacopy", follows)?;
+    let redirect = mark(layer, path, "redirect", follows);
     let file = Escaped::new(path);
-    if !follows.metacopy {
+    let leads_to_data = redirect.as_ref().is_some_and(|to| to.starts_with(b"/"))
+        && below.names.is_empty()
+        && !below.data.is_empty();
+    if !follows.metacopy && !leads_to_data {
         return Some(Finding::kernel(
             &rows::METACOPY_REFUSED,
             format!(
@@ -132,9 +146,8 @@ fn metacopy(layer: &LayerDir, path: &Path, follows: Follows, below: &[&Path]) ->
             },
         ));
     }
-    let redirected = mark(layer, path, "redirect", follows).is_some();
     let has_data = |dir: &&Path| -> bool { dir.join(path).is_file() };
-    if !redirected && !below.iter().any(has_data) {
+    if redirect.is_none() && !below.names.iter().any(has_data) {
         let lost: PathBuf = path.to_owned();
         return Some(Finding::kernel(
             &rows::METACOPY_NO_DATA,

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use mica_overlay::XattrNamespace;
+use mica_overlay::{Metacopies, Redirects, XattrNamespace};
 use mica_vfs::Errno;
 use rustix::process::Resource;
 
@@ -36,6 +36,7 @@ pub(super) fn judge<S: AsRef<OsStr>>(options: &[S], path: &OsStr) -> Vec<Finding
         Err(error) => found.push(refused(error)),
     }
     found.extend(marks::judge(&layers(&spec), follows(&spec)));
+    found.extend(alone(&spec));
     found.extend(judge_mount(&spec, path));
     found
 }
@@ -76,19 +77,36 @@ fn layers(spec: &MountSpec) -> Vec<LayerDir> {
     let upper = spec.stack.upper.iter();
     let upper = upper.map(|upper| dir(Role::Upper, &upper.dir));
     let lowers = spec.stack.lower.iter();
+    let data = spec.stack.data.iter();
     upper
         .chain(lowers.map(|lower| dir(Role::Lower, lower)))
+        .chain(data.map(|data| dir(Role::Data, data)))
         .collect()
 }
 
-/// What this version follows.
+/// What the mount follows.
 fn follows(spec: &MountSpec) -> Follows {
+    let xattrs = spec.stack.xattrs;
     Follows {
-        userxattr: spec.stack.xattrs == XattrNamespace::User,
-        redirects: false,
-        metacopy: false,
+        userxattr: xattrs == XattrNamespace::User,
+        redirects: spec.stack.redirects.in_xattrs(xattrs) != Redirects::NoFollow,
+        metacopy: spec.stack.metacopies == Metacopies::On,
         digests: false,
     }
+}
+
+/// Says that an upper will be read by Mica alone: the kernel follows no redirects that a user could have written.
+fn alone(spec: &MountSpec) -> Option<Finding> {
+    let writes = spec.stack.redirects.in_xattrs(spec.stack.xattrs) == Redirects::On;
+    let unread = spec.stack.xattrs == XattrNamespace::User && writes && spec.stack.upper.is_some();
+    unread.then(|| {
+        Finding::noted(
+            &rows::USERXATTR_CONFLICT,
+            "a directory of a lower that is renamed is found by Mica alone: the kernel follows no redirects with `userxattr`"
+                .into(),
+            "before the kernel mounts the upper, run `mica convert --no-redirects` on it; or leave `redirect_dir=on` out",
+        )
+    })
 }
 
 fn refused(error: StackError) -> Finding {
