@@ -15,7 +15,8 @@
 //! | D-12 | they are left out, or masked for whiteouts (`side`, and `Lens::upper` of `dump`) |
 //! | D-13 | it is masked (`side`) |
 //! | D-14 | it is left out (`Lens::upper` of `dump`) |
-//! | D-15, D-16, D-17, D-18, D-21 | no disk is full or failing, and no such layers are stacked |
+//! | D-16 | no marks of the other namespace are set (`set`) |
+//! | D-15, D-17, D-18, D-21 | no disk is full or failing, and no such layers are stacked |
 //! | D-19 | no lower has flags |
 //! | D-20 | no layout has a malformed mark |
 //! | D-22 | every owner has a mapping |
