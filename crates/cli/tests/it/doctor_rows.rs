@@ -54,7 +54,8 @@ impl Said {
 
 /// Makes the situation of a case, with `$` for the test's directory.
 fn prepare(case: &Case) -> (Ground, String) {
-    let ground = Ground::new();
+    // Whoever copies the mount namespace meanwhile keeps the mounts that a case makes and ends.
+    let ground = Ground::alone();
     let script = format!("mkdir l2 u2 w2 m2; {}", in_place(case.script, &ground));
     let mut shell = Command::new("bash");
     let made = run(ground.here(shell.args(["-ec", &script])));

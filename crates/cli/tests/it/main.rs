@@ -10,10 +10,16 @@
 )]
 
 mod bad_marks;
+mod beside;
+mod carried;
 mod check;
+<<<<<<< HEAD
 mod doctor_cases;
 mod doctor_rows;
 mod doctor_users;
+=======
+mod coherence;
+>>>>>>> stress
 mod durability;
 mod foreground;
 mod foreign;
@@ -30,8 +36,11 @@ mod life_remount;
 mod limits;
 mod metacopies;
 mod nameless;
+mod once;
 mod options;
 mod personalities;
+mod pointing;
+mod protected;
 mod recovery;
 mod redirects;
 mod refusals;
