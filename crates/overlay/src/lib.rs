@@ -22,6 +22,7 @@
 //!   names gates of directories         (all that an operation needs at once, in rising NodeId)
 //!     100 listings                     (which directory listings are cached)
 //!       110 one listing
+//!     115 hard links                   (names and link counts of lower files with several)
 //!     120 place of a node
 //!     130 node table
 //!     140 shared whiteout
@@ -41,6 +42,7 @@ mod durability;
 mod error;
 mod filesystem;
 mod gate;
+mod hard_link;
 mod ids;
 mod incompat;
 mod ino;

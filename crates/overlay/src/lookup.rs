@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use mica_vfs::{Attr, Errno, FileName, FileType, Ino, NodeId, invent};
 
+use crate::hard_link::Noted;
 use crate::marks::{Marks, Opaque};
 use crate::node::{Lower, NewNode, Node, Place, XattrWhiteouts};
 use crate::overlay::Overlay;
@@ -53,7 +54,7 @@ impl Overlay {
                 .filter(|hint| hint.version == version)
                 .map_or(0, |hint| hint.first);
             let top = self.topmost(dir, name, first)?.ok_or(Errno::NOENT)?;
-            let key = self.key_of(dir, name, &top);
+            let key = Key::of(top.node.layer.idx, &top.attr);
             let attr = top.attr;
             let node = match self.table.reference(key)? {
                 Some(node) => node,
@@ -63,6 +64,19 @@ impl Overlay {
                         Inserted::Node(node) => node,
                         Inserted::Raced => continue,
                     }
+                }
+            };
+            let attr = match key {
+                Key::Inode { .. } => attr,
+                Key::Shared { .. } => {
+                    let held = Held::adopt(&self.table, Arc::clone(&node));
+                    if self.note_name(&node, (dir, version), name, &attr)? == Noted::Raced {
+                        continue;
+                    }
+                    // The name may be a lower's, and the file copied up by another.
+                    let attr = node.upper().map_or(Ok(attr), LayerNode::attr)?;
+                    held.keep();
+                    attr
                 }
             };
             let attr = self.shown(&node, attr);
@@ -82,7 +96,12 @@ impl Overlay {
     }
 
     /// Finds the topmost object that is called `name`; `None` if there is none or a whiteout hides it.
-    fn topmost(&self, dir: &Node, name: FileName<'_>, first: usize) -> Result<Option<Top>, Errno> {
+    pub(crate) fn topmost(
+        &self,
+        dir: &Node,
+        name: FileName<'_>,
+        first: usize,
+    ) -> Result<Option<Top>, Errno> {
         let upper = dir.upper().filter(|_| first == 0);
         let lowers = dir.lowers().iter().map(|lower| &lower.node);
         for (at, layer_dir) in upper.into_iter().chain(lowers.skip(first)).enumerate() {
@@ -109,20 +128,6 @@ impl Overlay {
             }));
         }
         Ok(None)
-    }
-
-    /// Says what makes two lookups meet in one node.
-    fn key_of(&self, dir: &Node, name: FileName<'_>, top: &Top) -> Key {
-        let layer = top.node.layer.idx;
-        let shared = top.attr.kind != FileType::Directory && top.attr.nlink > 1;
-        if shared && layer != LayerIdx::UPPER {
-            Key::Alias {
-                parent: dir.id,
-                name_hash: self.hash(name),
-            }
-        } else {
-            Key::inode(layer, &top.attr)
-        }
     }
 
     /// Collects what a new node is made of.

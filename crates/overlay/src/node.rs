@@ -44,6 +44,8 @@ bitflags! {
         const LOWERS = 1;
         /// The upper object has a name in the work directory. Set by [`crate::orphan`] alone.
         const NAME = 2;
+        /// A lower file with several names (OVL-32).
+        const SHARED = 4;
     }
 }
 
@@ -54,7 +56,7 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     /// Immutable.
     pub(crate) kind: FileType,
-    /// `st_ino`. Atomic; changes only when copy-up breaks a lower hard link (OVL-32).
+    /// `st_ino`. Atomic; changes only of a directory that was to be replaced and merges no more (OVL-25).
     ino: AtomicU64,
     /// References of the front and of children. Changed by [`crate::table`] alone.
     pub(crate) refs: AtomicU64,
@@ -215,6 +217,15 @@ impl Node {
         } else {
             self.hidden.fetch_and(!bit, Release);
         }
+    }
+
+    /// Whether it was made of a lower file with several names.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is(Hidden::SHARED)
+    }
+
+    pub(crate) fn set_shared(&self) {
+        self.hidden.fetch_or(Hidden::SHARED.bits(), Release);
     }
 
     pub(crate) fn expect_dir(&self) -> Result<(), Errno> {

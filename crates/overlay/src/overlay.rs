@@ -118,7 +118,7 @@ impl Overlay {
     /// Returns what the overlay has done and holds.
     #[must_use]
     pub fn stats(&self) -> OverlayStats {
-        self.counters.snapshot(self.table.len())
+        self.counters.snapshot(self.table.count())
     }
 
     /// Returns how many unfinished objects were found in the work directory and removed: what a mount before, which ended

@@ -90,6 +90,7 @@ impl Overlay {
         }
         let replaced = target.as_ref().map(|target| &***target);
         self.copy_up_ends(&from, &to, &source, replaced.filter(|_| exchange))?;
+        replaced.map_or(Ok(()), |target| self.before_loss(target))?;
 
         let gates = [from.dir.id, to.dir.id].map(Some);
         let target_gate = target
@@ -142,7 +143,9 @@ impl Overlay {
                 Err(errno) => return Err(errno),
             },
         };
-        let same = target_same && self.shows(&from.dir, from.name, source)?;
+        let same = target_same
+            && self.shows(&from.dir, from.name, source)?
+            && self.is_in_upper(source, from.upper()?, from.name)?;
         // A front orders renames of a directory by itself; for others this is a lost race, as ESTALE says.
         if same { Ok(()) } else { Err(Errno::STALE) }
     }
@@ -192,7 +195,7 @@ impl Overlay {
         let at_target = self.target(to)?;
         let leave_whiteout = self.lower_has(&from.dir, from.name)?;
         let rename = || self.move_name(from, to, source, at_target, leave_whiteout);
-        match target {
+        match target.filter(|_| at_target == Target::Object) {
             Some(target) => self.replace_upper(target, rename),
             None => rename(),
         }
@@ -266,6 +269,9 @@ impl Overlay {
         source: &Arc<Node>,
         target: &Arc<Node>,
     ) -> Result<(), Errno> {
+        if !self.is_in_upper(target, to.upper()?, to.name)? {
+            return Err(Errno::STALE);
+        }
         self.hide_below(source, to)?;
         self.hide_below(target, from)?;
         self.mark_impure_for(&to.dir, source)?;

@@ -22,7 +22,7 @@ pub(super) const OPTIONS: &[Entry] = &[
             (
                 "on",
                 Answer::Refused(
-                    "there is no index, so a hard link to a lower file breaks at its first change",
+                    "there is no index, so names of a changed lower file are one file only until the mount ends",
                     "leave it out",
                 ),
             ),

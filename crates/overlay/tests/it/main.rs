@@ -12,6 +12,7 @@ mod bad_marks;
 mod changing;
 mod durability;
 mod faults;
+mod hard_links;
 mod ids;
 mod listing;
 mod looking_up;

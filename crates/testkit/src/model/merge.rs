@@ -29,6 +29,8 @@ struct Merge<'a> {
     model: Model,
     /// Objects of the upper that have several names, by inode number.
     upper_inodes: BTreeMap<u64, ModelId>,
+    /// Those of lowers, by layer and number.
+    lower_inodes: BTreeMap<(usize, u64), ModelId>,
 }
 
 impl Model {
@@ -58,11 +60,13 @@ impl Model {
             prefix,
             model: Self {
                 names: BTreeMap::new(),
+                changed_by: BTreeSet::new(),
                 inodes: BTreeMap::new(),
                 next: Self::ROOT,
                 caller: Caller::ROOT,
             },
             upper_inodes: BTreeMap::new(),
+            lower_inodes: BTreeMap::new(),
         };
         merge.add("", roots[0], Origin::Lower);
         merge.directory("", &roots);
@@ -128,17 +132,18 @@ impl<'a> Merge<'a> {
     }
 
     fn non_directory(&mut self, path: &str, part: Part<'a>) {
-        let linked = part.object.nlink.unwrap() > 1;
+        let ino = part.object.ino.unwrap();
         if !self.layers[part.layer].is_upper {
-            let origin = if linked {
-                Origin::LowerAlias
+            if part.object.nlink.unwrap() == 1 {
+                self.add(path, part, Origin::Lower);
+            } else if let Some(&id) = self.lower_inodes.get(&(part.layer, ino)) {
+                self.model.names.insert(path.to_owned(), id);
             } else {
-                Origin::Lower
-            };
-            self.add(path, part, origin);
+                let id = self.add(path, part, Origin::LowerAlias);
+                self.lower_inodes.insert((part.layer, ino), id);
+            }
             return;
         }
-        let ino = part.object.ino.unwrap();
         match self.upper_inodes.get(&ino) {
             Some(&id) => {
                 self.model.names.insert(path.to_owned(), id);
@@ -168,6 +173,7 @@ impl<'a> Merge<'a> {
             mtime: object.mtime,
             atime: object.atime,
             origin,
+            before: None,
         };
         self.model.insert(path, inode)
     }
