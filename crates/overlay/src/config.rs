@@ -54,11 +54,23 @@ pub enum DirLinks {
     One,
 }
 
+/// What ties the names of changed lower files together when the mount is over, the mount option `index`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Index {
+    /// Nothing: names that only a lower has show the old content at the next mount (OVL-32).
+    #[default]
+    Off,
+    /// `work/index` (OVL-111). Without an upper there is nothing to tie.
+    On,
+}
+
 /// The choices of one mount.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where the overlay keeps its own extended attributes.
     pub xattrs: XattrNamespace,
+    /// What ties the names of changed lower files together.
+    pub index: Index,
     /// Who makes whiteouts and temporary files: the mounter.
     pub mounter: Caller,
     /// When what is written is put on disk.
@@ -87,6 +99,7 @@ impl Default for Config {
         let random = RandomState::new();
         Self {
             xattrs: XattrNamespace::default(),
+            index: Index::default(),
             mounter: Caller::ROOT,
             durability: Durability::default(),
             unmapped: Unmapped::default(),

@@ -13,6 +13,7 @@ use mica_vfs::{
 };
 
 use crate::durability::Durability;
+use crate::index::Nlink;
 use crate::node::Node;
 use crate::overlay::Overlay;
 use crate::stack::LayerNode;
@@ -291,12 +292,16 @@ impl<'a> Copying<'a> {
         }
     }
 
-    /// Notes the lower object, so that the number stays what it is. Not of a file with several names: for the next mount the
-    /// others are another file (OVL-32).
+    /// Notes the lower object, so that the number stays what it is. Not of a file with several names, unless there is an index:
+    /// for the next mount the others are another file (OVL-32).
     fn origin(&self, upper: &LayerNode) -> Result<(), Errno> {
-        if self.node.kind != FileType::Directory && self.attr.nlink > 1 {
+        let indexed = self.overlay.index_for(self.node).is_some();
+        if self.node.kind != FileType::Directory && self.attr.nlink > 1 && !indexed {
             return Ok(());
         }
+        // Its entry is its one link in the upper.
+        self.overlay
+            .set_nlink(self.node, upper, |all| Nlink::Upper(all - 1))?;
         let origin = Overlay::origin_of(self.lower)?;
         match self.overlay.set_mark(upper, "origin", &origin) {
             // `user.*` is for files and directories only.
@@ -324,6 +329,17 @@ impl<'a> Copying<'a> {
         let attr = upper.attr()?;
         let key = Key::inode(upper.layer.idx, &attr);
         overlay.counters.copy_ups.fetch_add(1, Relaxed);
+        if let Some(index) = overlay.index_for(node) {
+            overlay.table.add_key(node, key)?;
+            if let Err(errno) = overlay.to_entry(index, temp, self.lower) {
+                overlay.table.drop_key(node, key)?;
+                return Err(errno);
+            }
+            node.set_upper(upper);
+            overlay.table.rekey(node, Some(key), None)?;
+            overlay.place_to_note(node, self.attr.nlink)?;
+            return Ok(attr);
+        }
         loop {
             let Some(place) = node.place()? else {
                 // The file lost its name while it was open: the copy lives on without one.

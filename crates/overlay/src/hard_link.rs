@@ -3,42 +3,23 @@
 //! All names of one lower file are one node for the life of the mount, before and after its copy-up (OVL-32). The upper
 //! gets those names by which the file was looked up when it changed, and others when it changes again: the server is
 //! not told by which name a program reached a file, so each that may have been it keeps the change on disk (OVL-110).
+//! With an index all names keep it in any case, and the upper gets the one that was looked up last.
 //! Which lower file is which copied node is remembered until the mount ends, or until its last name is gone.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+mod known;
 
-use mica_vfs::lock::{Mutex, Rank};
-use mica_vfs::{Attr, Errno, FileName, NodeId};
+use std::sync::Arc;
+
+use mica_vfs::{Attr, Errno, FileName};
 
 use crate::copy_up::set_times;
+use crate::index::Nlink;
 use crate::node::{Node, Place};
 use crate::overlay::Overlay;
 use crate::stack::LayerNode;
-use crate::table::{Held, Key, Table};
+use crate::table::{Held, Key};
 
-const LINKS: Rank = Rank(115);
-
-/// What is known of one lower file with several names.
-#[derive(Debug)]
-struct Shared {
-    /// `st_nlink`: what the lower counts, less the names that were removed, and the new ones.
-    links: u32,
-    /// Names by which it was found that the upper does not have, besides the node's place. The node holds a reference on each
-    /// directory.
-    names: Vec<Place>,
-}
-
-/// The files with several names of which more is known than their layer tells.
-#[derive(Debug)]
-pub(crate) struct HardLinks(Mutex<HashMap<NodeId, Shared>>);
-
-impl Default for HardLinks {
-    fn default() -> Self {
-        Self(Mutex::new(LINKS, HashMap::new()))
-    }
-}
+pub(crate) use known::HardLinks;
 
 /// What became of a file that lost one of its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,116 +38,6 @@ pub(crate) enum Noted {
     Raced,
 }
 
-impl HardLinks {
-    /// Returns the link count of `node`, if that is not the lower's any more.
-    fn links(&self, node: &Node) -> Option<u32> {
-        // After a poisoned lock the layer's count is shown.
-        let all = self.0.lock().ok()?;
-        all.get(&node.id).map(|shared| shared.links)
-    }
-
-    /// Remembers the link count of `node` from here on.
-    fn count(&self, node: &Node, links: u32) -> Result<(), Errno> {
-        let mut all = self.0.lock()?;
-        all.entry(node.id).or_insert_with(|| Shared::new(links));
-        Ok(())
-    }
-
-    /// Changes the link count of `node` and returns it.
-    fn change(&self, node: &Node, change: i32) -> Result<u32, Errno> {
-        let mut all = self.0.lock()?;
-        let shared = all.get_mut(&node.id).ok_or(Errno::IO)?;
-        shared.links = shared.links.saturating_add_signed(change);
-        Ok(shared.links)
-    }
-
-    /// Notes one more name, unless it is known.
-    fn add(
-        &self,
-        node: &Node,
-        links: u32,
-        dir: &Arc<Node>,
-        name: FileName<'_>,
-    ) -> Result<(), Errno> {
-        let mut all = self.0.lock()?;
-        let shared = all.entry(node.id).or_insert_with(|| Shared::new(links));
-        if !shared.names.iter().any(|place| place.is(dir, name)) {
-            dir.refs.fetch_add(1, Relaxed);
-            shared.names.push(Place {
-                parent: Arc::clone(dir),
-                name: name.to_owned(),
-            });
-        }
-        Ok(())
-    }
-
-    fn take(&self, node: &Node, is: impl Fn(&Place) -> bool) -> Result<Option<Place>, Errno> {
-        let mut all = self.0.lock()?;
-        let names = all.get_mut(&node.id).map(|shared| &mut shared.names);
-        Ok(names.and_then(|names| {
-            let at = names.iter().position(is)?;
-            Some(names.remove(at))
-        }))
-    }
-
-    /// Returns a name that the upper does not have.
-    fn next(&self, node: &Node) -> Result<Option<Place>, Errno> {
-        let all = self.0.lock()?;
-        Ok(all
-            .get(&node.id)
-            .and_then(|shared| shared.names.first().cloned()))
-    }
-
-    /// Returns the directories of all names that the upper does not have.
-    fn parents(&self, node: &Node) -> Result<Vec<Arc<Node>>, Errno> {
-        let all = self.0.lock()?;
-        let names = all.get(&node.id).map_or(&[][..], |shared| &shared.names);
-        Ok(names
-            .iter()
-            .map(|place| Arc::clone(&place.parent))
-            .collect())
-    }
-
-    /// Forgets the names of a copied file that only this mount remembers. Returns them; the references are to be ended.
-    pub(crate) fn unused(&self, node: &Node) -> Vec<Place> {
-        let Ok(mut all) = self.0.lock() else {
-            return Vec::new();
-        };
-        // Who notes a name has a reference, so none can come that would have to stay.
-        if node.upper().is_none() || node.refs.load(Relaxed) != 1 {
-            return Vec::new();
-        }
-        let names = all.get_mut(&node.id).map(|shared| &mut shared.names);
-        names.map(std::mem::take).unwrap_or_default()
-    }
-
-    /// Forgets a node that has left the table. Returns the places whose references end.
-    pub(crate) fn ended(&self, node: &Node) -> Vec<Place> {
-        let all = self.0.lock().map(|mut all| all.remove(&node.id));
-        all.ok()
-            .flatten()
-            .map_or_else(Vec::new, |shared| shared.names)
-    }
-}
-
-impl Shared {
-    const fn new(links: u32) -> Self {
-        Self {
-            links,
-            names: Vec::new(),
-        }
-    }
-}
-
-impl Table {
-    /// Ends the reference of a name that is no longer noted.
-    fn drop_place(&self, place: Option<Place>) {
-        if let Some(place) = place {
-            self.put(&place.parent, 1);
-        }
-    }
-}
-
 impl Overlay {
     /// Notes that `node`, one of whose names only a lower has, was found as `name` when `dir` had `version`; `attr` is the lower
     /// file's.
@@ -179,7 +50,10 @@ impl Overlay {
     ) -> Result<Noted, Errno> {
         let known = node.is_at(dir, name)?;
         if !known {
-            self.table.links.add(node, attr.nlink, dir, name)?;
+            match self.index_for(node) {
+                None => self.table.links.add(node, attr.nlink, dir, name)?,
+                Some(_) => self.note_last(node, attr.nlink, dir, name)?,
+            }
         }
         // Whoever takes a name away changes the version first and then drops the note: one of the two is seen.
         if dir.version() == version {
@@ -187,8 +61,40 @@ impl Overlay {
         }
         if !known {
             self.drop_note(node, dir, name)?;
+            if node.is_at(dir, name)? {
+                self.table.move_to(node, None)?;
+            }
         }
         Ok(Noted::Raced)
+    }
+
+    /// Lets `name` be the one that the upper gets when the file changes.
+    fn note_last(
+        &self,
+        node: &Node,
+        links: u32,
+        dir: &Arc<Node>,
+        name: FileName<'_>,
+    ) -> Result<(), Errno> {
+        if node.upper().is_none() {
+            let place = Place {
+                parent: Arc::clone(dir),
+                name: name.to_owned(),
+            };
+            return self.table.move_to(node, Some(place));
+        }
+        let before = self.table.links.replace(node, links, dir, name)?;
+        self.table.put_parents(before);
+        Ok(())
+    }
+
+    /// Lets the place of a file that goes to the index be the first name that the upper gets.
+    pub(crate) fn place_to_note(&self, node: &Node, links: u32) -> Result<(), Errno> {
+        let Some(Place { parent, name }) = node.place()? else {
+            return Ok(());
+        };
+        self.table.links.add(node, links, &parent, name.as_name())?;
+        self.table.move_to(node, None)
     }
 
     /// Forgets that `node` is called `name`, as the name is gone or in the upper.
@@ -241,26 +147,57 @@ impl Overlay {
         if links > 0 {
             return Ok(LinksLeft::Some);
         }
-        if let (Some(_), Some(lower)) = (victim.upper(), victim.lowers().first())
-            // The name is gone. A node that stays known costs some memory.
-            && let Ok(attr) = lower.node.attr()
-        {
-            self.table
-                .release_copied(Key::of(lower.node.layer.idx, &attr))?;
+        if victim.upper().is_some() {
+            self.drop_entry(victim);
+            // If the lower cannot be read: a node that stays known costs some memory.
+            let lower = || victim.lowers().first()?.node.attr().ok();
+            let key = self.table.links.key(victim);
+            let key = key.or_else(|| lower().map(|attr| Key::shared(&attr)));
+            key.map_or(Ok(()), |key| self.table.release_copied(key))?;
         }
         Ok(LinksLeft::None)
     }
 
-    /// Lets the names that `victim` is known by keep what it holds, before it loses one of them. The caller is in no gate.
-    pub(crate) fn before_loss(&self, victim: &Node) -> Result<(), Errno> {
+    /// Lets the names that `victim` is known by keep what it holds, before it loses `name`. The caller is in no gate.
+    ///
+    /// With an index it is copied up first, and gets the name in the upper: it is the upper's link count that the loss changes
+    /// (ovl_nlink_start).
+    pub(crate) fn before_loss(
+        &self,
+        victim: &Node,
+        dir: &Arc<Node>,
+        name: FileName<'_>,
+    ) -> Result<(), Errno> {
         if !victim.is_shared() {
             return Ok(());
         }
         // Now: when the name is gone nothing may fail.
         self.count_links(victim)?;
+        if self.index_for(victim).is_some() {
+            let upper = self.copy_up(victim)?;
+            self.ensure_name(victim, dir, name)?;
+            return self.follow_upper(victim, upper);
+        }
         victim
             .upper()
             .map_or(Ok(()), |upper| self.link_names(victim, upper))
+    }
+
+    /// Lets the upper have `name` of a file that is copied up.
+    pub(crate) fn ensure_name(
+        &self,
+        node: &Node,
+        dir: &Arc<Node>,
+        name: FileName<'_>,
+    ) -> Result<(), Errno> {
+        let Some(upper) = node.upper().filter(|_| node.is_shared()) else {
+            return Ok(());
+        };
+        let place = Place {
+            parent: Arc::clone(dir),
+            name: name.to_owned(),
+        };
+        self.link_name(node, upper, &place)
     }
 
     /// Whether the upper object of `victim`, which is about to lose a name, has to stay for those that only a lower has.
@@ -314,13 +251,17 @@ impl Overlay {
         let (parent, name) = (&place.parent, place.name.as_name());
         let dir = self.copy_up(parent)?;
         let _names = self.names.enter(parent.id);
-        if !self.is_lower_name(node, parent, name)? {
+        let Some(lower) = self.lower_of_name(node, parent, name)? else {
             return Ok(());
-        }
+        };
         self.mark_impure(parent)?;
         let before = dir.attr()?;
+        let lower = i64::from(lower.nlink);
+        self.set_nlink(node, upper, |all| Nlink::Lower(all - lower))?;
         let entry = upper.fs().link(upper.id, dir.id, name)?;
         upper.fs().forget(entry.node, 1);
+        let links = i64::from(entry.attr.nlink);
+        self.set_nlink(node, upper, |all| Nlink::Upper(all - links))?;
         // The link is made: a parent with another time is not worth an error.
         if let Err(errno) = set_times(dir, &before) {
             tracing::debug!(%errno, "the parent's times were not restored");
@@ -328,20 +269,22 @@ impl Overlay {
         self.table.bump(parent)
     }
 
-    /// Whether `name` of `dir` is (still) the lower file under `node`. The caller is in the gate of `dir`.
-    pub(crate) fn is_lower_name(
+    /// Returns the attributes of the lower file under `node` if `name` of `dir` is (still) that. The caller is in the gate of
+    /// `dir`.
+    fn lower_of_name(
         &self,
         node: &Node,
         dir: &Node,
         name: FileName<'_>,
-    ) -> Result<bool, Errno> {
+    ) -> Result<Option<Attr>, Errno> {
         let Some(top) = self.topmost(dir, name, 0)? else {
-            return Ok(false);
+            return Ok(None);
         };
         let key = Key::of(top.node.layer.idx, &top.attr);
         let found = self.table.reference(key)?;
         let found = found.map(|found| Held::adopt(&self.table, found));
-        Ok(matches!(key, Key::Shared { .. }) && found.is_some_and(|found| found.id == node.id))
+        let same = matches!(key, Key::Shared { .. }) && found.is_some_and(|f| f.id == node.id);
+        Ok(same.then_some(top.attr))
     }
 
     /// Whether the upper directory has `name`, by which `node` was found.
@@ -356,12 +299,5 @@ impl Overlay {
             Some(_) if !node.is_shared() => Ok(true),
             Some(_) => Ok(dir.child(name)?.is_some()),
         }
-    }
-}
-
-impl Place {
-    /// Whether this is `name` in `dir`.
-    pub(crate) fn is(&self, dir: &Node, name: FileName<'_>) -> bool {
-        self.parent.id == dir.id && self.name.as_name() == name
     }
 }

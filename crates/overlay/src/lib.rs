@@ -22,10 +22,10 @@
 //!   names gates of directories         (all that an operation needs at once, in rising NodeId)
 //!     100 listings                     (which directory listings are cached)
 //!       110 one listing
-//!     115 hard links                   (names and link counts of lower files with several)
 //!     120 place of a node
 //!     130 node table
 //!     140 shared whiteout
+//!     145 hard links                   (names and link counts of lower files with several)
 //!     150 orphans                      (objects without a name that the work directory keeps)
 //! ```
 
@@ -45,6 +45,7 @@ mod gate;
 mod hard_link;
 mod ids;
 mod incompat;
+mod index;
 mod ino;
 mod link;
 mod listing;
@@ -68,11 +69,12 @@ mod xattr;
 
 pub use acl::Acls;
 pub use bad_mark::BadMark;
-pub use config::{Config, DirLinks, Unmapped, XattrNamespace};
+pub use config::{Config, DirLinks, Index, Unmapped, XattrNamespace};
 pub use copy_up::CopyUpStep;
 pub use durability::Durability;
 pub use error::SetupError;
 pub use ids::{IdMap, IdRange, IdRangeError, IdRanges, IdRules, OVERFLOW_ID};
+pub use index::Nlink;
 pub use marks::{Opaque, parse_opaque};
 pub use metacopy::{Metacopy, parse_metacopy};
 pub use origin::{Origin, OriginError};

@@ -28,6 +28,7 @@ impl Overlay {
             return Err(Errno::EXIST);
         }
         self.mark_impure_for(&dir, &node)?;
+        self.follow_upper(&node, upper)?;
         // Now: a link that is made and cannot be looked at is made all the same.
         let attr = upper.attr()?;
         // What has no name but in the work directory gets its own by moving there (OVL-63).

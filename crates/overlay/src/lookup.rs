@@ -58,13 +58,10 @@ impl Overlay {
             let attr = top.attr;
             let node = match self.table.reference(key)? {
                 Some(node) => node,
-                None => {
-                    let new = self.assemble(dir, name, top)?;
-                    match self.table.get_or_insert(key, Some((dir, version)), new)? {
-                        Inserted::Node(node) => node,
-                        Inserted::Raced => continue,
-                    }
-                }
+                None => match self.insert_found((dir, version), name, key, top)? {
+                    Inserted::Node(node) => node,
+                    Inserted::Raced => continue,
+                },
             };
             let attr = match key {
                 Key::Inode { .. } => attr,
@@ -131,7 +128,12 @@ impl Overlay {
     }
 
     /// Collects what a new node is made of.
-    fn assemble(&self, dir: &Arc<Node>, name: FileName<'_>, top: Top) -> Result<NewNode, Errno> {
+    pub(crate) fn assemble(
+        &self,
+        dir: &Arc<Node>,
+        name: FileName<'_>,
+        top: Top,
+    ) -> Result<NewNode, Errno> {
         let place = Place {
             parent: Arc::clone(dir),
             name: name.to_owned(),

@@ -46,6 +46,8 @@ bitflags! {
         const NAME = 2;
         /// A lower file with several names (OVL-32).
         const SHARED = 4;
+        /// The table holds a reference on it.
+        const KEPT = 8;
     }
 }
 
@@ -226,6 +228,22 @@ impl Node {
 
     pub(crate) fn set_shared(&self) {
         self.hidden.fetch_or(Hidden::SHARED.bits(), Release);
+    }
+
+    /// Whether the table holds a reference on it.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is(Hidden::KEPT)
+    }
+
+    /// Notes whether the table holds a reference on it, and returns whether it did.
+    pub(crate) fn set_kept(&self, kept: bool) -> bool {
+        let bit = Hidden::KEPT.bits();
+        let before = if kept {
+            self.hidden.fetch_or(bit, Release)
+        } else {
+            self.hidden.fetch_and(!bit, Release)
+        };
+        before & bit != 0
     }
 
     pub(crate) fn expect_dir(&self) -> Result<(), Errno> {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use mica_vfs::{DevId, Errno, FileName, FileType, Observer};
 
 use crate::bad_mark::MarkError;
-use crate::config::{Config, XattrNamespace};
+use crate::config::{Config, Index, XattrNamespace};
 use crate::error::SetupError;
 use crate::gate::Gates;
+use crate::index::IndexDir;
 use crate::ino::{Filesystems, Numbering, next_dev};
 use crate::listing::{LIMITS, Listings, hash_name};
 use crate::marks::{Marks, Opaque};
@@ -41,6 +42,8 @@ pub struct Overlay {
     pub(crate) foreign_told: Once,
     /// The upper's work directory; `None`: the overlay is read-only.
     work: Option<Arc<Work>>,
+    /// `None`: names of lower files stay together only for this mount.
+    pub(crate) index: Option<IndexDir>,
 }
 
 impl Overlay {
@@ -88,9 +91,17 @@ impl Overlay {
         let numbering = filesystems.numbering();
         let root = root_of(upper.as_ref(), &lowers, numbering, config.xattrs)?;
         // After all that can be refused: it changes something, and what is refused must not be marked (OVL-66).
-        let work = match (&upper, work_dir) {
-            (Some(upper), Some(work)) => Some(Arc::new(Work::prepare(upper, work, &config)?)),
-            _ => None,
+        let (work, index) = match (&upper, work_dir) {
+            (Some(upper), Some(dir)) => {
+                let work = Arc::new(Work::prepare(upper, dir, &config)?);
+                let index = match config.index {
+                    Index::Off => Ok(None),
+                    Index::On => IndexDir::prepare(upper, dir, &lowers, &config).map(Some),
+                };
+                let index = index.inspect_err(|_| _ = work.abandon())?;
+                (Some(work), index)
+            }
+            _ => (None, None),
         };
         let orphans = work
             .clone()
@@ -111,6 +122,7 @@ impl Overlay {
             observer: OnceLock::new(),
             foreign_told: Once::new(),
             work,
+            index,
             lowers,
         })
     }

@@ -17,7 +17,7 @@ impl Overlay {
         // What is not there is missed before the parent is copied up for it.
         let early = self.hold(&dir, name)?;
         let upper_dir = self.copy_up(&dir)?;
-        self.before_loss(&early)?;
+        self.before_loss(&early, &dir, name)?;
         let _names = self.names.enter(dir.id);
         let victim = self.hold(&dir, name)?;
         if victim.kind == FileType::Directory {

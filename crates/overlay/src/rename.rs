@@ -90,7 +90,9 @@ impl Overlay {
         }
         let replaced = target.as_ref().map(|target| &***target);
         self.copy_up_ends(&from, &to, &source, replaced.filter(|_| exchange))?;
-        replaced.map_or(Ok(()), |target| self.before_loss(target))?;
+        if let Some(target) = replaced.filter(|_| !exchange) {
+            self.before_loss(target, &to.dir, to.name)?;
+        }
 
         let gates = [from.dir.id, to.dir.id].map(Some);
         let target_gate = target
@@ -124,7 +126,12 @@ impl Overlay {
         self.copy_up(&from.dir)?;
         self.copy_up(&to.dir)?;
         self.copy_up(source)?;
-        exchanged.map_or(Ok(()), |target| self.copy_up(target).map(drop))
+        self.ensure_name(source, &from.dir, from.name)?;
+        let Some(target) = exchanged else {
+            return Ok(());
+        };
+        self.copy_up(target)?;
+        self.ensure_name(target, &to.dir, to.name)
     }
 
     /// Checks in the gates that both names are what they were before them.

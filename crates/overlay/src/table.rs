@@ -45,11 +45,16 @@ impl Key {
     pub(crate) fn of(layer: LayerIdx, attr: &Attr) -> Self {
         let shared = attr.kind != FileType::Directory && attr.nlink > 1;
         if shared && layer != LayerIdx::UPPER {
-            let Attr { dev, ino, .. } = *attr;
-            Self::Shared { dev, ino }
+            Self::shared(attr)
         } else {
             Self::inode(layer, attr)
         }
+    }
+
+    /// The key of a lower file with several names.
+    pub(crate) const fn shared(lower: &Attr) -> Self {
+        let Attr { dev, ino, .. } = *lower;
+        Self::Shared { dev, ino }
     }
 
     pub(crate) fn inode(layer: LayerIdx, attr: &Attr) -> Self {
@@ -103,9 +108,20 @@ struct Slots {
     by_key: HashTable<u32>,
     /// Keys that nodes will have when their copy-up is published. Rarely more than one for each thread.
     early: Vec<(Key, NodeId)>,
-    /// The nodes of lower files with several names that were copied up, by what they were before. Each is referenced, so that
-    /// names which only the lower has show the copy until the mount ends (OVL-32).
+    /// The nodes of copies of lower files with several names, by what they were copied from.
     copied: HashMap<Key, NodeId>,
+    /// How many of these this mount made: they are referenced, so that names which only the lower has show the copy until the
+    /// mount ends (OVL-32).
+    kept: usize,
+}
+
+/// A lower file with several names that an upper object is the copy of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Alias {
+    /// The [`Key::Shared`] of the lower file.
+    pub(crate) key: Key,
+    /// How many names show it.
+    pub(crate) links: u32,
 }
 
 /// The nodes of an overlay.
@@ -207,7 +223,7 @@ impl Table {
     /// Returns how many nodes live, and how many of them are copies of files with several names.
     pub(crate) fn count(&self) -> (usize, usize) {
         let table = self.inner.read();
-        table.map_or((0, 0), |table| (table.slots.len(), table.copied.len()))
+        table.map_or((0, 0), |table| (table.slots.len(), table.kept))
     }
 
     /// Finds a node; `ESTALE` if nobody refers to it.
@@ -234,6 +250,17 @@ impl Table {
         parent: Option<(&Node, u32)>,
         new: NewNode,
     ) -> Result<Inserted, Errno> {
+        self.get_or_insert_as(key, parent, new, None)
+    }
+
+    /// Does what [`get_or_insert`](Self::get_or_insert) does with a node that `alias` leads to, too.
+    pub(crate) fn get_or_insert_as(
+        &self,
+        key: Key,
+        parent: Option<(&Node, u32)>,
+        new: NewNode,
+        alias: Option<Alias>,
+    ) -> Result<Inserted, Errno> {
         // Dropped after the lock is free: a dropped handle calls its layer.
         let mut unused = Some(new);
         let mut table = self.inner.write()?;
@@ -254,6 +281,11 @@ impl Table {
         let node = table.insert(Some(key), new)?;
         if let Key::Shared { .. } = key {
             node.set_shared();
+        }
+        if let Some(Alias { key, links }) = alias {
+            self.links.insert(&node, key, links)?;
+            node.set_shared();
+            table.copied.insert(key, node.id);
         }
         if let Some(parent) = held {
             parent.refs.fetch_add(1, Relaxed);
@@ -297,6 +329,8 @@ impl Table {
             if let (Some(shared @ Key::Shared { .. }), Some(_)) = (old, key) {
                 node.refs.fetch_add(1, Relaxed);
                 table.copied.insert(shared, node.id);
+                table.kept += 1;
+                node.set_kept(true);
             }
         }
         table.enter(node.id);
@@ -311,6 +345,8 @@ impl Table {
         let mut table = self.inner.write()?;
         let id = table.copied.remove(&key);
         let node = id.and_then(|id| table.get(id).cloned());
+        let node = node.filter(|node| node.set_kept(false));
+        table.kept -= usize::from(node.is_some());
         drop(table);
         if let Some(node) = node {
             self.put(&node, 1);
@@ -387,13 +423,24 @@ impl Table {
             orphans.ended(&removed);
         }
         if removed.is_shared() {
-            self.put_parents(self.links.ended(&removed));
+            let (names, key) = self.links.ended(&removed);
+            self.put_parents(names);
+            self.drop_alias(key, removed.id);
         }
         Life::Ended
     }
 
+    /// Lets `key` lead to a node no more that is gone.
+    fn drop_alias(&self, key: Option<Key>, id: NodeId) {
+        if let (Some(key), Ok(mut table)) = (key, self.inner.write())
+            && table.copied.get(&key) == Some(&id)
+        {
+            table.copied.remove(&key);
+        }
+    }
+
     /// Ends the references that names of a file hold on their directories.
-    fn put_parents(&self, names: Vec<Place>) {
+    pub(crate) fn put_parents(&self, names: Vec<Place>) {
         for Place { parent, .. } in names {
             self.put(&parent, 1);
         }

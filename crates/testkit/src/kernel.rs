@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use mica_overlay::XattrNamespace;
+use mica_overlay::{Index, XattrNamespace};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
@@ -28,6 +28,7 @@ impl KernelMount {
         upper: &Path,
         work: &Path,
         xattrs: XattrNamespace,
+        index: Index,
     ) -> io::Result<Self> {
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
         let lowers: Vec<_> = lowers.iter().map(|path| path.to_str().unwrap()).collect();
@@ -38,7 +39,7 @@ impl KernelMount {
         for (name, value) in [
             ("redirect_dir", "nofollow"),
             ("metacopy", "off"),
-            ("index", "off"),
+            ("index", if index == Index::On { "on" } else { "off" }),
         ] {
             fsconfig_set_string(&context, name, value)?;
         }
@@ -66,6 +67,12 @@ impl KernelMount {
         }
     }
 
+    /// Returns a path that leads to the root of the mount. The dot leads through the link of procfs.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/.", self.0.as_raw_fd()))
+    }
+
     /// Reads the merged tree.
     ///
     /// # Panics
@@ -73,10 +80,6 @@ impl KernelMount {
     /// If something cannot be read.
     #[must_use]
     pub fn dump(&self, detail: Detail) -> Dump {
-        // The dot leads through the link of procfs.
-        dump_host(
-            &PathBuf::from(format!("/proc/self/fd/{}/.", self.0.as_raw_fd())),
-            detail,
-        )
+        dump_host(&self.path(), detail)
     }
 }

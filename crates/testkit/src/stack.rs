@@ -245,6 +245,16 @@ impl Mounted {
         first
     }
 
+    /// Returns the directory of the host that `upper` and `work` lie in.
+    ///
+    /// # Panics
+    ///
+    /// If the layers are in memory.
+    #[must_use]
+    pub fn host_dir(&self) -> &std::path::Path {
+        self.ground.dir().unwrap()
+    }
+
     /// Mounts the same layers by the kernel, read-write. The overlay must have been [dropped](Self::unmount).
     ///
     /// # Errors
@@ -258,7 +268,8 @@ impl Mounted {
         let dir = self.ground.dir().unwrap();
         let lowers: Vec<_> = self.lowers.iter().map(|l| dir.join(&l.label)).collect();
         let upper = (dir.join("upper"), dir.join("work"));
-        KernelMount::new(&lowers, &upper.0, &upper.1, self.config.xattrs)
+        let (xattrs, index) = (self.config.xattrs, self.config.index);
+        KernelMount::new(&lowers, &upper.0, &upper.1, xattrs, index)
     }
 
     /// Reads the merged tree.

@@ -14,6 +14,7 @@ mod durability;
 mod faults;
 mod hard_links;
 mod ids;
+mod index;
 mod listing;
 mod looking_up;
 mod mounting;
