@@ -1,11 +1,15 @@
 //! The command line. The doc comments of the structs are the help texts.
 
+mod check;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mica::Manner;
 use tracing::level_filters::LevelFilter;
+
+pub(crate) use check::CheckArgs;
 
 /// Give a command or a container its own writable copy of a directory tree
 #[derive(Debug, Parser)]
@@ -19,6 +23,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Mount(MountArgs),
     Umount(UmountArgs),
+    Check(CheckArgs),
     #[command(hide = true)]
     UnmountHelper(UnmountHelperArgs),
 }
@@ -92,6 +97,11 @@ const OPTIONS_HELP: &str = r"Mount options:
       empty directory on the mount of upperdir, where changes are prepared
   userxattr
       keep the marks of the overlay as user.overlay.*, as ordinary users must
+  redirect_dir=on|follow|nofollow|off
+      rename directories of lowers, by a mark that says where the lowers have
+      them (on, the default); only follow such marks (follow), or refuse them
+      (nofollow). off follows them, but not with userxattr; it is the default
+      there, as the kernel does not follow those
   fsync=auto|strict|volatile
       what is on disk before a copied-up file shows: its data (auto, the
       default), or owner, mode and attributes, too, also of directories
@@ -315,7 +325,7 @@ mod tests {
         let line = ["mica", "mount"].iter().chain(line);
         match Cli::try_parse_from(line).unwrap().command {
             Command::Mount(args) => args,
-            Command::Umount(_) | Command::UnmountHelper(_) => panic!("not a mount"),
+            _ => panic!("not a mount"),
         }
     }
 

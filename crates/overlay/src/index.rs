@@ -13,6 +13,7 @@ use std::sync::Arc;
 use mica_vfs::{Attr, Errno, FileName, FileNameBuf, FileType, invent};
 
 use crate::lookup::Top;
+use crate::marks::Marks;
 use crate::node::{Lower, NewNode, Node, XattrWhiteouts};
 use crate::overlay::Overlay;
 use crate::stack::{LayerIdx, LayerNode};
@@ -64,7 +65,7 @@ impl Overlay {
             }
             Some((copy, attr)) => {
                 let links = self.links_in_index(&copy, &attr, Some(&top.attr))?;
-                let new = self.of_copy(copy, top);
+                let new = self.of_copy((dir, name), (copy, &attr), top)?;
                 let own = Key::inode(LayerIdx::UPPER, &attr);
                 let alias = Some(Alias { key, links });
                 self.table.get_or_insert_as(own, parent, new, alias)
@@ -72,19 +73,36 @@ impl Overlay {
         }
     }
 
-    /// Returns what a node is made of that a lower name leads to, and whose copy is in the index.
-    fn of_copy(&self, copy: LayerNode, top: Top) -> NewNode {
+    /// Returns what a node is made of that a lower name leads to, and whose copy is in the index. That may be a metacopy of the
+    /// kernel's: the data is searched for from the lower name on.
+    fn of_copy(
+        &self,
+        (dir, name): (&Arc<Node>, FileName<'_>),
+        (copy, attr): (LayerNode, &Attr),
+        top: Top,
+    ) -> Result<NewNode, Errno> {
+        let marks = self.marks(&copy)?;
+        let data = if attr.kind == FileType::Regular && marks.contains(Marks::METACOPY) {
+            let below = top.below.saturating_sub(1);
+            Some(self.lower_data((dir, name), (&copy, attr, marks), below)?)
+        } else {
+            None
+        };
         let Top { node, attr, .. } = top;
-        NewNode {
+        let ino = self.number(&node.layer, attr.dev, attr.ino);
+        let lower = data.is_none().then_some(Lower {
+            node,
+            xattr_whiteouts: XattrWhiteouts::None,
+        });
+        let lowers = lower.into_iter().collect();
+        Ok(NewNode {
             kind: attr.kind,
-            ino: self.number(&node.layer, attr.dev, attr.ino),
+            ino,
             upper: Some(copy),
-            lowers: vec![Lower {
-                node,
-                xattr_whiteouts: XattrWhiteouts::None,
-            }],
+            lowers,
+            data,
             place: None,
-        }
+        })
     }
 
     /// Finds the copy of a lower file with several names.
@@ -100,8 +118,6 @@ impl Overlay {
         let Some((copy, attr)) = self.entry_of(&origin, top.attr.kind, path)? else {
             return Ok(None);
         };
-        let marks = self.marks(&copy)?;
-        self.refuse_unfollowed(&copy, attr.kind, marks, path)?;
         Ok(Some((copy, attr)))
     }
 

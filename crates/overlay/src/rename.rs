@@ -10,6 +10,7 @@ use mica_vfs::{Errno, FileName, FileType, NodeId, RenameFlags};
 use crate::marks::Opaque;
 use crate::node::{Node, Place};
 use crate::overlay::Overlay;
+use crate::redirect::Way;
 use crate::stack::LayerNode;
 
 /// One end of a rename.
@@ -88,8 +89,9 @@ impl Overlay {
             }
             check_kinds(&source, target, exchange)?;
         }
+        let exchanged = target.as_ref().filter(|_| exchange).map(|target| &**target);
+        self.copy_up_ends(&from, &to, &source, exchanged)?;
         let replaced = target.as_ref().map(|target| &***target);
-        self.copy_up_ends(&from, &to, &source, replaced.filter(|_| exchange))?;
         if let Some(target) = replaced.filter(|_| !exchange) {
             self.before_loss(target, &to.dir, to.name)?;
         }
@@ -114,24 +116,34 @@ impl Overlay {
         &self,
         from: &End<'_>,
         to: &End<'_>,
-        source: &Node,
-        exchanged: Option<&Node>,
+        source: &Arc<Node>,
+        exchanged: Option<&Arc<Node>>,
     ) -> Result<(), Errno> {
-        for moved in std::iter::once(source).chain(exchanged) {
-            // Without a redirect the new name would show nothing of the lower directory (OVL-27).
-            if moved.kind == FileType::Directory && !moved.lowers().is_empty() {
+        for moved in [Some(source), exchanged].into_iter().flatten() {
+            // Without a redirect the new name would show nothing of the lower directory (OVL-27, ovl_can_move).
+            if is_redirected(moved) && !self.config.redirects.write() {
                 return Err(Errno::XDEV);
             }
         }
         self.copy_up(&from.dir)?;
         self.copy_up(&to.dir)?;
-        self.copy_up(source)?;
+        self.copy_up_to_move(source, self.way(source, from, to)?)?;
         self.ensure_name(source, &from.dir, from.name)?;
         let Some(target) = exchanged else {
             return Ok(());
         };
-        self.copy_up(target)?;
+        self.copy_up_to_move(target, self.way(target, to, from)?)?;
         self.ensure_name(target, &to.dir, to.name)
+    }
+
+    /// Says how the layers below find what moves from one end to the other.
+    fn way(&self, moved: &Node, from: &End<'_>, to: &End<'_>) -> Result<Way, Errno> {
+        let same = from.dir.id == to.dir.id && !self.has_several_names(moved)?;
+        Ok(if same {
+            Way::SameDirectory
+        } else {
+            Way::Elsewhere
+        })
     }
 
     /// Checks in the gates that both names are what they were before them.
@@ -189,7 +201,7 @@ impl Overlay {
         &self,
         from: &End<'_>,
         to: &End<'_>,
-        source: &Node,
+        source: &Arc<Node>,
         target: Option<&Node>,
     ) -> Result<(), Errno> {
         if let Some((target, upper)) = target.and_then(|t| Some((t, t.upper()?)))
@@ -197,8 +209,8 @@ impl Overlay {
         {
             self.sweep(target, upper)?;
         }
-        self.hide_below(source, to)?;
         self.mark_impure_for(&to.dir, source)?;
+        self.mark_moved(source, from, to)?;
         let at_target = self.target(to)?;
         let leave_whiteout = self.lower_has(&from.dir, from.name)?;
         let rename = || self.move_name(from, to, source, at_target, leave_whiteout);
@@ -279,10 +291,10 @@ impl Overlay {
         if !self.is_in_upper(target, to.upper()?, to.name)? {
             return Err(Errno::STALE);
         }
-        self.hide_below(source, to)?;
-        self.hide_below(target, from)?;
         self.mark_impure_for(&to.dir, source)?;
         self.mark_impure_for(&from.dir, target)?;
+        self.mark_moved(source, from, to)?;
+        self.mark_moved(target, to, from)?;
         let (from_dir, to_dir) = (from.upper()?, to.upper()?);
         let flags = RenameFlags::EXCHANGE;
         from_dir
@@ -292,8 +304,15 @@ impl Overlay {
         self.moved(target, from)
     }
 
-    /// Makes a directory opaque that moves to where a lower may have something of the new name (OVL-28).
-    fn hide_below(&self, source: &Node, to: &End<'_>) -> Result<(), Errno> {
+    /// Marks a directory so that it shows at its new place what it shows at the old one: with a redirect if a lower has a part in
+    /// it (OVL-90), as that of a metacopy has (OVL-105), else with an opaque mark where a lower may have something of the new name (OVL-28).
+    ///
+    /// Both marks change nothing at the old place, so a rename that fails or is killed after them leaves the old view.
+    fn mark_moved(&self, source: &Arc<Node>, from: &End<'_>, to: &End<'_>) -> Result<(), Errno> {
+        if is_redirected(source) {
+            let way = self.way(source, from, to)?;
+            return self.set_redirect(source, from.name, way);
+        }
         if source.kind != FileType::Directory || !to.dir.is_merged() {
             return Ok(());
         }
@@ -324,10 +343,19 @@ impl Overlay {
     /// Notes that `node` is found at `to`.
     fn moved(&self, node: &Arc<Node>, to: &End<'_>) -> Result<(), Errno> {
         self.listing_add(&to.dir, to.name, node)?;
-        if node.kind == FileType::Directory {
+        if node.kind == FileType::Directory || node.is_metacopy() {
             self.table.move_to(node, Some(to.place()))?;
         }
         self.table.bump(&to.dir)
+    }
+}
+
+/// Whether an object needs a redirect to be found as before under another name (ovl_type_merge_or_lower,
+/// ovl_is_metacopy_dentry).
+fn is_redirected(node: &Node) -> bool {
+    match node.kind {
+        FileType::Directory => !node.lowers().is_empty(),
+        _ => node.is_metacopy(),
     }
 }
 

@@ -116,7 +116,8 @@ impl Overlay {
         } else {
             value.into()
         };
-        let upper = self.copy_up(&node)?;
+        let upper = self.copy_up_metadata(&node)?;
+        let _settled = self.settle(&node);
         upper.fs().set_xattr(upper.id, stored, &value, mode, kill)
     }
 
@@ -136,7 +137,8 @@ impl Overlay {
                 found => found.map(drop)?,
             }
         }
-        let upper = self.copy_up(&node)?;
+        let upper = self.copy_up_metadata(&node)?;
+        let _settled = self.settle(&node);
         upper.fs().remove_xattr(upper.id, stored)
     }
 }

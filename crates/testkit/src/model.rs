@@ -6,7 +6,7 @@
 //!
 //! - The names of one lower file are one file until the mount ends; their link count is left open. From the next mount on
 //!   those that the upper has are one file, and the others show what the lower has ([`Model::remount`]).
-//! - A directory that a lower has cannot be renamed (`EXDEV`).
+//! - A directory that a lower has cannot be renamed without `redirect_dir=on` (`EXDEV`).
 //! - A whiteout cannot be made by hand (`EPERM`), and `RENAME_WHITEOUT` is no flag (`EINVAL`).
 //!
 //! # Invariants
@@ -68,6 +68,8 @@ pub struct Model {
     inodes: BTreeMap<ModelId, Inode>,
     next: ModelId,
     caller: Caller,
+    /// Directories of lowers can be renamed.
+    redirects: bool,
 }
 
 impl Model {

@@ -10,6 +10,7 @@
 )]
 
 mod bad_marks;
+mod check;
 mod durability;
 mod foreground;
 mod foreign;

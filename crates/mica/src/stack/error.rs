@@ -18,6 +18,8 @@ use crate::options::work_beside;
 pub enum Role {
     /// One of `lowerdir`.
     Lower,
+    /// A data-only layer: one of `datadir+`, or of `lowerdir` after `::`.
+    Data,
     /// `upperdir`
     Upper,
     /// `workdir`
@@ -37,6 +39,7 @@ impl fmt::Display for LayerDir {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let option = match self.role {
             Role::Lower => "lowerdir",
+            Role::Data => "data-only layer",
             Role::Upper => "upperdir",
             Role::Work => "workdir",
         };
@@ -299,7 +302,7 @@ impl StackError {
 fn hint_missing(dir: &LayerDir) -> String {
     let path = word(&dir.path);
     match dir.role {
-        Role::Lower => format!(
+        Role::Lower | Role::Data => format!(
             r"see how far the path leads with `namei {path}`; a `:` or `,` that belongs to a path is written `\:` or `\,`"
         ),
         Role::Upper | Role::Work => format!("make it with `mkdir -p {path}`"),
@@ -324,7 +327,7 @@ fn hint_open(dir: &LayerDir, errno: Errno) -> Option<String> {
 
 fn hint_same(first: &LayerDir, second: &LayerDir) -> String {
     match (first.role, second.role) {
-        (Role::Lower, Role::Lower) => "name each layer once".into(),
+        (Role::Lower | Role::Data, Role::Lower | Role::Data) => "name each layer once".into(),
         (Role::Upper, Role::Work) => {
             format!(
                 "the two hold different things; {}",
@@ -341,10 +344,10 @@ fn hint_inside(inner: &LayerDir, outer: &LayerDir) -> String {
     match (inner.role, outer.role) {
         (Role::Work, Role::Upper) => try_work_beside(&outer.path),
         (Role::Upper, Role::Work) => try_work_beside(&inner.path),
-        (Role::Lower, Role::Lower) => {
+        (Role::Lower | Role::Data, Role::Lower | Role::Data) => {
             "its files would be there twice; leave one of the two layers out".into()
         }
-        (_, Role::Lower) => format!(
+        (_, Role::Lower | Role::Data) => format!(
             "a change would change the lower layer, too; choose an upperdir and a workdir outside of {}, or on another filesystem (`findmnt -O rw` lists them)",
             Escaped::new(&outer.path)
         ),

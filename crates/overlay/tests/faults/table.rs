@@ -3,6 +3,7 @@
 mod attributes;
 mod data;
 mod making;
+mod moving;
 mod nameless;
 pub(crate) mod reading;
 mod removing;
@@ -71,6 +72,7 @@ pub(crate) fn cases() -> impl Iterator<Item = Case> {
         data::DATA,
         removing::REMOVING,
         renaming::RENAMING,
+        moving::MOVING,
         nameless::NAMELESS,
     ];
     tables.into_iter().flatten().copied().flatten().copied()
