@@ -7,6 +7,7 @@ use mica_vfs::Caller;
 use crate::acl::Acls;
 use crate::durability::Durability;
 use crate::ids::IdMap;
+use crate::uuid::OwnUuid;
 
 /// Where the overlay keeps its own extended attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -105,6 +106,8 @@ pub struct Config {
     pub xattrs: XattrNamespace,
     /// What ties the names of changed lower files together.
     pub index: Index,
+    /// Whether the overlay has a UUID of its own.
+    pub uuid: OwnUuid,
     /// Whether redirects of directories are written and followed.
     pub redirects: Redirects,
     /// Who makes whiteouts and temporary files: the mounter.
@@ -147,6 +150,7 @@ impl Default for Config {
         Self {
             xattrs: XattrNamespace::default(),
             index: Index::default(),
+            uuid: OwnUuid::default(),
             redirects: Redirects::default(),
             mounter: Caller::ROOT,
             durability: Durability::default(),

@@ -180,9 +180,7 @@ impl Overlay {
 impl Overlay {
     /// Says what the copy of `node` is to be (ovl_need_meta_copy_up).
     fn form(&self, node: &Node, limit: DataLimit<'_>) -> Form {
-        // All names of a file have its data at their next mount, whichever of them a search would start from.
-        let regular = node.kind == FileType::Regular && !node.is_shared();
-        let regular = regular && limit == DataLimit::Metadata;
+        let regular = node.kind == FileType::Regular && limit == DataLimit::Metadata;
         if regular && self.config.metacopies == Metacopies::On {
             Form::Metacopy
         } else {

@@ -65,6 +65,7 @@ mod search;
 mod stack;
 mod stats;
 mod table;
+mod uuid;
 mod whiteout;
 mod work;
 mod xattr;
@@ -84,6 +85,7 @@ pub use overlay::Overlay;
 pub use redirect::{Redirect, parse_redirect};
 pub use stack::{LAYERS_MAX, Layer, Upper};
 pub use stats::OverlayStats;
+pub use uuid::OwnUuid;
 pub use xattr::{escape, unescape};
 
 #[cfg(doc)]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
-use mica_vfs::{Attr, DevId, Errno, FileName, FileType, Ino, NodeId, Observer, invent};
+use mica_vfs::{Attr, DevId, Errno, FileName, FileType, Ino, NodeId, Observer, Uuid, invent};
 
 use crate::bad_mark::MarkError;
 use crate::config::{Config, Index, Metacopies, Redirects, XattrNamespace};
@@ -18,6 +18,7 @@ use crate::orphan::Orphans;
 use crate::stack::{LAYERS_MAX, Layer, LayerIdx, LayerInfo, LayerNode, Position, Upper};
 use crate::stats::{Counters, OverlayStats};
 use crate::table::Table;
+use crate::uuid::{self, OwnUuid};
 use crate::work::Work;
 
 /// A union of filesystems.
@@ -112,6 +113,14 @@ impl Overlay {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let numbering = filesystems.numbering();
+        let (mut upper, mut lowers) = (upper, lowers);
+        if config.uuid == OwnUuid::Off && numbering == Numbering::One {
+            // On several filesystems the UUID tells which one a handle is of, and so it stays (ovl_fill_super).
+            let layers = upper.iter_mut().chain(&mut lowers);
+            layers
+                .filter_map(Arc::get_mut)
+                .for_each(|layer| layer.uuid = Uuid::default());
+        }
         let data_layers = data_layers(data, count)?;
         let root = root_of(upper.as_ref(), &lowers, numbering, config.xattrs)?;
         let traps = traps(upper.as_ref().zip(work_dir), &lowers)?;
@@ -119,6 +128,7 @@ impl Overlay {
         let (work, index) = match (&upper, work_dir) {
             (Some(upper), Some(dir)) => {
                 let work = Arc::new(Work::prepare(upper, dir, &config)?);
+                uuid::mark(&LayerNode::root(upper), config.uuid, config.xattrs);
                 let index = match config.index {
                     Index::Off => Ok(None),
                     Index::On => IndexDir::prepare(upper, dir, &lowers, &config).map(Some),

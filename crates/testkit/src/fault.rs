@@ -42,6 +42,8 @@ bitflags! {
         const WHITEOUT_LINKS = 8;
         /// The data is in no file of the host: it is copied by reading it.
         const HOST_FILE = 16;
+        /// Nothing has a file handle.
+        const HANDLES = 32;
     }
 }
 

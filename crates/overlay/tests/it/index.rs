@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use mica_overlay::{Config, Index, Overlay, SetupError};
-use mica_testkit::{Detail, Dump, KernelMount, Medium, Mounted, Stack, dump};
-use mica_vfs::{Errno, Ino, RenameFlags};
+use mica_overlay::{Config, Index, Overlay, OwnUuid, SetupError};
+use mica_testkit::{Detail, Dump, FaultLayer, KernelMount, Lacks, Medium, Mounted, Stack, dump};
+use mica_vfs::{Errno, Ino, RenameFlags, Uuid};
 
 const LOWER: &str = "a='1' b=>a d/c=>a d/e/x=>a o='other' s='single'";
 
@@ -233,6 +233,74 @@ fn ovl_114_a_bad_entry_is_eio_for_its_file() {
         );
         mounted.walk_work().rmdir(&entry).unwrap();
     });
+}
+
+#[test]
+fn ovl_113_an_index_needs_handles_and_uuids() {
+    // Trees in memory have no UUID: one may be a lower, two cannot be told apart.
+    let two = Stack::new().upper("").lower(LOWER).lower("e='2'");
+    let two = two.mount(Medium::Memory);
+    let (upper, lowers) = (two.upper().cloned(), two.lowers().to_vec());
+    let refused = Overlay::new(upper.clone(), lowers.clone(), config(Index::On)).map(drop);
+    let (label, other) = ("lower2".to_owned(), "lower1".to_owned());
+    assert_eq!(refused, Err(SetupError::SameUuid { label, other }));
+    let faults = FaultLayer::new(std::sync::Arc::clone(&lowers[0].fs));
+    faults.lack(Lacks::HANDLES);
+    let mut deaf = lowers[0].clone();
+    deaf.fs = std::sync::Arc::new(faults);
+    let refused = Overlay::new(upper, vec![deaf], config(Index::On)).map(drop);
+    assert!(
+        matches!(refused, Err(SetupError::NoHandles { .. })),
+        "{refused:?}"
+    );
+    two.finish();
+}
+
+#[test]
+fn ovl_115_the_upper_of_a_new_overlay_gets_a_uuid() {
+    let (one, other) = (Uuid([1; 16]), Uuid([2; 16]));
+    for (uuid, marks, expected) in [
+        (OwnUuid::IfNew(one), "", Some(one)),
+        (OwnUuid::IfNew(one), "impure", None),
+        (OwnUuid::Always(one), "impure", Some(one)),
+        (OwnUuid::IfNew(one), "uuid", Some(other)),
+        (OwnUuid::Always(one), "uuid", Some(other)),
+        (OwnUuid::Never, "", None),
+        (OwnUuid::Off, "", None),
+    ] {
+        for medium in Medium::all() {
+            let mut mounted = Stack::new().upper("").lower("a='1'").mount(medium);
+            let set = |name: &str, value: &[u8]| {
+                let name = format!("trusted.overlay.{name}");
+                mounted.walk_upper().setxattr("", &name, value).unwrap();
+            };
+            match marks {
+                "impure" => set("impure", b"y"),
+                "uuid" => set("uuid", &other.0),
+                _ => {}
+            }
+            mounted.remount_with(Config {
+                uuid,
+                ..Config::default()
+            });
+            let found = mounted.walk_upper().getxattr("", "trusted.overlay.uuid");
+            assert_eq!(
+                found.ok(),
+                expected.map(|uuid| uuid.0.to_vec()),
+                "{uuid:?} {marks}"
+            );
+            mounted.walk().chmod("a", 0o600).unwrap();
+            let origin = mounted
+                .walk_upper()
+                .getxattr("a", "trusted.overlay.origin")
+                .unwrap();
+            if uuid == OwnUuid::Off {
+                assert_eq!(origin[5..21], [0; 16]);
+            }
+            mounted.remount();
+            mounted.finish();
+        }
+    }
 }
 
 /// What one side does to the mount at a path.

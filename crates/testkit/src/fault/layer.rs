@@ -275,11 +275,13 @@ impl Filesystem for FaultLayer {
     }
 
     fn file_handle(&self, node: NodeId) -> Result<FileHandle, Errno> {
+        self.lacking(Lacks::HANDLES, Errno::OPNOTSUPP)?;
         self.reading(Call::FileHandle)?;
         self.inner.file_handle(node)
     }
 
     fn attr_by_handle(&self, handle: &FileHandle) -> Result<Attr, Errno> {
+        self.lacking(Lacks::HANDLES, Errno::OPNOTSUPP)?;
         self.reading(Call::AttrByHandle)?;
         self.inner.attr_by_handle(handle)
     }
