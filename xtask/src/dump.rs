@@ -68,7 +68,7 @@ impl Node {
 pub(crate) struct Lens {
     /// Times from this second on are all "now"; 0: times count to the nanosecond.
     pub(crate) now: i64,
-    /// The trees are uppers on disk: whiteouts may share an inode, in any way.
+    /// The trees are uppers on disk: whiteouts may share an inode, in any way (D-12).
     pub(crate) upper: bool,
 }
 
@@ -277,7 +277,7 @@ fn describe(node: &Node, lens: Lens) -> [String; FIELDS.len()] {
     };
     let mut body = node.body.clone();
     for (name, value) in &node.xattrs {
-        // The kernel draws a uuid for its fsid at the first mount of an upper, and any reader may do without.
+        // D-14: the kernel draws a uuid for its fsid at the first mount of an upper, and any reader may do without.
         if lens.upper && name.ends_with(".overlay.uuid") {
             continue;
         }

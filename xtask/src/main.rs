@@ -54,8 +54,6 @@ enum Task {
     Bench(bench::BenchArgs),
     /// Compare a subject with kernel overlayfs, operation by operation
     Oracle(oracle::OracleArgs),
-    /// Stress kernel overlayfs and a subject side by side: one file, one tree, stress-ng
-    Stress(stress::StressArgs),
     /// Compare in one of the jobs that `oracle` starts
     #[command(hide = true)]
     OracleJob(oracle::JobArgs),
@@ -65,6 +63,8 @@ enum Task {
     /// Do what a job asks for, line by line
     #[command(hide = true)]
     OracleWorker(oracle::Who),
+    /// Stress kernel overlayfs and a subject side by side: one file, one tree, stress-ng
+    Stress(stress::StressArgs),
     /// Print a tree with types, modes, owners, times, xattrs and content hashes
     Dump {
         /// The directory to print
@@ -95,10 +95,10 @@ fn execute(task: Task) -> Result<()> {
         Task::Test(args) => test::test(&args),
         Task::Bench(args) => bench::bench(&args),
         Task::Oracle(args) => oracle::main(&args),
-        Task::Stress(args) => stress::main(&args),
         Task::OracleJob(args) => oracle::run_job(&args),
         Task::OracleSeat(args) => oracle::sit_down(&args),
         Task::OracleWorker(who) => oracle::serve(&who),
+        Task::Stress(args) => stress::main(&args),
         Task::Dump { dir } => {
             print!("{}", dump::render(&dump::read(&dir)?));
             Ok(())

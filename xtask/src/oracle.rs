@@ -39,6 +39,7 @@ use ground::{Disk, Userns};
 use layout::Rights;
 use set::Set;
 
+pub(crate) use difference::DIFFERENCES;
 pub(crate) use job::{run as run_job, sit as sit_down};
 pub(crate) use worker::{Who, serve};
 

@@ -96,6 +96,8 @@ pub(crate) static ALL: &[Tier] = &[
             Loop,
             KernelOverlay,
             Program("mkfs.ext4", Debian("e2fsprogs")),
+            Program("mkfs.xfs", Debian("xfsprogs")),
+            Program("mkfs.btrfs", Debian("btrfs-progs")),
         ],
         place: Place::Here,
         limit: MINUTE.saturating_mul(10),

@@ -1,6 +1,7 @@
 //! The command line. The doc comments of the structs are the help texts.
 
 mod check;
+mod convert;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use mica::Manner;
 use tracing::level_filters::LevelFilter;
 
-pub(crate) use check::CheckArgs;
+pub(crate) use check::{CheckArgs, Prefix};
+pub(crate) use convert::{ConvertArgs, To};
 
 /// Give a command or a container its own writable copy of a directory tree
 #[derive(Debug, Parser)]
@@ -24,6 +26,7 @@ pub(crate) enum Command {
     Mount(MountArgs),
     Umount(UmountArgs),
     Check(CheckArgs),
+    Convert(ConvertArgs),
     #[command(hide = true)]
     UnmountHelper(UnmountHelperArgs),
 }
@@ -91,6 +94,9 @@ const OPTIONS_HELP: &str = r"Mount options:
       lower directories, topmost first; up to 500
   lowerdir+=DIR
       one lower directory below those before it; instead of lowerdir=
+  datadir+=DIR
+      directory without names of its own, for the data of metacopies; after
+      all lowerdir+=, and in lowerdir= after ::
   upperdir=DIR
       directory that takes the changes; without it the mount is read-only
   workdir=DIR
@@ -102,6 +108,9 @@ const OPTIONS_HELP: &str = r"Mount options:
       them (on, the default); only follow such marks (follow), or refuse them
       (nofollow). off follows them, but not with userxattr; it is the default
       there, as the kernel does not follow those
+  metacopy=on|off
+      copy no data for a change of owner, mode, times or name (on); off is the
+      default
   fsync=auto|strict|volatile
       what is on disk before a copied-up file shows: its data (auto, the
       default), or owner, mode and attributes, too, also of directories

@@ -59,6 +59,7 @@ fn spec(args: &CheckArgs) -> Result<CheckSpec, CliError> {
         let stack = mount.stack;
         spec.xattrs = Some(stack.xattrs);
         spec.lowers = stack.lower;
+        spec.data = stack.data;
         if let Some(upper) = stack.upper {
             spec.upper = upper.dir;
             spec.work = Some(upper.work);
@@ -72,6 +73,9 @@ fn spec(args: &CheckArgs) -> Result<CheckSpec, CliError> {
     }
     if !args.lowers.is_empty() {
         spec.lowers.clone_from(&args.lowers);
+    }
+    if !args.data.is_empty() {
+        spec.data.clone_from(&args.data);
     }
     if let Some(prefix) = args.prefix {
         spec.xattrs = Some(prefix.namespace());

@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use mica::{
-    CheckError, Escaped, Manner, MountError, OptionError, RemountError, SessionError, UnmountError,
+    CheckError, ConvertError, Escaped, Manner, MountError, OptionError, RemountError, SessionError,
+    UnmountError,
 };
 use mica_vfs::Errno;
 use thiserror::Error;
@@ -48,6 +49,12 @@ pub(crate) enum CliError {
     /// An upper could not be checked.
     #[error("cannot check {}", Escaped::new(upper))]
     Check { upper: PathBuf, source: CheckError },
+    /// An upper could not be converted.
+    #[error("cannot convert {}", Escaped::new(upper))]
+    Convert {
+        upper: PathBuf,
+        source: ConvertError,
+    },
     /// The mount could not be changed.
     #[error("cannot remount {}", Escaped::new(mountpoint))]
     Remount {
@@ -142,6 +149,7 @@ impl CliError {
             }
             Self::Mount { mountpoint, source } => source.hint(mountpoint),
             Self::Check { source, .. } => source.hint(),
+            Self::Convert { source, .. } => source.hint(),
             Self::Unmount { mountpoint, source } => source.hint(mountpoint),
             Self::Remount { mountpoint, source } => source.hint(mountpoint),
             Self::Usage { hint, .. } => Some((*hint).into()),

@@ -10,6 +10,7 @@ mod args;
 mod background;
 mod cause;
 mod check;
+mod convert;
 mod describe;
 mod error;
 mod log;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Mount(args) => error::status(mount::run(&args), args.manner),
         Command::Check(args) => check::run(&args),
+        Command::Convert(args) => error::status(convert::run(&args), Manner::Mica),
         Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
         Command::UnmountHelper(args) => error::status(unmount_helper::run(&args), Manner::Mica),
     }

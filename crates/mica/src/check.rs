@@ -13,7 +13,6 @@
 mod finding;
 mod index;
 mod links;
-mod names;
 mod repair;
 mod trouble;
 mod upper;
@@ -26,7 +25,7 @@ use mica_overlay::XattrNamespace;
 use mica_vfs::Errno;
 use thiserror::Error;
 
-use crate::offline::Lowers;
+use crate::offline::{Lowers, namespace_of};
 use crate::stack::{AtRest, Opening, StackError};
 pub use finding::{Area, Finding, Fix, Severity};
 pub use trouble::Trouble;
@@ -40,6 +39,8 @@ pub struct CheckSpec {
     pub work: Option<PathBuf>,
     /// The lowers that the upper was used with, topmost first; may be empty.
     pub lowers: Vec<PathBuf>,
+    /// Data-only lowers, which are asked for data in turn.
+    pub data: Vec<PathBuf>,
     /// Where the marks are kept; `None` for what the upper itself tells.
     pub xattrs: Option<XattrNamespace>,
     /// Whether findings are mended.
@@ -110,14 +111,14 @@ pub fn check(spec: &CheckSpec, progress: &mut dyn FnMut(u64)) -> Result<Checked,
     let at_rest = AtRest::open(&Opening {
         upper: &spec.upper,
         work: spec.work.as_deref(),
-        lowers: &spec.lowers,
+        lowers: &[&spec.lowers[..], &spec.data].concat(),
         access,
     })?;
     let xattrs = match spec.xattrs {
         Some(xattrs) => xattrs,
-        None => names::namespace_of(&at_rest.upper).map_err(CheckError::Read)?,
+        None => namespace_of(&at_rest.upper).map_err(CheckError::Read)?,
     };
-    let lowers = Lowers::new(at_rest.lowers.clone(), xattrs);
+    let lowers = Lowers::new(at_rest.lowers.clone(), spec.data.len(), xattrs);
     let mut checked = look(&at_rest, &lowers, progress)?;
     if spec.repair {
         let fixable = checked.findings.iter().filter(|found| found.fix.is_some());

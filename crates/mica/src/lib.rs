@@ -54,6 +54,7 @@
 
 mod cage;
 mod check;
+mod convert;
 mod escaped;
 mod housekeeping;
 mod mount;
@@ -80,6 +81,7 @@ pub use mica_vfs as vfs;
 
 pub use cage::{Cage, CageError, CageStep, enter_cage};
 pub use check::{Area, CheckError, CheckSpec, Checked, Finding, Fix, Severity, Trouble, check};
+pub use convert::{ConvertError, ConvertSpec, Converted, Form, Unsayable, convert};
 pub use escaped::Escaped;
 pub use mount::{Attached, Mount, MountError, Mountpoint, Observer, Stats, mount};
 pub use options::{

@@ -6,10 +6,12 @@
 
 mod below;
 mod marks;
+mod namespace;
 mod node;
 mod walk;
 
-pub(crate) use below::{Lowers, Start, Want};
-pub(crate) use marks::{Marks, is_device_whiteout};
+pub(crate) use below::{Lowers, Place, Start, Want};
+pub(crate) use marks::{Marks, is_device_whiteout, own_suffix};
+pub(crate) use namespace::namespace_of;
 pub(crate) use node::Node;
 pub(crate) use walk::{Dir, Object, Visit, walk};

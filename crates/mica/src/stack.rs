@@ -13,6 +13,7 @@ mod at_rest;
 mod casefold;
 mod error;
 mod foreign;
+mod half_converted;
 mod holder;
 mod in_use;
 mod index;

@@ -51,7 +51,7 @@ impl DataLimit<'_> {
     }
 }
 
-/// Whether [`Overlay::copy_up_data`] made the copy.
+/// Whether [`Overlay::copy_up_data`] made the copy, or cut a metacopy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Made {
     /// It was there, and was not changed.
@@ -153,8 +153,7 @@ impl Overlay {
             if limit == DataLimit::Metadata || !node.is_metacopy() {
                 return Ok((upper, Made::Before));
             }
-            let attr = self.copy_lower_data(node, upper, limit)?;
-            return Ok((upper, Made::Now(attr)));
+            return Ok((upper, self.copy_lower_data(node, upper, limit)?));
         }
         let lower = node.real()?;
         let attr = step(node, CopyUpStep::Read, lower.attr())?;

@@ -291,7 +291,7 @@ impl Overlay {
                         node: node.id,
                         attr,
                     }),
-                    Err(Errno::NOENT) => continue,
+                    // Also one that is not there: it went away meanwhile, or a lookup alone hides it (OVL-6).
                     Err(_) => None,
                 };
                 let ino = found.as_ref().map(|e| e.attr.ino).or(ino_of(&listed));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Errno, FileName, XattrName};
+use mica_vfs::{Errno, FileName, FileType, XattrName};
 
 use crate::bad_mark::{BadMark, MarkError};
 use crate::marks::{Marks, Opaque};
@@ -75,7 +75,7 @@ impl Overlay {
     ///
     /// # Errors
     ///
-    /// `EXDEV`: the redirect is too long, or the upper cannot hold it. Programs copy then.
+    /// `EXDEV`: the redirect is too long, or the upper cannot hold that of a directory. Programs copy then.
     pub(crate) fn set_redirect(
         &self,
         node: &Arc<Node>,
@@ -94,7 +94,11 @@ impl Overlay {
         self.set_mark(upper, "redirect", &redirect)
             .map_err(|errno| {
                 tracing::warn!(%errno, path = node.path(), "failed to set redirect");
-                Errno::XDEV
+                match node.kind {
+                    FileType::Directory => Errno::XDEV,
+                    // No program copies a file because its own filesystem says so.
+                    _ => errno,
+                }
             })
     }
 

@@ -16,6 +16,9 @@ impl Overlay {
         let dir = self.dir(dir)?;
         // What is not there is missed before the parent is copied up for it.
         let early = self.hold(&dir, name)?;
+        if early.kind == FileType::Directory {
+            return Err(Errno::ISDIR);
+        }
         let upper_dir = self.copy_up(&dir)?;
         self.before_loss(&early, &dir, name)?;
         let _names = self.names.enter(dir.id);

@@ -89,6 +89,15 @@ impl Overlay {
             }
             check_kinds(&source, target, exchange)?;
         }
+        let over_dir = |target: &Node| !exchange && target.kind == FileType::Directory;
+        if let Some(target) = target.as_ref().filter(|target| over_dir(target))
+            && self.can_move(&source)
+            && is_redirected(target)
+            && !self.is_empty_dir(target)?
+        {
+            // Before anything is copied up for nothing (ovl_rename).
+            return Err(Errno::NOTEMPTY);
+        }
         let exchanged = target.as_ref().filter(|_| exchange).map(|target| &**target);
         self.copy_up_ends(&from, &to, &source, exchanged)?;
         let replaced = target.as_ref().map(|target| &***target);
@@ -120,8 +129,7 @@ impl Overlay {
         exchanged: Option<&Arc<Node>>,
     ) -> Result<(), Errno> {
         for moved in [Some(source), exchanged].into_iter().flatten() {
-            // Without a redirect the new name would show nothing of the lower directory (OVL-27, ovl_can_move).
-            if is_redirected(moved) && !self.config.redirects.write() {
+            if !self.can_move(moved) {
                 return Err(Errno::XDEV);
             }
         }
@@ -144,6 +152,12 @@ impl Overlay {
         } else {
             Way::Elsewhere
         })
+    }
+
+    /// Whether `node` shows under another name what it shows now: without a redirect that would be nothing of a lower directory
+    /// (OVL-27, ovl_can_move).
+    fn can_move(&self, node: &Node) -> bool {
+        self.config.redirects.write() || !is_redirected(node)
     }
 
     /// Checks in the gates that both names are what they were before them.

@@ -32,6 +32,8 @@ pub(crate) struct Search<'a> {
     next: usize,
     /// Nothing below what was asked last shows through.
     stopped: bool,
+    /// Whether the object that was looked at last has an absolute redirect itself.
+    last_was_path: bool,
     /// The layer that led elsewhere, last of all.
     redirected_by: Option<Arc<LayerInfo>>,
 }
@@ -88,6 +90,7 @@ impl<'a> Search<'a> {
             asked: Arc::clone(dir),
             next: below,
             stopped: false,
+            last_was_path: false,
             redirected_by: None,
         };
         let whole = Part {
@@ -132,9 +135,10 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The path from the roots that the layers are asked for, if an absolute redirect led to one.
+    /// The path that the object seen last is redirected to, if it is to one: that alone leads to a data-only layer. A directory
+    /// on the way to a file that is not there counts, too (`ovl_lookup_data.absolute_redirect`).
     pub(crate) fn absolute(&self) -> Option<&[u8]> {
-        self.is_path().then_some(&*self.target)
+        self.last_was_path.then_some(&*self.target)
     }
 
     /// Whether the layers are asked for a path from their roots.
@@ -252,6 +256,7 @@ impl<'a> Search<'a> {
     ) -> Result<Seen, Errno> {
         let overlay = self.overlay;
         let is_dir = attr.kind == FileType::Directory;
+        self.last_was_path = false;
         if is_dir {
             overlay.refuse_trap(node, attr, &|| self.path())?;
         }
@@ -300,6 +305,7 @@ impl<'a> Search<'a> {
             [before, &value, after].concat()
         };
         self.target = Cow::Owned(target);
+        self.last_was_path = value.starts_with(b"/");
         self.redirected_by = Some(Arc::clone(&node.layer));
         if self.kind == FileType::Directory {
             self.refuse_unfollowed()?;

@@ -34,6 +34,20 @@ impl KernelMount {
         work: &Path,
         xattrs: XattrNamespace,
         redirects: Redirects,
+    ) -> io::Result<Self> {
+        Self::indexed(lowers, (upper, work), xattrs, redirects, Index::Off)
+    }
+
+    /// Does the same with or without an index.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers.
+    pub fn indexed(
+        lowers: &[PathBuf],
+        upper: (&Path, &Path),
+        xattrs: XattrNamespace,
+        redirects: Redirects,
         index: Index,
     ) -> io::Result<Self> {
         let redirects = match (xattrs, redirects) {
@@ -48,7 +62,7 @@ impl KernelMount {
             ("metacopy", "off"),
             ("index", if index == Index::On { "on" } else { "off" }),
         ];
-        Self::with_options(lowers, &[], (upper, work), xattrs, &options)
+        Self::with_options(lowers, &[], upper, xattrs, &options)
     }
 
     /// Mounts `lowers` and the data-only layers `data` under `upper` and its work directory, with these options.
@@ -99,12 +113,6 @@ impl KernelMount {
         }
     }
 
-    /// Returns a path that leads to the root of the mount. The dot leads through the link of procfs.
-    #[must_use]
-    pub fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}/.", self.0.as_raw_fd()))
-    }
-
     /// Opens the mount, to walk it as an overlay of Mica is walked.
     ///
     /// # Panics
@@ -125,5 +133,12 @@ impl KernelMount {
     #[must_use]
     pub fn dump(&self, detail: Detail) -> Dump {
         dump_host(&self.path(), detail)
+    }
+
+    /// Returns a path of the root, for this process.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        // The dot leads through the link of procfs.
+        PathBuf::from(format!("/proc/self/fd/{}/.", self.0.as_raw_fd()))
     }
 }

@@ -1,11 +1,10 @@
 //! One operation, from its line to what a program sees of it: an errno, or what was read.
 //!
 //! A line is words: the operation, then paths from the root of the tree, numbers, and values by their names. Nothing here
-//! knows of overlays, but for three habits, each of a numbered difference:
+//! knows of overlays, but for two habits, each of a numbered difference:
 //!
 //! - who opens a file for writing writes at once (D-1, D-2);
-//! - who uses fallocate(2) or copy_file_range(2) takes setuid and setgid from the file before (D-5);
-//! - a mapping is made after the last copy-up of its file, by opening the file for writing (D-7).
+//! - who uses fallocate(2) or copy_file_range(2) takes setuid and setgid from the file before (D-5).
 
 mod attributes;
 mod data;

@@ -30,9 +30,6 @@ const SETS: &[Set] = &[
     set("all", "redirect_dir=on,metacopy=on,index=on,xino=on"),
 ];
 
-/// Sets that Mica may still refuse. A refusal of any other is a difference.
-const PENDING: &[&str] = &["redirect", "follow", "off", "metacopy", "index", "all"];
-
 /// Returns the sets of these `names`, separated by commas; all that go where `rights` are if there is none.
 pub(super) fn select(names: Option<&str>, rights: Rights) -> anyhow::Result<Vec<Set>> {
     let fits = |set: &&Set| rights == Rights::All || set.name == "userxattr";
@@ -54,19 +51,23 @@ pub(super) fn select(names: Option<&str>, rights: Rights) -> anyhow::Result<Vec<
 }
 
 impl Set {
-    /// Says whether a refusal by Mica leaves the set out rather than being a difference.
-    pub(super) fn is_pending(self) -> bool {
-        PENDING.contains(&self.name) && std::env::var_os("MICA_REQUIRE_ALL").is_none()
-    }
-
     /// Returns in which namespace the marks are, where everything else can be had.
     pub(super) fn uses_user_xattrs(self) -> bool {
         self.options.contains("userxattr")
     }
 
+    /// Says whether redirects that are there are followed.
+    fn follows(self) -> bool {
+        ["redirect_dir=on", "redirect_dir=follow", "redirect_dir=off"]
+            .iter()
+            .any(|word| self.options.contains(word))
+    }
+
     /// Says whether `layout` can be compared under these options: without an index, the names of a lower file stay one
-    /// file for the life of a Mica mount only (D-4).
+    /// file for the life of a Mica mount only (OVL-32), and the kernel hides what it refuses in an impure directory
+    /// (D-23).
     pub(super) fn takes(self, layout: &Layout) -> bool {
-        self.options.contains("index=on") || !layout.has_links()
+        (self.options.contains("index=on") || !layout.has_links())
+            && (self.follows() || !layout.upper.contains(".redirect"))
     }
 }

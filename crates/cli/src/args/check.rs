@@ -28,6 +28,10 @@ pub(crate) struct CheckArgs {
     #[arg(long = "lower", value_name = "DIR")]
     pub(crate) lowers: Vec<PathBuf>,
 
+    /// A data-only lower directory, in which metacopies may have their data; repeat it for each
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Vec<PathBuf>,
+
     /// Take the directories from mount options, as `mica mount -o` has them
     #[arg(short = 'o', long = "options", value_name = "OPTIONS")]
     pub(crate) options: Vec<OsString>,

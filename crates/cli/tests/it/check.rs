@@ -276,17 +276,6 @@ const CASES: &[Case] = &[
         true,
     ),
     (
-        "not impure",
-        |g| {
-            file(g, "u/d/a", "u");
-            mark(g, "u/d/a", "origin", &ORIGIN);
-        },
-        "warning",
-        "impure-missing",
-        "/d",
-        true,
-    ),
-    (
         "other lowers",
         |g| {
             dir(g, "u/new");
@@ -560,7 +549,6 @@ fn both_drivers_agree(ground: &Ground, what: &str) {
         &ground.at("w"),
         xattrs,
         Redirects::On,
-        mica_overlay::Index::Off,
     )
     .unwrap();
     let expected = kernel.dump(Detail::empty());
@@ -594,6 +582,36 @@ fn a_check_says_what_it_found_in_words_and_what_would_mend_it() {
     assert!(said.stdout.starts_with(
         "repaired: `/`: the root is marked opaque, which no mount heeds; did: remove `trusted.overlay.opaque`\n"
     ));
+}
+
+#[test]
+fn a_directory_with_copied_up_entries_that_lost_impure_gets_it_back() {
+    let test = "a_directory_with_copied_up_entries_that_lost_impure_gets_it_back";
+    if !can_mount(test) || !KernelMount::is_possible(test) {
+        return;
+    }
+    let ground = stack();
+    let options = "lowerdir=l,upperdir=u,workdir=w";
+    assert_eq!(ground.run(&["mount", "-o", options, "m"]), ok());
+    fs::write(ground.at("m/d/a"), "changed").unwrap();
+    assert_eq!(ground.run(&["umount", "m"]), ok());
+    let name = "trusted.overlay.impure";
+    rustix::fs::lremovexattr(ground.at("u/d"), name).unwrap();
+    let wanted = [("impure-missing".to_owned(), "/d".to_owned())];
+    for line in [
+        &["check", "--json", "u"][..],
+        &["check", "--json", "u", "--lower", "l"],
+    ] {
+        let said = ground.run(line);
+        let report = serde_json::from_str(&said.stdout).unwrap();
+        assert_eq!(kinds(&report, "findings"), wanted);
+    }
+    let (status, report) = check_json(&ground, &["--repair"]);
+    assert_eq!(
+        (status, kinds(&report, "repaired")),
+        (Some(0), wanted.to_vec())
+    );
+    both_drivers_agree(&ground, test);
 }
 
 #[test]

@@ -90,6 +90,8 @@ pub enum Trouble {
         /// Its full name.
         name: Vec<u8>,
     },
+    /// A conversion of the upper was interrupted.
+    HalfConverted,
     /// Another filesystem is mounted here.
     Mountpoint,
     /// The object cannot be read.
@@ -132,6 +134,7 @@ impl Trouble {
     pub fn severity(&self) -> Severity {
         match self {
             Self::MalformedMark(_)
+            | Self::HalfConverted
             | Self::DanglingRedirect { .. }
             | Self::NoData
             | Self::Unreadable(_)
@@ -199,6 +202,7 @@ impl Trouble {
             Self::ForeignXattr { .. } => "foreign-xattr",
             Self::OldWhiteout { .. } => "old-whiteout",
             Self::UnknownMark { .. } => "unknown-mark",
+            Self::HalfConverted => "half-converted",
             Self::Mountpoint => "mountpoint",
             Self::Unreadable(_) => "unreadable",
             Self::Incompatible { .. } => "incompatible",
@@ -229,6 +233,10 @@ impl Trouble {
             }
             Self::Incompatible { feature } if feature == "volatile" => {
                 "if the machine did not crash since, remove `work/incompat/volatile`; if it did, start with a new upper"
+            }
+            Self::HalfConverted => "run the same `mica convert` again: it goes on where it was",
+            Self::Incompatible { feature } if feature == crate::convert::FEATURE => {
+                "run the same `mica convert` again, with this `--work`"
             }
             Self::IndexOtherUpper | Self::IndexOtherLower => {
                 "use the index with its own directories, or remove `index` from the work directory"
@@ -351,6 +359,7 @@ impl fmt::Display for Trouble {
                 "makes its directory opaque for aufs, OCI and fuse-overlayfs; a mount shows what lies below, and this file"
             }
             Self::ForeignName => "is kept by aufs or unionfs-fuse for itself, and shown by a mount",
+            Self::HalfConverted => "a conversion was interrupted: mounts of Mica refuse it",
             Self::Mountpoint => "another filesystem is mounted here, which was not looked at",
             Self::StaleTemporary => "left by a mount that was killed; the next mount removes it",
             Self::Strange => "is nothing that an overlay makes here",

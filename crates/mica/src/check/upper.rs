@@ -176,7 +176,8 @@ impl Look<'_> {
                 && self.knows_lowers()
                 && object.below.is_empty()
                 && !marks.is_opaque()
-                && object.parent.is_some()
+                // In one that merges with nothing, neither do those that were moved there.
+                && object.parent.is_some_and(|parent| !parent.below.is_empty())
             {
                 self.other_lowers = true;
                 self.found(object, Trouble::OtherLowers, None);
@@ -244,6 +245,7 @@ impl Look<'_> {
         };
         if let Some(parent) = object.parent
             && !parent.marks.has("impure")
+            && shows_origin(&origin, object, self.lowers)
         {
             self.impure_wanted.insert(parent.path.clone());
         }
@@ -303,6 +305,10 @@ impl Look<'_> {
             XattrNamespace::User => XattrNamespace::Trusted,
         };
         for name in &object.marks.others {
+            if object.parent.is_none() && crate::convert::MARKS.contains(&name.as_slice()) {
+                self.found(object, Trouble::HalfConverted, None);
+                continue;
+            }
             let name = name.clone();
             let trouble = match name.strip_prefix(other.prefix()) {
                 Some(b"opaque" | b"redirect" | b"metacopy" | b"whiteout") => {
@@ -381,6 +387,21 @@ fn data_below(lowers: &Lowers, parent: &Dir, start: Start<'_>) -> Result<Option<
     let metacopy = [lowers.xattrs().prefix(), b"metacopy"].concat();
     let has_data = last.node.kind() == FileType::Regular && last.node.xattr(&metacopy)?.is_none();
     Ok(has_data.then(|| *last.node.attr()))
+}
+
+/// Whether an object shows the number of its origin: the kernel takes `impure` off a directory in which none does. A directory
+/// shows it if it merges; the names of a file that has several in a lower have numbers of their own (OVL-32).
+fn shows_origin(origin: &Origin, object: &Object<'_>, lowers: &Lowers) -> bool {
+    if object.node.kind() == FileType::Directory {
+        return !object.below.is_empty();
+    }
+    let layers = lowers.roots().iter().map(|lower| lower.node.fs());
+    let own = lowers.roots().is_empty().then(|| object.node.fs());
+    let mut found = layers
+        .chain(own)
+        .filter(|fs| fs.uuid() == origin.uuid)
+        .filter_map(|fs| fs.attr_by_handle(&origin.handle).ok());
+    found.next().is_some_and(|attr| attr.nlink == 1)
 }
 
 /// Whether none of the lowers of the origin's filesystem has the object any more. Where that cannot be asked it is not.

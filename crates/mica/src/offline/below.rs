@@ -40,6 +40,8 @@ pub(crate) enum Want {
 #[derive(Debug)]
 pub(crate) struct Lowers {
     roots: Vec<Place>,
+    /// Data-only layers, asked in turn for the data that no other lower has.
+    data: Vec<Place>,
     xattrs: XattrNamespace,
 }
 
@@ -54,15 +56,20 @@ struct Target {
 }
 
 impl Lowers {
-    pub(crate) fn new(roots: Vec<Node>, xattrs: XattrNamespace) -> Self {
-        let roots = roots.into_iter().enumerate();
-        let roots = roots.map(|(layer, node)| Place {
-            layer,
-            node,
-            path: Vec::new(),
-        });
+    /// Takes lowers, topmost first; the last `data` of them are data-only.
+    pub(crate) fn new(layers: Vec<Node>, data: usize, xattrs: XattrNamespace) -> Self {
+        let layers = layers.into_iter().enumerate();
+        let mut roots: Vec<Place> = layers
+            .map(|(layer, node)| Place {
+                layer,
+                node,
+                path: Vec::new(),
+            })
+            .collect();
+        let data = roots.split_off(roots.len().saturating_sub(data));
         Self {
-            roots: roots.collect(),
+            roots,
+            data,
             xattrs,
         }
     }
@@ -116,7 +123,29 @@ impl Lowers {
                 next = place.layer + 1;
             }
         }
+        if target.want == Want::Data && target.absolute && !target.stop {
+            found.extend(self.look_for_data(&target.names)?);
+        }
         Ok(found)
+    }
+
+    /// Looks for a file in the data-only layers, in which there are no marks.
+    fn look_for_data(&self, names: &[Box<[u8]>]) -> Result<Option<Place>, Errno> {
+        for layer in &self.data {
+            let mut node = Some(layer.node.clone());
+            for name in names {
+                node = match node {
+                    Some(dir) if dir.kind() == FileType::Directory => dir.child(name)?,
+                    _ => None,
+                };
+            }
+            if let Some(node) = node.filter(|node| node.kind() == FileType::Regular) {
+                let layer = layer.layer;
+                let path = names.to_vec();
+                return Ok(Some(Place { layer, node, path }));
+            }
+        }
+        Ok(None)
     }
 
     /// Looks in one layer, and leaves in `target` what the next one is asked for (ovl_lookup_layer).

@@ -32,7 +32,7 @@ pub(crate) struct AtRest {
     pub(crate) work: Option<Node>,
     /// Topmost first.
     pub(crate) lowers: Vec<Node>,
-    _in_use: Vec<InUse>,
+    in_use: Vec<InUse>,
 }
 
 impl AtRest {
@@ -71,8 +71,15 @@ impl AtRest {
             upper,
             work,
             lowers: lowers.collect::<Result<_, _>>()?,
-            _in_use: in_use,
+            in_use,
         })
+    }
+}
+
+impl AtRest {
+    /// Puts all of the upper's filesystem on disk.
+    pub(crate) fn sync(&self) -> Result<(), Errno> {
+        self.in_use.first().map_or(Ok(()), InUse::sync)
     }
 }
 

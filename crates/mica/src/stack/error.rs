@@ -187,6 +187,14 @@ pub enum StackError {
         /// What this mount reads.
         xattrs: XattrNamespace,
     },
+    /// A conversion of the layer was interrupted.
+    #[error("{dir} is half converted: `{purpose}` was interrupted")]
+    HalfConverted {
+        /// The layer.
+        dir: LayerDir,
+        /// What it was, as a command without directories.
+        purpose: String,
+    },
     /// The work directory holds an index of hard links.
     #[error("{work} was used with `index=on`: names of changed files would show their old content")]
     Index {
@@ -284,6 +292,9 @@ impl StackError {
                 format!("choose another directory; `lsattr -d {}` shows this one's `F`, and a copy made with `cp -a` has it only if the place it is made in has it", word(&dir.path))
             }
             Self::Foreign { upper, mark, xattrs } => mark.hint(&upper.path, *xattrs),
+            Self::HalfConverted { .. } => {
+                "run the same `mica convert` again: it goes on where it was".into()
+            }
             Self::Index { work } => {
                 let index = work.path.join("index");
                 format!("add `-o index=on`, or give the tie between the names up with `rm -r {}`", word(&index))
@@ -367,6 +378,8 @@ fn hint_incompatible(upper: &Path, work: &Path, feature: &str) -> String {
             Escaped::new(upper),
             Escaped::new(work)
         )
+    } else if feature == crate::convert::FEATURE {
+        "`mica convert` was interrupted: run the same command again, it goes on where it was".into()
     } else {
         "an overlay that can read it left this behind; mount once with `mount -t overlay`, or start with a new upperdir and workdir".into()
     }

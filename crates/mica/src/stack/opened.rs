@@ -11,6 +11,7 @@ use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat};
 
 use super::casefold;
 use super::error::{LayerDir, Role, StackError};
+use super::half_converted::refuse_half_converted;
 use super::place::{self, DirId, Place};
 use crate::options::StackSpec;
 
@@ -84,6 +85,7 @@ impl Opened {
             label,
         };
         casefold::refuse_casefold(&self.dir, &layer)?;
+        refuse_half_converted(&self.dir, &layer)?;
         Ok(layer)
     }
 }

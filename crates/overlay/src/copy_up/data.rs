@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use mica_vfs::{Attr, Errno, FallocateMode, KillPriv, SetAttr, SyncScope, XattrMode, XattrName};
 
-use super::{CopyUpStep, DataLimit, step};
+use super::{CopyUpStep, DataLimit, Made, step};
 use crate::durability::Durability;
 use crate::lower_data::DataObject;
 use crate::node::Node;
@@ -33,7 +33,7 @@ struct LateCopy<'a> {
 }
 
 impl Overlay {
-    /// Copies the data of a metacopy of the upper, as much of it as `limit` asks for, and returns the file's attributes.
+    /// Copies the data of a metacopy of the upper, as much of it as `limit` asks for. What cuts nothing off is not done here.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Overlay {
         node: &Node,
         upper: &LayerNode,
         limit: DataLimit<'_>,
-    ) -> Result<Attr, Errno> {
+    ) -> Result<Made, Errno> {
         let data = step(node, CopyUpStep::Read, self.data_of(node))?;
         let attr = step(node, CopyUpStep::Read, upper.attr())?;
         let capability = step(node, CopyUpStep::Read, capability_of(upper))?;
@@ -59,21 +59,26 @@ impl Overlay {
             attr,
             capability,
         };
-        let attr = late.run(limit).inspect_err(|_| late.undo())?;
+        // Between the two sizes of a file that grows it would be longer than its data.
+        let cut = match limit {
+            DataLimit::Cut(change) => Some(change).filter(|cut| cut.size < Some(late.attr.size)),
+            DataLimit::Whole | DataLimit::Metadata => None,
+        };
+        let attr = late.run(cut).inspect_err(|_| late.undo())?;
         node.set_metacopy(false);
         // A whole file needs its place no more, nor its parent.
         self.table.move_to(node, None)?;
-        Ok(attr)
+        Ok(cut.map_or(Made::Before, |_| Made::Now(attr)))
     }
 }
 
 impl LateCopy<'_> {
-    fn run(&self, limit: DataLimit<'_>) -> Result<Attr, Errno> {
-        let copied = step(self.node, CopyUpStep::LateData, self.copy(limit))?;
+    fn run(&self, cut: Option<&SetAttr>) -> Result<Attr, Errno> {
+        let copied = step(self.node, CopyUpStep::LateData, self.copy(cut))?;
         if copied > 0 {
             step(self.node, CopyUpStep::LateMetadata, self.restore())?;
         }
-        if let DataLimit::Cut(change) = limit {
+        if let Some(change) = cut {
             let changed = self.overlay.change_attr(self.upper, change);
             step(self.node, CopyUpStep::Change, changed)?;
         }
@@ -94,10 +99,13 @@ impl LateCopy<'_> {
     }
 
     /// Copies the data and returns how much of it there was.
-    fn copy(&self, limit: DataLimit<'_>) -> Result<u64, Errno> {
+    fn copy(&self, cut: Option<&SetAttr>) -> Result<u64, Errno> {
         let lower = self.data.node.attr()?.size;
         let size = self.attr.size.min(self.data.end.unwrap_or(u64::MAX));
-        let len = limit.of(size).min(lower);
+        let len = cut
+            .map_or(DataLimit::Whole, DataLimit::Cut)
+            .of(size)
+            .min(lower);
         if self.attr.blocks > 0 {
             self.free();
         }

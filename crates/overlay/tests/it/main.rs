@@ -23,5 +23,6 @@ mod mounting;
 mod nameless;
 mod numbers;
 mod redirects;
+mod redirects_kernel;
 mod unmapped;
 mod xattrs;

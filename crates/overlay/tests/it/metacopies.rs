@@ -1,4 +1,4 @@
-//! OVL-8, OVL-100 to OVL-107: copies of metadata, whose data lies below.
+//! OVL-8, OVL-100 to OVL-106: copies of metadata, whose data lies below.
 
 use mica_overlay::{Config, Metacopies};
 use mica_testkit::{Detail, Fault, Medium, Mounted, Stack, Walk, assert_same};
@@ -26,8 +26,10 @@ fn in_upper(mounted: &Mounted, path: &str) -> Option<bool> {
         .then(|| upper.getxattr(path, METACOPY).is_ok())
 }
 
+type Operate = fn(Walk<'_>) -> Result<(), Errno>;
+
 /// Changes of metadata.
-const CHANGES: [(&str, fn(Walk<'_>) -> Result<(), Errno>); 6] = [
+const CHANGES: [(&str, Operate); 6] = [
     ("chmod", |w| w.chmod("d/f", 0o751)),
     ("chown", |w| w.chown("d/f", 8, 9)),
     ("utimens", |w| w.utimens("d/f", TIME, TIME)),
@@ -80,16 +82,16 @@ fn ovl_104_without_the_option_the_data_is_copied() {
 
 #[test]
 fn ovl_106_the_first_change_of_data_copies_it_and_ends_the_metacopy() {
-    let allocate = |w: Walk<'_>| {
+    let allocate: Operate = |w| {
         let held = w.hold("d/f")?;
         w.fs().fallocate(held.node(), FallocateMode::empty(), 0, 20)
     };
-    let cases: [(&str, &dyn Fn(Walk<'_>) -> Result<(), Errno>, &str); 5] = [
-        ("write", &|w| w.write_at("d/f", 2, b"ab"), "01ab456789"),
-        ("truncate", &|w| w.truncate("d/f", 3), "012"),
-        ("truncate to nothing", &|w| w.truncate("d/f", 0), ""),
-        ("extend", &|w| w.truncate("d/f", 12), "0123456789\0\0"),
-        ("allocate", &allocate, "0123456789\0\0\0\0\0\0\0\0\0\0"),
+    let cases: [(&str, Operate, &str); 5] = [
+        ("write", |w| w.write_at("d/f", 2, b"ab"), "01ab456789"),
+        ("truncate", |w| w.truncate("d/f", 3), "012"),
+        ("truncate to nothing", |w| w.truncate("d/f", 0), ""),
+        ("extend", |w| w.truncate("d/f", 12), "0123456789\0\0"),
+        ("allocate", allocate, "0123456789\0\0\0\0\0\0\0\0\0\0"),
     ];
     for (what, change, content) in cases {
         for medium in Medium::all() {
@@ -150,8 +152,7 @@ fn ovl_106_times_mode_and_capability_stay_when_the_data_comes() {
 #[test]
 fn ovl_106_a_late_copy_that_fails_leaves_the_metacopy_as_it_was() {
     let detail = Detail::NLINK | Detail::MTIME;
-    let changes: [fn(Walk<'_>) -> Result<(), Errno>; 2] =
-        [|w| w.write_at("d/f", 0, b"ab"), |w| w.truncate("d/f", 4)];
+    let changes: [Operate; 2] = [|w| w.write_at("d/f", 0, b"ab"), |w| w.truncate("d/f", 4)];
     for medium in Medium::all() {
         for change in changes {
             let mut mounted = stack("", LOWER).mount(medium);
@@ -514,5 +515,126 @@ fn ovl_105_a_path_that_is_too_long_for_a_redirect_is_no_reason_to_refuse_a_renam
         assert_eq!(mounted.walk().read_text("f").as_deref(), Ok("data"));
         assert_eq!(mounted.walk().read_text("g").as_deref(), Ok("data"));
         mounted.finish();
+    }
+}
+
+#[test]
+fn ovl_106_the_data_is_on_disk_before_the_mark_goes() {
+    use mica_overlay::Durability::{Auto, Strict, Volatile};
+    let write: Operate = |w| w.write_at("d/f", 0, b"ab");
+    let cut: Operate = |w| w.truncate("d/f", 0);
+    let chmod: Operate = |w| w.chmod("d/empty", 0o600);
+    let mark = "remove_xattr";
+    for (durability, operate, expected) in [
+        (Auto, write, &["fsync", mark][..]),
+        (Strict, write, &["fsync", mark]),
+        (Volatile, write, &[mark]),
+        // Nothing to lose.
+        (Auto, cut, &[mark]),
+        (Strict, cut, &["fsync", mark]),
+        (Auto, chmod, &["rename"]),
+        (Strict, chmod, &["fsync", "rename"]),
+    ] {
+        for medium in Medium::all() {
+            let mut mounted = stack("", LOWER).mount(medium);
+            mounted.walk().chmod("d/f", 0o600).unwrap();
+            let faults = mounted.with_faults();
+            mounted.remount_with(Config { durability, ..on() });
+            faults.reset();
+            operate(mounted.walk()).unwrap();
+            let steps = faults.steps();
+            let known = |step: &String| {
+                let names = ["fsync", "rename", mark];
+                names.into_iter().find(|known| step.starts_with(known))
+            };
+            let found: Vec<_> = steps.iter().filter_map(known).collect();
+            assert_eq!(found, expected, "{durability:?} over {medium:?}");
+            mounted.finish();
+        }
+    }
+}
+
+#[test]
+fn ovl_102_an_upper_metacopy_finds_its_data_by_way_of_a_lower_one() {
+    let lower = to_data();
+    let upper = metacopy("direct", 5, Some("/b1")) + &metacopy("moved", 5, Some("/b2"));
+    let stack = with_data(on(), &[&lower]).upper(upper.as_str());
+    // `b2` is a metacopy of the lower; so is `b1`, so both are found.
+    reads(&stack, &[("direct", Ok("blob1")), ("moved", Ok("blob2"))]);
+    let stack = with_data(on(), &["x='x'"]).upper(upper.as_str());
+    reads(
+        &stack,
+        &[("direct", Err(Errno::IO)), ("moved", Err(Errno::IO))],
+    );
+}
+
+#[test]
+fn ovl_40_the_marks_of_a_metacopy_are_not_seen() {
+    let mounted = stack("", LOWER).mount(Medium::Memory);
+    let walk = mounted.walk();
+    walk.chmod("d/f", 0o600).unwrap();
+    walk.rename("d/f", "d/g").unwrap();
+    assert_eq!(walk.listxattr("d/g").unwrap(), ["user.k"]);
+    mounted.finish();
+}
+
+#[test]
+fn ovl_105_a_metacopy_is_replaced_as_any_other_file() {
+    for medium in Medium::all() {
+        let mounted = stack("u='upper'", LOWER).mount(medium);
+        let walk = mounted.walk();
+        walk.chmod("d/f", 0o600).unwrap();
+        walk.chmod("n", 0o600).unwrap();
+        walk.rename("u", "d/f").unwrap();
+        assert_eq!(walk.read_text("d/f").as_deref(), Ok("upper"));
+        walk.rename("n", "d/f").unwrap();
+        assert_eq!(walk.read_text("d/f").as_deref(), Ok("two"));
+        assert_eq!(walk.rename("d", "n2"), Err(Errno::NOTDIR));
+        mounted.assert_shows_layers();
+        mounted.finish();
+    }
+}
+
+#[test]
+fn ovl_106_metadata_data_and_names_of_one_file_change_at_the_same_time() {
+    let lower = format!("f='{}' k/", "x".repeat(100_000));
+    for medium in Medium::all() {
+        for _ in 0..10 {
+            let mut mounted = stack("k/", &lower).mount(medium);
+            let held = mounted.walk().hold("f").unwrap();
+            let overlay = &**mounted.overlay();
+            let walk = Walk::new(overlay);
+            std::thread::scope(|scope| {
+                for at in 0..8 {
+                    let node = held.node();
+                    scope.spawn(move || overlay.write(node, at * 10, b"ab", KillPriv::Keep));
+                    scope.spawn(move || {
+                        let change = mica_vfs::SetAttr {
+                            mode: Some(mica_vfs::Mode::new(0o600)),
+                            ..mica_vfs::SetAttr::default()
+                        };
+                        overlay.set_attr(node, &change)
+                    });
+                }
+                scope.spawn(move || {
+                    walk.rename("f", "k/g").unwrap();
+                    walk.link("k/g", "h").unwrap();
+                });
+                scope.spawn(move || walk.link("k", "no").unwrap_err());
+            });
+            assert_eq!(overlay.stats().copy_ups, 1);
+            drop(held);
+            let mut expected = vec![b'x'; 100_000];
+            (0..8).for_each(|at| expected[at * 10..at * 10 + 2].copy_from_slice(b"ab"));
+            for _ in 0..2 {
+                let walk = mounted.walk();
+                assert!(walk.read("k/g").unwrap() == expected, "over {medium:?}");
+                assert!(walk.read("h").unwrap() == expected, "over {medium:?}");
+                assert_eq!(walk.stat("h").unwrap().mode.bits(), 0o600);
+                assert!(!walk.exists("f"));
+                mounted.remount();
+            }
+            mounted.finish();
+        }
     }
 }

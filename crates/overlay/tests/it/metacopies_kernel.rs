@@ -130,3 +130,142 @@ fn ovl_104_to_106_an_upper_is_the_same_whoever_of_the_two_writes_it() {
         mixed.finish();
     }
 }
+
+/// A metacopy of 4 bytes, redirected if `to` is not empty.
+fn m(path: &str, to: &str) -> String {
+    let mark = "trusted.overlay.metacopy=";
+    match to {
+        "" => format!("{path}=hole(4)[{mark}] "),
+        to => format!("{path}=hole(4)[{mark},trusted.overlay.redirect={to}] "),
+    }
+}
+
+/// Layers by hand: the upper, the lowers, the data-only layers, and what is read.
+type Hand = (
+    String,
+    Vec<String>,
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
+fn by_hand() -> Vec<Hand> {
+    let up = |marks: &[(&str, &str)]| marks.iter().map(|(path, to)| m(path, to)).collect();
+    let low = |marks: &[(&str, &str)], rest: &str| {
+        let marks: String = marks.iter().map(|(path, to)| m(path, to)).collect();
+        marks + rest
+    };
+    vec![
+        (
+            up(&[
+                ("a", ""),
+                ("b", "c"),
+                ("x", "/d/e"),
+                ("gone", ""),
+                ("hid", ""),
+                ("far", "/d/r/f"),
+            ]),
+            vec![
+                low(
+                    &[("c", "old")],
+                    "d/ hid:whiteout d/r/[trusted.overlay.redirect=s]",
+                ),
+                low(
+                    &[],
+                    "a='data' old='blob' c='nope' d/e='deep' hid='hid!' d/s/f='farf' d/r/f='near'",
+                ),
+            ],
+            &[],
+            &["a", "b", "x", "gone", "hid", "far"],
+        ),
+        (
+            up(&[
+                ("u", ""),
+                ("direct", "/b1"),
+                ("lost", "/b2"),
+                ("none", "/l2"),
+            ]),
+            vec![low(
+                &[
+                    ("u", "/b1"),
+                    ("l", "/none"),
+                    ("l2", "/none"),
+                    ("b1", "/b1"),
+                    ("rel", "b1"),
+                    ("p", "/q/b1"),
+                ],
+                "",
+            )],
+            &["b1='blob' b2='BLOB' q->b1", "b2='blob' q/b1='qqqq'"],
+            &["u", "direct", "lost", "none", "l", "b1", "rel", "p"],
+        ),
+        (
+            String::new(),
+            vec![
+                low(
+                    &[
+                        ("a", "/x/g"),
+                        ("b", "/x/g2"),
+                        ("c", "/b1"),
+                        ("d", "/w"),
+                        ("e", "/o/f"),
+                        ("f", "/x/none"),
+                        ("g", "/x/r/f"),
+                    ],
+                    "",
+                ),
+                low(
+                    &[("x/g", "h"), ("x/g2", "")],
+                    "w:whiteout o/f/ b1/ x/r/[trusted.overlay.redirect=s]",
+                ),
+            ],
+            &[
+                "x/h='xxhh' x/g='xxgg' x/g2='xg2!' b1='blob' w='wwww' h='hhhh' o/f='ooff' x/none='xnone' x/r/f='xrf!' x/s/f='xsf!'",
+            ],
+            &["a", "b", "c", "d", "e", "f", "g"],
+        ),
+    ]
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap()
+}
+
+#[test]
+fn ovl_100_to_103_the_kernel_finds_the_same_data() {
+    let test = "ovl_100_to_103_the_kernel_finds_the_same_data";
+    if !Medium::all().any(|medium| medium == Medium::Host) || !KernelMount::is_possible(test) {
+        return;
+    }
+    for metacopies in [Metacopies::On, Metacopies::Off] {
+        for (upper, lowers, data, paths) in by_hand() {
+            let stack = Stack::new().upper(upper.as_str()).config(Config {
+                metacopies,
+                ..Config::default()
+            });
+            let stack = lowers
+                .iter()
+                .fold(stack, |stack, tree| stack.lower(tree.as_str()));
+            let stack = data.iter().fold(stack, |stack, &tree| stack.data(tree));
+            let mut mounted = stack.mount(Medium::Host);
+            let read = |path: &str| {
+                let walk = mounted.walk();
+                let size = walk.stat(path).map(|attr| attr.size);
+                (size, walk.read(path))
+            };
+            let mica: Vec<_> = paths.iter().map(|path| read(path)).collect();
+            mounted.unmount();
+            let kernel = mounted.mount_by_kernel().unwrap();
+            for (path, mica) in paths.iter().zip(mica) {
+                let file = kernel.path().join(path);
+                let size = std::fs::metadata(&file).map(|attr| attr.len());
+                let kernel = (size.map_err(errno), std::fs::read(&file).map_err(errno));
+                assert_eq!(
+                    mica, kernel,
+                    "Mica and the kernel, {path}, {metacopies:?}, {lowers:?}"
+                );
+            }
+            drop(kernel);
+            mounted.finish();
+        }
+    }
+}

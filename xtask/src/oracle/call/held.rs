@@ -16,7 +16,7 @@ pub(super) fn apply(words: &[&str], at: At<'_>, slots: &mut Slots) -> Option<Sai
     };
     let slot = slots.get_mut(slot.parse::<usize>().ok()?)?;
     let opened = match (*call, rest) {
-        ("hold", [path]) => open(at(path), OFlags::RDONLY, Mode::empty()),
+        ("hold", [path]) => hold(at, path),
         ("holdwrite", [path]) => open_to_write(at(path)),
         ("holddir", [path]) => open(at(path), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()),
         ("holdpath", [path]) => open(at(path), OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()),
@@ -39,6 +39,17 @@ pub(super) fn apply(words: &[&str], at: At<'_>, slots: &mut Slots) -> Option<Sai
         *slot = Some(fd);
         "ok".to_owned()
     }))
+}
+
+/// Opens for reading; no pipe or device, which would be made anew if they were changed after their removal (D-24).
+fn hold(at: At<'_>, path: &str) -> Result<OwnedFd, Errno> {
+    let fd = open(at(path), OFlags::RDONLY, Mode::empty())?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
+    if matches!(kind, FileType::RegularFile | FileType::Directory) {
+        Ok(fd)
+    } else {
+        Err(Errno::NXIO)
+    }
 }
 
 fn use_held(call: &str, rest: &[&str], held: Result<&OwnedFd, Errno>, at: At<'_>) -> Option<Said> {

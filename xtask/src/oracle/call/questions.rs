@@ -76,7 +76,7 @@ pub(super) fn list(fd: &OwnedFd) -> Said {
 }
 
 /// Lists a directory, then again from the offset after `count` names. Offsets and order are each implementation's own
-/// (D-8), that the two ends are the same is not.
+/// (D-7), that the two ends are the same is not.
 fn list_again(fd: &OwnedFd, count: usize) -> Said {
     let mut first = Vec::new();
     let mut dir = Dir::read_from(fd)?;

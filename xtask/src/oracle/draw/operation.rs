@@ -106,8 +106,8 @@ fn attributes(rng: &mut Rng, scene: &Scene) -> String {
     let (attr, value) = rng.pick(XATTRS, ("user.note", "text"));
     match rng.below(12) {
         0..=2 => format!("chmod {a} {}", bits(rng)),
-        3 => format!("chown {a} {} {}", owner(rng), owner(rng)),
-        4 | 5 => format!("lchown {a} {} {}", owner(rng), owner(rng)),
+        3 => format!("chown {a} {}", owners(rng)),
+        4 | 5 => format!("lchown {a} {}", owners(rng)),
         6 | 7 => format!("utimens {a} {}", time(rng)),
         8..=10 => format!(
             "setx {a} {attr} {value} {}",
@@ -117,8 +117,19 @@ fn attributes(rng: &mut Rng, scene: &Scene) -> String {
     }
 }
 
-fn owner(rng: &mut Rng) -> &'static str {
-    rng.pick(&["-", "0", "1000", "1001"], "-")
+/// Draws a user and a group, one of them at least: a FUSE server is not told of a chown(2) that names neither (D-25).
+fn owners(rng: &mut Rng) -> &'static str {
+    let all = [
+        "0 0",
+        "0 -",
+        "- 0",
+        "1000 1000",
+        "1001 0",
+        "- 1000",
+        "1000 -",
+        "1001 1000",
+    ];
+    rng.pick(&all, "0 0")
 }
 
 fn time(rng: &mut Rng) -> &'static str {
@@ -143,7 +154,7 @@ fn held(rng: &mut Rng, scene: &Scene) -> String {
             rng.pick(&["plain", "punch"], "plain")
         ),
         15 => format!("heldchmod {slot} {}", bits(rng)),
-        16 => format!("heldchown {slot} {} {}", owner(rng), owner(rng)),
+        16 => format!("heldchown {slot} {}", owners(rng)),
         17 => format!("heldutimens {slot} {}", time(rng)),
         18 => format!("heldsetx {slot} {attr} {value}"),
         19 => format!("heldgetx {slot} {attr}"),

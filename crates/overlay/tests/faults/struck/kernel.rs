@@ -7,7 +7,7 @@ use super::{NOSPC, Named, STOP, Tables, strike_each};
 use crate::coverage::Coverage;
 use crate::jobs::work_on;
 use crate::strike::{Aim, Next, Target, Ways};
-use crate::table::cases;
+use crate::table::{CUT, cases};
 
 /// What leaves whiteouts in an opaque directory, if only until it is swept (OVL-25): the kernel lists their names, though it finds
 /// nothing there (ovl_dir_is_real).
@@ -26,7 +26,7 @@ fn the_kernel_shows_the_view_before_or_the_one_after_and_empties_the_work_direct
         return;
     }
     let names = FAULTS.map(|(name, _)| name);
-    let cases = || cases().filter(|case| !LISTED.contains(&case.name));
+    let cases = || cases().filter(|case| !LISTED.contains(&case.name) && case.name != CUT);
     let rows = cases().map(|case| format!("{}: {}", case.call, case.name));
     let tables = Tables {
         operations: Coverage::new("operation, then the kernel", &names, rows),

@@ -5,7 +5,9 @@ use std::path::Path;
 use mica_overlay::XattrNamespace;
 use mica_vfs::Errno;
 
-use crate::offline::{Lowers, Node, Object, Visit, walk};
+use super::below::Lowers;
+use super::node::Node;
+use super::walk::{Object, Visit, walk};
 use crate::stack::Stack;
 
 /// Finds out by the first marks that are met: those under `trusted.` count where this process can see them. Without any it
@@ -18,7 +20,7 @@ pub(crate) fn namespace_of(upper: &Node) -> Result<XattrNamespace, Errno> {
         trusted: false,
         user: false,
     };
-    let none = Lowers::new(Vec::new(), XattrNamespace::Trusted);
+    let none = Lowers::new(Vec::new(), 0, XattrNamespace::Trusted);
     match walk(upper, &none, &mut search) {
         Ok(()) | Err(ENOUGH) => {}
         Err(errno) => return Err(errno),
