@@ -44,6 +44,8 @@ bitflags! {
         const HOST_FILE = 16;
         /// Nothing has a file handle.
         const HANDLES = 32;
+        /// The filesystem has no UUID.
+        const UUID = 64;
     }
 }
 

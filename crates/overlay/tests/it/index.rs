@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use mica_overlay::{Config, Index, Overlay, OwnUuid, SetupError};
-use mica_testkit::{Detail, Dump, FaultLayer, KernelMount, Lacks, Medium, Mounted, Stack, dump};
+use mica_overlay::{Config, Index, Layer, Overlay, OwnUuid, SetupError};
+use mica_testkit::{
+    Detail, Dump, FaultLayer, Filesystems, KernelMount, Lacks, Medium, Mounted, Stack, dump,
+};
 use mica_vfs::{Errno, Ino, RenameFlags, Uuid};
 
 const LOWER: &str = "a='1' b=>a d/c=>a d/e/x=>a o='other' s='single'";
@@ -237,18 +239,27 @@ fn ovl_114_a_bad_entry_is_eio_for_its_file() {
 
 #[test]
 fn ovl_113_an_index_needs_handles_and_uuids() {
-    // Trees in memory have no UUID: one may be a lower, two cannot be told apart.
+    // Each lower lies on its own filesystem.
     let two = Stack::new().upper("").lower(LOWER).lower("e='2'");
     let two = two.mount(Medium::Memory);
     let (upper, lowers) = (two.upper().cloned(), two.lowers().to_vec());
-    let refused = Overlay::new(upper.clone(), lowers.clone(), config(Index::On)).map(drop);
+    let lacking = |layer: &Layer, lacks| {
+        let faults = FaultLayer::new(std::sync::Arc::clone(&layer.fs));
+        faults.lack(lacks);
+        let mut layer = layer.clone();
+        layer.fs = std::sync::Arc::new(faults);
+        layer
+    };
+    let refused = |lowers| Overlay::new(upper.clone(), lowers, config(Index::On)).map(drop);
+    let nameless: Vec<_> = lowers.iter().map(|l| lacking(l, Lacks::UUID)).collect();
     let (label, other) = ("lower2".to_owned(), "lower1".to_owned());
-    assert_eq!(refused, Err(SetupError::SameUuid { label, other }));
-    let faults = FaultLayer::new(std::sync::Arc::clone(&lowers[0].fs));
-    faults.lack(Lacks::HANDLES);
-    let mut deaf = lowers[0].clone();
-    deaf.fs = std::sync::Arc::new(faults);
-    let refused = Overlay::new(upper, vec![deaf], config(Index::On)).map(drop);
+    assert_eq!(
+        refused(nameless.clone()),
+        Err(SetupError::SameUuid { label, other })
+    );
+    // One that has none is told from those that have one.
+    assert_eq!(refused(nameless[..1].to_vec()), Ok(()));
+    let refused = refused(vec![lacking(&lowers[0], Lacks::HANDLES)]);
     assert!(
         matches!(refused, Err(SetupError::NoHandles { .. })),
         "{refused:?}"
@@ -269,7 +280,8 @@ fn ovl_115_the_upper_of_a_new_overlay_gets_a_uuid() {
         (OwnUuid::Off, "", None),
     ] {
         for medium in Medium::all() {
-            let mut mounted = Stack::new().upper("").lower("a='1'").mount(medium);
+            let stack = Stack::new().upper("").lower("a='1'");
+            let mut mounted = stack.filesystems(Filesystems::One).mount(medium);
             let set = |name: &str, value: &[u8]| {
                 let name = format!("trusted.overlay.{name}");
                 mounted.walk_upper().setxattr("", &name, value).unwrap();
