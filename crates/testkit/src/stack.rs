@@ -287,14 +287,7 @@ impl Mounted {
             let (xattrs, redirects) = (self.config.xattrs, self.config.redirects);
             return KernelMount::indexed(&lowers, upper, xattrs, redirects, index);
         }
-        let index = (
-            "index",
-            if index == mica_overlay::Index::On {
-                "on"
-            } else {
-                "off"
-            },
-        );
+        let index = ("index", if index == Index::On { "on" } else { "off" });
         let options: &[_] = match self.config.metacopies {
             Metacopies::On => &[("redirect_dir", "on"), ("metacopy", "on"), index],
             Metacopies::Off => &[("metacopy", "off"), index],

@@ -502,7 +502,7 @@ fn each_program_has_its_manner() {
         assert_eq!(ignored(option, Manner::FuseOverlayfs), [option]);
     }
     // Options that fuse-overlayfs does not have, and that are refused here.
-    for option in ["uuid=on", "index=wrong", "dirsync", "blksize=512"] {
+    for option in ["verity=on", "index=wrong", "dirsync", "blksize=512"] {
         assert!(parse(option, Manner::SloppyMount).is_err(), "{option}");
         assert_eq!(ignored(option, Manner::FuseOverlayfs), [option]);
     }
