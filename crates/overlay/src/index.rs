@@ -88,6 +88,8 @@ impl Overlay {
         } else {
             None
         };
+        let path = || dir.path_of(name);
+        let protection = self.protection_of(&copy, attr, Some(marks), &path)?;
         let Top { node, attr, .. } = top;
         let ino = self.number(&node.layer, attr.dev, attr.ino);
         let lower = data.is_none().then_some(Lower {
@@ -102,6 +104,7 @@ impl Overlay {
             lowers,
             data,
             place: None,
+            protection,
         })
     }
 

@@ -158,6 +158,7 @@ impl Overlay {
             (None, Position::Bottom, FileType::Regular) => self.marks_of_bottom_file(&node)?,
             (None, Position::Bottom, _) => Marks::empty(),
         };
+        let protection = self.protection_of(&node, &attr, Some(marks), &path)?;
         let data = if kind == FileType::Regular && marks.contains(Marks::METACOPY) {
             Some(self.lower_data((dir, name), (&node, &attr, marks), below)?)
         } else {
@@ -175,6 +176,7 @@ impl Overlay {
                 lowers,
                 data,
                 place: Some(place),
+                protection,
             });
         }
         let candidate = || {
@@ -191,6 +193,7 @@ impl Overlay {
             lowers: Vec::new(),
             place: data.is_some().then_some(place),
             data,
+            protection,
         })
     }
 
@@ -206,6 +209,7 @@ impl Overlay {
             node, attr, below, ..
         } = top;
         let own = self.number(&node.layer, attr.dev, attr.ino);
+        let protection = self.protection_of(&node, &attr, None, &|| dir.path_of(name))?;
         let (mut search, seen) = Search::below(self, (dir, name), (&node, &attr, None), below)?;
         let (mut lowers, mut lower_ino) = (Vec::new(), None);
         let upper = if node.layer.idx == LayerIdx::UPPER {
@@ -236,6 +240,7 @@ impl Overlay {
             lowers,
             data: None,
             place: Some(place),
+            protection,
         })
     }
 

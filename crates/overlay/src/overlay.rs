@@ -264,7 +264,7 @@ fn root_of(
     namespace: XattrNamespace,
 ) -> Result<NewNode, SetupError> {
     let mut merged = Vec::with_capacity(lowers.len());
-    let mut ino = None;
+    let (mut ino, mut protection) = (None, None);
     for layer in lowers {
         let failed = |source| SetupError::Root {
             label: layer.label.clone(),
@@ -272,6 +272,7 @@ fn root_of(
         };
         let node = LayerNode::root(layer);
         let attr = node.attr().map_err(failed)?;
+        protection = protection.or(Some(attr.protection));
         let own = || numbering.number(layer.fs_idx, attr.ino);
         ino = ino
             .or_else(own)
@@ -289,6 +290,7 @@ fn root_of(
         lowers: merged,
         data: None,
         place: None,
+        protection: protection.unwrap_or_default(),
     })
 }
 

@@ -109,6 +109,7 @@ impl Overlay {
     ) -> Result<(), Errno> {
         self.expect_supported(name)?;
         let node = self.table.get(id)?;
+        node.expect_unprotected()?;
         let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
         let stored = XattrName::new(&stored)?;
         let value = if is_acl(name.as_bytes()) {
@@ -124,6 +125,7 @@ impl Overlay {
     pub(crate) fn xattr_remove(&self, id: NodeId, name: XattrName<'_>) -> Result<(), Errno> {
         self.expect_supported(name)?;
         let node = self.table.get(id)?;
+        node.expect_unprotected()?;
         let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
         let stored = XattrName::new(&stored)?;
         if node.upper().is_none() {

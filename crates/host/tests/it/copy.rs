@@ -172,7 +172,7 @@ fn data_that_is_in_no_host_file_comes_as_bytes_without_its_holes() {
 struct Image(tempfile::TempDir);
 
 impl Image {
-    fn mount(make: &[&str]) -> Option<Self> {
+    fn mount(program: &str, options: &[&str]) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let (image, point) = (dir.path().join("image"), dir.path().join("mnt"));
         std::fs::create_dir(&point).unwrap();
@@ -181,7 +181,7 @@ impl Image {
             .set_len(512 << 20)
             .unwrap();
         let run = |command: &mut Command| command.output().is_ok_and(|out| out.status.success());
-        let made = run(Command::new(make[0]).args(&make[1..]).arg(&image))
+        let made = run(Command::new(program).args(options).arg(&image))
             && run(Command::new("mount")
                 .args(["-o", "loop"])
                 .arg(&image)
@@ -209,7 +209,7 @@ fn blocks_are_shared_where_the_filesystem_can() {
     if !is_root() {
         return skip(TEST, "it needs root to mount an image");
     }
-    let Some(xfs) = Image::mount(&["mkfs.xfs", "-q", "-m", "reflink=1"]) else {
+    let Some(xfs) = Image::mount("mkfs.xfs", &["-q", "-m", "reflink=1"]) else {
         return skip(TEST, "it needs mkfs.xfs and a loop device");
     };
     for dir in ["lower", "upper"] {
@@ -262,7 +262,7 @@ fn a_layer_on_btrfs_has_the_uuid_of_the_filesystem() {
         return skip(TEST, "it needs root to mount an image");
     }
     let uuid = "01234567-89ab-4cde-8f01-23456789abcd";
-    let Some(btrfs) = Image::mount(&["mkfs.btrfs", "-q", "-U", uuid]) else {
+    let Some(btrfs) = Image::mount("mkfs.btrfs", &["-q", "-U", uuid]) else {
         return skip(TEST, "it needs mkfs.btrfs and a loop device");
     };
     let layer = layer(&btrfs.path(""), LayerAccess::ReadOnly);
