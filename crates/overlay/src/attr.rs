@@ -31,7 +31,7 @@ impl Overlay {
             ino: node.ino(),
             dev: self.dev,
             nlink,
-            ..self.config.ids.shown(real)
+            ..self.config.ids.shown(node.shown_device(real))
         }
     }
 

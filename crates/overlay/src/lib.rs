@@ -49,6 +49,7 @@ mod listing;
 mod lookup;
 mod marks;
 mod metacopy;
+mod nested;
 mod node;
 mod origin;
 mod orphan;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use mica_vfs::{Attr, Errno, FileName, FileType, Ino, NodeId, invent};
 
 use crate::marks::{Marks, Opaque};
+use crate::nested::kind_shown;
 use crate::node::{Lower, NewNode, Node, Place, XattrWhiteouts};
 use crate::overlay::Overlay;
 use crate::stack::{LayerIdx, LayerInfo, LayerNode, Position};
@@ -150,13 +151,14 @@ impl Overlay {
             (None, Position::Bottom, _) => Marks::empty(),
         };
         self.refuse_unfollowed(&node, kind, marks, &path)?;
+        let shown = kind_shown(&attr, marks);
         if node.layer.idx != LayerIdx::UPPER {
             let lowers = vec![Lower {
                 node,
                 xattr_whiteouts: XattrWhiteouts::None,
             }];
             return Ok(NewNode {
-                kind,
+                kind: shown,
                 ino: own,
                 upper: None,
                 lowers,
@@ -171,7 +173,7 @@ impl Overlay {
         let origin = self.origin_ino(&node, kind, marks, &candidate, &path)?;
         let ino = origin.unwrap_or(own);
         Ok(NewNode {
-            kind,
+            kind: shown,
             ino,
             upper: Some(node),
             lowers: Vec::new(),

@@ -44,6 +44,8 @@ bitflags! {
         const LOWERS = 1;
         /// The upper object has a name in the work directory. Set by [`crate::orphan`] alone.
         const NAME = 2;
+        /// Of a directory: the upper one is known to be marked as holding whiteouts of another overlay (OVL-130).
+        const NESTED = 4;
     }
 }
 
@@ -215,6 +217,14 @@ impl Node {
         } else {
             self.hidden.fetch_and(!bit, Release);
         }
+    }
+
+    pub(crate) fn holds_nested(&self) -> bool {
+        self.is(Hidden::NESTED)
+    }
+
+    pub(crate) fn set_holds_nested(&self) {
+        self.hidden.fetch_or(Hidden::NESTED.bits(), Release);
     }
 
     pub(crate) fn expect_dir(&self) -> Result<(), Errno> {

@@ -7,7 +7,7 @@
 //! - A hard link of a lower breaks: each of its names is a file of its own once it changes. Until then its link count is
 //!   the lower's, which the model leaves open.
 //! - A directory that a lower has cannot be renamed (`EXDEV`).
-//! - A whiteout cannot be made by hand (`EPERM`), and `RENAME_WHITEOUT` is no flag (`EINVAL`).
+//! - A device 0:0 that is made by hand, or by `RENAME_WHITEOUT`, is one, whatever the layer has for it.
 //!
 //! # Invariants
 //!

@@ -25,6 +25,7 @@ mod life_pressure;
 mod life_remount;
 mod limits;
 mod nameless;
+mod nested;
 mod options;
 mod personalities;
 mod recovery;

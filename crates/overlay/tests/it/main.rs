@@ -17,6 +17,7 @@ mod listing;
 mod looking_up;
 mod mounting;
 mod nameless;
+mod nested;
 mod numbers;
 mod unmapped;
 mod xattrs;
