@@ -29,8 +29,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mica_host::{FdCache, Features};
-use mica_overlay::{Config, Overlay, SetupError, XattrNamespace};
+use mica_host::{FdCache, Features, Owners};
+use mica_overlay::{Config, Overlay, SetupError, Unmapped, XattrNamespace};
 use mica_vfs::Caller;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
@@ -139,7 +139,11 @@ impl Stack {
                 umask: 0,
             },
             durability: spec.durability,
-            unmapped: unmapped::unmapped(),
+            // Recorded owners are known, whoever they are (OVL-77).
+            unmapped: match spec.identity.owners {
+                Owners::Real => unmapped::unmapped(),
+                Owners::Xattr(_) => Unmapped::default(),
+            },
             ids: with_overflow_ids(&spec.identity.ids),
             acls: spec.identity.acls,
             dir_links: spec.identity.dir_links,

@@ -10,8 +10,7 @@
 use std::sync::Arc;
 
 use mica_vfs::{
-    Attr, Caller, Entry, Errno, FileName, FileType, KillPriv, Mode, NodeId, Rdev, RenameFlags,
-    XattrMode, XattrName,
+    Attr, Caller, Entry, Errno, FileName, FileType, Mode, NodeId, Rdev, RenameFlags, XattrMode,
 };
 
 use crate::create::{Make, Spot};
@@ -173,7 +172,7 @@ impl Overlay {
     ///
     /// `EPERM`: the upper keeps no attributes, and so no such device.
     pub(crate) fn mark_nested_whiteout(&self, upper: &LayerNode) -> Result<(), Errno> {
-        for (mark, value) in [(WHITEOUT, &b"y"[..]), (NESTED, OURS)] {
+        for (mark, value) in [(NESTED, OURS), (WHITEOUT, &b"y"[..])] {
             self.set_mark(upper, mark, value)
                 .map_err(|errno| match errno {
                     Errno::OPNOTSUPP => Errno::PERM,
@@ -194,17 +193,16 @@ impl Overlay {
             dir.set_holds_nested();
             return Ok(());
         }
-        let name = self.config.xattrs.name(OPAQUE);
-        let (name, mode) = (XattrName::new(&name)?, XattrMode::Create);
-        let set = upper
-            .fs()
-            .set_xattr(upper.id, name, b"x", mode, KillPriv::Keep);
-        let whose = match set {
-            Ok(()) => OURS,
-            Err(Errno::EXIST) => THEIRS,
+        let theirs = match self.mark(upper, OPAQUE, &mut [0; 8]) {
+            Ok(_) | Err(Errno::RANGE) => true,
+            Err(Errno::NODATA) => false,
             Err(errno) => return Err(errno),
         };
-        self.set_mark(upper, NESTED, whose)?;
+        // First what hides the other: who is stopped in between has shown nothing.
+        self.set_mark(upper, NESTED, if theirs { THEIRS } else { OURS })?;
+        if !theirs {
+            self.set_mark(upper, OPAQUE, b"x")?;
+        }
         dir.set_holds_nested();
         Ok(())
     }

@@ -300,7 +300,7 @@ impl Overlay {
                         node: node.id,
                         attr,
                     }),
-                    Err(Errno::NOENT) => continue,
+                    // A whiteout that nothing told from a file (OVL-6), or a name that went away: listed as the layers have it.
                     Err(_) => None,
                 };
                 let ino = found.as_ref().map(|e| e.attr.ino).or(ino_of(&listed));

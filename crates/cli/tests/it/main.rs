@@ -35,6 +35,8 @@ mod sandbox;
 mod serving;
 mod sharing;
 mod talk;
+mod unprivileged;
 mod usage;
 mod users;
 mod users_other;
+mod xwhiteouts;

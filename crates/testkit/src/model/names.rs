@@ -159,11 +159,11 @@ impl Model {
         self.touch(from_dir);
         self.touch(to_dir);
         if whiteout {
-            // The mounter's.
-            let caller = std::mem::replace(&mut self.caller, Caller::ROOT);
-            let left = self.mknod(from, FileType::CharDevice, 0, Rdev::WHITEOUT);
-            self.caller = caller;
-            return left;
+            self.mknod(from, FileType::CharDevice, 0, Rdev::WHITEOUT)?;
+            // The mounter's, whatever its directory hands down.
+            let left = self.find(from)?;
+            let left = self.inode_mut(left);
+            (left.mode, left.uid, left.gid) = (0, Caller::ROOT.uid, Caller::ROOT.gid);
         }
         Ok(())
     }
