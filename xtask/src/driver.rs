@@ -9,12 +9,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use rustix::mount::{MountFlags, UnmountFlags};
 
+use crate::image::make_open;
 use crate::repo::{self, Profile};
 use crate::run::{find_program, quiet, show};
 
 /// How long a server may take to mount, or to end after an unmount.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Tells a server that was built with faults which of them to make.
+pub(crate) const PLANT: &str = "MICA_PLANT";
 
 /// Who is tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -67,9 +72,39 @@ pub(crate) struct Stack {
     pub(crate) lowers: Vec<PathBuf>,
     pub(crate) upper: PathBuf,
     pub(crate) work: PathBuf,
+    /// Further mount options, the same words for every driver.
+    pub(crate) options: String,
 }
 
 impl Stack {
+    /// Makes `lower`, `upper` and `work` below `base`, and a mount point `merged` beside them; others may walk through.
+    pub(crate) fn below(base: &Path) -> Result<Self> {
+        let lower = make_open(&base.join("lower"))?;
+        Self::over(vec![lower], base)
+    }
+
+    /// The same over `lowers` that are there.
+    pub(crate) fn over(lowers: Vec<PathBuf>, base: &Path) -> Result<Self> {
+        make_open(&base.join("merged"))?;
+        Ok(Self {
+            lowers,
+            upper: make_open(&base.join("upper"))?,
+            work: make_open(&base.join("work"))?,
+            options: String::new(),
+        })
+    }
+
+    /// Returns the topmost lower.
+    pub(crate) fn lower(&self) -> Result<&Path> {
+        let lower = self.lowers.first().context("a stack without a lower")?;
+        Ok(lower)
+    }
+
+    /// Returns the mount point that [`below`](Self::below) made.
+    pub(crate) fn point(&self) -> PathBuf {
+        self.upper.with_file_name("merged")
+    }
+
     /// Returns the mount options that name the directories.
     fn options(&self) -> String {
         let lowers: Vec<_> = self
@@ -77,12 +112,17 @@ impl Stack {
             .iter()
             .map(|dir| dir.to_string_lossy())
             .collect();
-        format!(
+        let mut options = format!(
             "lowerdir={},upperdir={},workdir={}",
             lowers.join(":"),
             self.upper.display(),
             self.work.display()
-        )
+        );
+        if !self.options.is_empty() {
+            options.push(',');
+            options.push_str(&self.options);
+        }
+        options
     }
 }
 
@@ -93,6 +133,10 @@ pub(crate) struct Server<'a> {
     pub(crate) stats: Option<&'a Path>,
     /// The limit of its open files, if not this process's.
     pub(crate) open_files: Option<u64>,
+    /// What Mica logs, if not what it does by itself.
+    pub(crate) log_level: Option<&'a str>,
+    /// A fault for it to make, where the program was built with faults.
+    pub(crate) plant: Option<&'a str>,
 }
 
 impl Server<'_> {
@@ -119,6 +163,14 @@ impl Driver {
         }
     }
 
+    /// Returns the program that is started, if there is one.
+    pub(crate) fn program(&self) -> Option<PathBuf> {
+        match self {
+            Self::Kernel => None,
+            Self::Mica(program) | Self::FuseOverlayfs(program) => Some(program.clone()),
+        }
+    }
+
     /// Mounts `stack` on `point` and returns when the mount answers.
     pub(crate) fn mount(&self, stack: &Stack, point: &Path) -> Result<Mounted> {
         self.mount_as(stack, point, Server::default())
@@ -134,11 +186,9 @@ impl Driver {
         let options = stack.options();
         let mut command = match self {
             Self::Kernel => {
-                quiet(
-                    Command::new("mount")
-                        .args(["-t", "overlay", "overlay", "-o", &options])
-                        .arg(point),
-                )?;
+                let data = std::ffi::CString::new(options.clone())?;
+                rustix::mount::mount("overlay", point, "overlay", MountFlags::empty(), &*data)
+                    .with_context(|| format!("the kernel does not mount {options}"))?;
                 return Ok(Mounted {
                     point: point.to_path_buf(),
                     server: None,
@@ -147,6 +197,9 @@ impl Driver {
             Self::Mica(program) => {
                 let mut command = server.command(program);
                 command.args(["mount", "-f"]);
+                if let Some(level) = server.log_level {
+                    command.arg(format!("--log-level={level}"));
+                }
                 if let Some(stats) = server.stats {
                     command.arg(format!("--stats={}", stats.display()));
                 }
@@ -162,6 +215,9 @@ impl Driver {
             .arg("-o")
             .arg(format!("{options},allow_other"))
             .arg(point);
+        if let Some(fault) = server.plant {
+            command.env(PLANT, fault);
+        }
         let server = command
             .stdin(Stdio::null())
             .spawn()
@@ -193,7 +249,8 @@ impl Mounted {
 
     /// Unmounts, and waits for the server to end by itself with status 0.
     pub(crate) fn unmount(mut self) -> Result<()> {
-        quiet(Command::new("umount").arg(&self.point))?;
+        rustix::mount::unmount(&self.point, UnmountFlags::empty())
+            .with_context(|| format!("cannot unmount {}", self.point.display()))?;
         let Some(mut server) = self.server.take() else {
             return Ok(());
         };

@@ -37,35 +37,83 @@ pub(crate) struct Node {
     pub(crate) xattrs: BTreeMap<String, String>,
 }
 
+impl Node {
+    /// Returns what stands for an object that cannot be read.
+    fn unreadable(error: &anyhow::Error) -> Self {
+        Self {
+            kind: '!',
+            mode: 0,
+            owner: (0, 0),
+            nlink: 0,
+            size: 0,
+            rdev: 0,
+            mtime: (0, 0),
+            dev: 0,
+            ino: 0,
+            listed_ino: 0,
+            // The system's words without the path, which is another one on each side.
+            body: error.root_cause().to_string(),
+            xattrs: BTreeMap::new(),
+        }
+    }
+
+    /// Says whether this is a whiteout in the form of a device.
+    pub(crate) fn is_whiteout(&self) -> bool {
+        self.kind == 'c' && self.rdev == 0
+    }
+}
+
 /// What counts when two dumps are compared.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Lens {
     /// Times from this second on are all "now"; 0: times count to the nanosecond.
     pub(crate) now: i64,
-    /// The trees are uppers on disk: file handles differ, and whiteouts may share an inode.
+    /// The trees are uppers on disk: whiteouts may share an inode, in any way (D-12).
     pub(crate) upper: bool,
+}
+
+/// What becomes of an object that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Faults {
+    /// The dump fails.
+    Fail,
+    /// It is part of the dump, as what was answered.
+    Shown,
 }
 
 /// Reads the tree under `root`.
 pub(crate) fn read(root: &Path) -> Result<Dump> {
+    read_with(root, Faults::Fail)
+}
+
+/// The same; `faults` says what becomes of objects that cannot be read.
+pub(crate) fn read_with(root: &Path, faults: Faults) -> Result<Dump> {
     let mut dump = Dump::new();
     let meta = std::fs::symlink_metadata(root).with_context(|| failed("stat", root))?;
     dump.insert(PathBuf::new(), node(root, &meta, meta.ino())?);
-    read_below(root, Path::new(""), &mut dump)?;
+    if meta.is_dir() {
+        read_below(root, Path::new(""), faults, &mut dump)?;
+    }
     Ok(dump)
 }
 
-fn read_below(root: &Path, dir: &Path, dump: &mut Dump) -> Result<()> {
+fn read_below(root: &Path, dir: &Path, faults: Faults, dump: &mut Dump) -> Result<()> {
     let full = root.join(dir);
     for entry in std::fs::read_dir(&full).with_context(|| failed("list", &full))? {
         let entry = entry.with_context(|| failed("list", &full))?;
         let path = dir.join(entry.file_name());
-        let meta = entry
+        let read = entry
             .metadata()
-            .with_context(|| failed("stat", &entry.path()))?;
-        dump.insert(path.clone(), node(&entry.path(), &meta, entry.ino())?);
-        if meta.is_dir() {
-            read_below(root, &path, dump)?;
+            .with_context(|| failed("stat", &entry.path()))
+            .and_then(|meta| node(&entry.path(), &meta, entry.ino()));
+        let node = match read {
+            Err(error) if faults == Faults::Shown => Node::unreadable(&error),
+            other => other?,
+        };
+        let is_dir = node.kind == 'd';
+        dump.insert(path.clone(), node);
+        if is_dir {
+            read_below(root, &path, faults, dump)?;
         }
     }
     Ok(())
@@ -127,7 +175,7 @@ fn kind(meta: &Metadata) -> char {
 fn hash(path: &Path) -> Result<String> {
     let mut file = std::fs::File::open(path).with_context(|| failed("open", path))?;
     let mut hasher = DefaultHasher::new();
-    let mut buffer = vec![0; 1 << 16];
+    let mut buffer = [0; 1 << 13];
     loop {
         let count = file
             .read(&mut buffer)
@@ -141,13 +189,22 @@ fn hash(path: &Path) -> Result<String> {
 }
 
 fn xattrs(path: &Path) -> Result<BTreeMap<String, String>> {
-    let mut names = vec![0; 1 << 16];
-    let count = match rustix::fs::llistxattr(path, &mut names) {
+    // Most objects have a few short attributes, or none.
+    let mut names = vec![0; 1 << 10];
+    let mut listed = rustix::fs::llistxattr(path, &mut names);
+    if listed == Err(rustix::io::Errno::RANGE) {
+        names = vec![0; 1 << 16];
+        listed = rustix::fs::llistxattr(path, &mut names);
+    }
+    let count = match listed {
         Ok(count) => count,
         Err(rustix::io::Errno::NOTSUP) => 0,
         Err(errno) => return Err(errno).with_context(|| failed("listxattr", path)),
     };
     let mut all = BTreeMap::new();
+    if count == 0 {
+        return Ok(all);
+    }
     let mut value = vec![0; 1 << 16];
     for name in names
         .get(..count)
@@ -212,7 +269,7 @@ const FIELDS: [&str; 8] = [
 
 /// Writes what the lens lets through, in the order of [`FIELDS`]; the xattrs come with the content.
 fn describe(node: &Node, lens: Lens) -> [String; FIELDS.len()] {
-    let whiteout = node.kind == 'c' && node.rdev == 0;
+    let whiteout = node.is_whiteout();
     let mtime = if lens.now != 0 && node.mtime.0 >= lens.now {
         "now".to_owned()
     } else {
@@ -220,13 +277,10 @@ fn describe(node: &Node, lens: Lens) -> [String; FIELDS.len()] {
     };
     let mut body = node.body.clone();
     for (name, value) in &node.xattrs {
-        // The kernel draws a uuid for its fsid at the first mount of an upper, and any reader may do without.
+        // D-14: the kernel draws a uuid for its fsid at the first mount of an upper, and any reader may do without.
         if lens.upper && name.ends_with(".overlay.uuid") {
             continue;
         }
-        // A file handle holds the inode number of its layer.
-        let handle = lens.upper && name.ends_with(".overlay.origin");
-        let value = if handle { "*" } else { value };
         // Writing to a String cannot fail.
         let _ = write!(body, " {name}={value}");
     }
@@ -262,7 +316,7 @@ pub(crate) fn check_numbers(dump: &Dump) -> Vec<String> {
                 node.ino
             ));
         }
-        if Some(node.dev) != device {
+        if node.kind != '!' && Some(node.dev) != device {
             lines.push(format!(
                 "{}: st_dev {:x} differs from the root's",
                 path.display(),

@@ -114,6 +114,13 @@ fn tempdir(parent: &Path) -> Result<TempDir> {
         .with_context(|| format!("cannot make a directory in {}", parent.display()))
 }
 
+/// Makes a directory, with those above it, that everybody may walk through.
+pub(crate) fn make_open(dir: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    open_to_all(dir)?;
+    Ok(dir.to_path_buf())
+}
+
 /// Gives everybody the right to walk through `dir`.
 pub(crate) fn open_to_all(dir: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;

@@ -24,6 +24,7 @@ mod private;
 mod repo;
 mod rng;
 mod run;
+mod stress;
 mod test;
 mod tidy;
 mod tier;
@@ -53,6 +54,17 @@ enum Task {
     Bench(bench::BenchArgs),
     /// Compare a subject with kernel overlayfs, operation by operation
     Oracle(oracle::OracleArgs),
+    /// Compare in one of the jobs that `oracle` starts
+    #[command(hide = true)]
+    OracleJob(oracle::JobArgs),
+    /// Go on with a job inside its user namespace
+    #[command(hide = true)]
+    OracleSeat(oracle::JobArgs),
+    /// Do what a job asks for, line by line
+    #[command(hide = true)]
+    OracleWorker(oracle::Who),
+    /// Stress kernel overlayfs and a subject side by side: one file, one tree, stress-ng
+    Stress(stress::StressArgs),
     /// Print a tree with types, modes, owners, times, xattrs and content hashes
     Dump {
         /// The directory to print
@@ -83,6 +95,10 @@ fn execute(task: Task) -> Result<()> {
         Task::Test(args) => test::test(&args),
         Task::Bench(args) => bench::bench(&args),
         Task::Oracle(args) => oracle::main(&args),
+        Task::OracleJob(args) => oracle::run_job(&args),
+        Task::OracleSeat(args) => oracle::sit_down(&args),
+        Task::OracleWorker(who) => oracle::serve(&who),
+        Task::Stress(args) => stress::main(&args),
         Task::Dump { dir } => {
             print!("{}", dump::render(&dump::read(&dir)?));
             Ok(())

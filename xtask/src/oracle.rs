@@ -1,332 +1,347 @@
 //! The oracle: the same operations on kernel overlayfs and on a subject, over identical layers.
 //!
-//! Compared are the result of each operation, the merged tree, the upper on disk, which inode numbers stayed, and
-//! what each of the two makes of the other's upper. Differences that docs/semantics.md allows are listed, with
-//! their rules, in `oracle/known.txt`; any other fails, with the shortest sequence that shows it.
+//! Compared are the result of each operation, the merged tree, upper and work directory on disk, and which inode numbers
+//! are the same as others. Every so often the two drivers change places and each goes on with what the other left.
+//! What docs/semantics.md allows to differ is named, by number, where it is let through (see `difference`); anything else
+//! fails, with the shortest script that shows it.
+//!
+//! The parent starts jobs, each in namespaces of its own with a filesystem of its own. A job draws a script from each
+//! of its seeds; its workers do the operations.
 
 mod arena;
+mod call;
+mod difference;
+mod draw;
+mod ground;
+mod handle;
+mod job;
 pub(crate) mod layout;
-mod op;
-mod random;
+mod regress;
+mod set;
+mod shrink;
+mod side;
+mod watch;
+mod worker;
 
-use std::cell::Cell;
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::driver::{Driver, Subject};
-use crate::dump::{self, Lens};
-use crate::image::Scratch;
+use crate::driver::Subject;
 use crate::need::Need;
 use crate::private;
 use crate::repo::Profile;
-use crate::rng::Rng;
-use crate::run::run;
-use arena::Trace;
-use layout::{LAYOUTS, Layout};
-use op::Op;
+use ground::{Disk, Userns};
+use layout::Rights;
+use set::Set;
+
+pub(crate) use difference::DIFFERENCES;
+pub(crate) use job::{run as run_job, sit as sit_down};
+pub(crate) use worker::{Who, serve};
 
 /// Arguments of `oracle`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+A difference is printed as a case for xtask/src/oracle/regress.rs: option set, layout and the shortest script that shows
+it. `--script FILE --options SET --layout NAME` runs the lines of such a script alone; `--script -` reads them from
+standard input. A line is `WORKER OPERATION`, with worker 0 root, 1 root with umask 077, 2 user 1000, 3 user 1001 who is in
+group 1000, or `remount`, `swap` (each driver goes on with what the other left) or `look PATH`. The operations are
+those of xtask/src/oracle/call/*.rs; the layouts are in xtask/src/oracle/layout.rs, each of them at the root and once more
+in the directories 0 to 5.
+
+  cargo xtask oracle --seconds 60 --options redirect --keep-going
+  cargo xtask oracle --seed 7 --sequences 1 --jobs 1 --options index
+  printf '0 rename d new\\n2 stat new/a\\n' | cargo xtask oracle --script - --options redirect --layout plain")]
 pub(crate) struct OracleArgs {
     /// What is compared with kernel overlayfs
     #[arg(long, value_enum, default_value_t = Subject::Mica)]
     subject: Subject,
-    /// Random sequences per filesystem
-    #[arg(long, default_value_t = 300)]
-    sequences: u64,
-    /// The first random sequence's seed; the others follow
+    /// Stop after so long (60, if no number of sequences is given)
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Stop after so many sequences in all
+    #[arg(long)]
+    sequences: Option<u64>,
+    /// So many sequences of: made by one driver, changed by the other, changed back
+    #[arg(long, conflicts_with = "sequences")]
+    rounds: Option<u64>,
+    /// The first sequence's seed; the others follow
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Go on after a difference, to see them all
+    /// Option sets, separated by commas (default: all that fit)
+    #[arg(long)]
+    options: Option<String>,
+    /// The filesystem of the layers
+    #[arg(long = "fs", value_enum, default_value_t = Disk::Tmpfs)]
+    disk: Disk,
+    /// Both sides inside an unprivileged user namespace, with ranges of ids, one id only, or both in turn
+    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "both")]
+    userns: Option<Userns>,
+    /// Jobs side by side (default: one for each processor)
+    #[arg(long)]
+    jobs: Option<u64>,
+    /// This layout only
+    #[arg(long)]
+    layout: Option<String>,
+    /// Run this script instead of random ones
+    #[arg(long, value_name = "FILE", requires = "options", requires = "layout")]
+    script: Option<String>,
+    /// Go on after a difference, to see more
     #[arg(long)]
     keep_going: bool,
+    /// Replay the sequences that once showed a difference first
+    #[arg(long)]
+    replay: bool,
+    /// Build the subject as users get it: faster, and without its own assertions
+    #[arg(long)]
+    release: bool,
+    /// Tell the server to make this fault, if it was built with faults
+    #[arg(long, value_name = "NAME")]
+    plant: Option<String>,
 }
 
-/// Runs the oracle, in private namespaces.
-pub(crate) fn main(args: &OracleArgs) -> Result<()> {
-    if private::inside() {
-        return compare_all(args);
+/// Arguments of the hidden `oracle-job`, which are those of its parent and more.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct JobArgs {
+    #[command(flatten)]
+    all: OracleArgs,
+    /// Which of the jobs this is
+    #[arg(long)]
+    job: u64,
+    /// The program of the subject
+    #[arg(long)]
+    program: std::path::PathBuf,
+    /// Where the layers go, once there is a place
+    #[arg(long)]
+    base: Option<std::path::PathBuf>,
+}
+
+/// Under which conditions two sides are compared.
+#[derive(Debug, Clone)]
+struct Options {
+    set: Set,
+    rights: Rights,
+    plant: Option<String>,
+}
+
+impl Options {
+    /// Returns what layers can hold, in which the marks are where these options look for them.
+    fn layer_rights(&self) -> Rights {
+        if self.rights == Rights::All && self.set.uses_user_xattrs() {
+            Rights::Mapped
+        } else {
+            self.rights
+        }
     }
+}
+
+/// Compares `subject` with the kernel for a minute, as the test tier does.
+pub(crate) fn tier(subject: Subject) -> Result<()> {
+    main(&OracleArgs {
+        subject,
+        seconds: Some(60),
+        sequences: None,
+        rounds: None,
+        seed: 1,
+        options: None,
+        disk: Disk::Tmpfs,
+        userns: None,
+        jobs: None,
+        layout: None,
+        script: None,
+        keep_going: false,
+        replay: true,
+        release: false,
+        plant: None,
+    })
+}
+
+/// Runs the oracle.
+pub(crate) fn main(args: &OracleArgs) -> Result<()> {
     let needs = [Need::Root, Need::Fuse, Need::Loop, Need::KernelOverlay];
     if let Some(why) = needs.into_iter().find_map(Need::missing) {
         bail!("cannot compare: {why}");
     }
-    let (sequences, seed) = (args.sequences.to_string(), args.seed.to_string());
-    let mut words = vec![
-        "oracle",
-        "--subject",
-        args.subject.word(),
-        "--sequences",
-        &sequences,
-        "--seed",
-        &seed,
-    ];
-    if args.keep_going {
-        words.push("--keep-going");
+    let profile = if args.release {
+        Profile::Release
+    } else {
+        Profile::Dev
+    };
+    let program = args
+        .subject
+        .driver(profile)?
+        .program()
+        .unwrap_or_else(|| "-".into());
+    let jobs = if args.script.is_some() {
+        1
+    } else {
+        args.job_count()
+    };
+    println!("oracle: {jobs} jobs, first seed {}", args.seed);
+    let counts = Mutex::new(vec![Count::default(); usize::try_from(jobs)?]);
+    let start = Instant::now();
+    let mut children = Vec::new();
+    for job in 0..jobs {
+        children.push(start_job(args, job, &program)?);
     }
-    run(&mut private::command(&words)?)
+    let result = std::thread::scope(|scope| {
+        for (index, child) in children.iter_mut().enumerate() {
+            let pipe = child.stdout.take();
+            let counts = &counts;
+            scope.spawn(move || pipe.map(|pipe| follow(BufReader::new(pipe), index, counts)));
+        }
+        wait_all(&mut children, args.keep_going, &|| {
+            print_progress(&counts, start)
+        })
+    });
+    print_progress(&counts, start);
+    result
 }
 
-/// Compares `subject` with the kernel, as the test tier does.
-pub(crate) fn tier(subject: Subject) -> Result<()> {
-    compare_all(&OracleArgs {
-        subject,
-        sequences: 300,
-        seed: 1,
-        keep_going: false,
-    })
+/// Starts one job, in private namespaces.
+fn start_job(args: &OracleArgs, job: u64, program: &std::path::Path) -> Result<Child> {
+    let mut words = vec!["oracle-job".to_owned()];
+    words.extend(args.words());
+    words.extend(["--job".to_owned(), job.to_string()]);
+    words.extend(["--program".to_owned(), program.display().to_string()]);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    private::command(&words)?
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start a job")
 }
 
-/// The two sides, and where they work.
-struct Match {
-    kernel: Driver,
-    subject: Driver,
-    base: PathBuf,
-    known: Vec<Known>,
-    /// Operations that were compared, and those of them that succeeded.
-    operations: Cell<(u64, u64)>,
-}
-
-/// An allowed difference.
-struct Known {
-    rule: &'static str,
-    words: &'static str,
-}
-
-/// What one sequence showed.
-enum Verdict {
-    Same,
-    /// Stopped at an allowed difference, of this rule.
-    Known(&'static str),
-    Different(Vec<String>),
-}
-
-fn compare_all(args: &OracleArgs) -> Result<()> {
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let subject = args.subject.driver(Profile::Dev)?;
-    let known = known()?;
-    let mut failures = 0_u64;
-    for (on, scratch) in [("tmpfs", Scratch::tmpfs()?), ("ext4", Scratch::ext4(256)?)] {
-        let contest = Match {
-            kernel: Driver::Kernel,
-            subject: subject.clone(),
-            base: scratch.path().to_path_buf(),
-            known: known
-                .iter()
-                .map(|k| Known {
-                    rule: k.rule,
-                    words: k.words,
-                })
-                .collect(),
-            operations: Cell::default(),
-        };
-        let mut stopped = 0_u64;
-        let mut count = 0_u64;
-        for (label, layout, ops) in cases(args.seed, args.sequences) {
-            count = count.saturating_add(1);
-            match contest.run(&layout, &ops)? {
-                Verdict::Same => {}
-                Verdict::Known(rule) => {
-                    stopped = stopped.saturating_add(1);
-                    println!("{label} on {on}: known difference {rule}");
-                }
-                Verdict::Different(lines) => {
-                    failures = failures.saturating_add(1);
-                    contest.report(&format!("{label} on {on}"), &layout, ops, lines)?;
-                    if !args.keep_going {
-                        bail!("{} differs from kernel overlayfs", contest.subject.name());
-                    }
-                }
+/// Waits for all jobs; ends the others when one fails, unless they are to go on.
+fn wait_all(children: &mut [Child], keep_going: bool, progress: &dyn Fn()) -> Result<()> {
+    let mut failed = 0_usize;
+    let mut left: Vec<&mut Child> = children.iter_mut().collect();
+    let mut said = Instant::now();
+    while !left.is_empty() {
+        std::thread::sleep(Duration::from_millis(50));
+        let mut running = Vec::new();
+        for child in left {
+            match child.try_wait()? {
+                None => running.push(child),
+                Some(status) if status.success() => {}
+                Some(_) => failed = failed.saturating_add(1),
             }
         }
-        let (all, good) = contest.operations.get();
-        println!(
-            "oracle on {on}: {count} sequences of {all} operations, {good} of which succeed; {stopped} sequences \
-             stopped at a known difference"
-        );
+        left = running;
+        if failed > 0 && !keep_going {
+            for child in &mut left {
+                child.kill()?;
+                child.wait()?;
+            }
+            break;
+        }
+        if said.elapsed() > Duration::from_secs(10) {
+            progress();
+            said = Instant::now();
+        }
     }
-    if failures > 0 {
-        bail!("{failures} sequences differ from kernel overlayfs");
+    if failed > 0 {
+        bail!("{failed} jobs saw a difference from kernel overlayfs");
     }
     Ok(())
 }
 
-/// Returns all sequences with a label that finds them again.
-fn cases(seed: u64, sequences: u64) -> Vec<(String, Layout, Vec<Op>)> {
-    let mut cases = Vec::new();
-    for layout in LAYOUTS {
-        for (number, script) in random::scripts().into_iter().enumerate() {
-            cases.push((
-                format!("script {number} on layout `{}`", layout.name),
-                *layout,
-                script,
-            ));
-        }
-    }
-    for seed in seed..seed.saturating_add(sequences) {
-        let mut rng = Rng::new(seed);
-        let layout = rng.pick(
-            LAYOUTS,
-            Layout {
-                name: "empty",
-                lowers: &[""],
-                upper: "",
-            },
-        );
-        let len = rng.below(20).saturating_add(4);
-        let ops = random::sequence(&mut rng, len);
-        cases.push((
-            format!("seed {seed} on layout `{}`", layout.name),
-            layout,
-            ops,
-        ));
-    }
-    cases
+/// What a job has done so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    sequences: u64,
+    operations: u64,
+    succeeded: u64,
+    differences: u64,
 }
 
-fn known() -> Result<Vec<Known>> {
-    let mut known = Vec::new();
-    for line in include_str!("oracle/known.txt")
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-    {
-        let (rule, words) = line
-            .split_once(" | ")
-            .with_context(|| format!("known.txt: `{line}` is not RULE | WORDS"))?;
-        known.push(Known { rule, words });
-    }
-    Ok(known)
-}
-
-impl Match {
-    fn run(&self, layout: &Layout, ops: &[Op]) -> Result<Verdict> {
-        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
-        let names = ("kernel", self.subject.name());
-        let kernel = arena::run(&Driver::Kernel, layout, ops, &self.arena("a"))?;
-        let subject = match arena::run(&self.subject, layout, ops, &self.arena("b")) {
-            Ok(trace) => trace,
-            Err(error) => {
-                return Ok(Verdict::Different(vec![format!(
-                    "the sequence broke off: {error:#}"
-                )]));
-            }
+/// Passes on what a job prints, but for its counts.
+fn follow(pipe: impl BufRead, index: usize, counts: &Mutex<Vec<Count>>) {
+    for line in pipe.lines().map_while(Result::ok) {
+        let Some(rest) = line.strip_prefix("@ ") else {
+            println!("{line}");
+            continue;
         };
-        let (all, good) = self.operations.get();
-        let succeeded = kernel
-            .results
-            .iter()
-            .filter(|result| result.is_ok())
-            .count();
-        self.operations.set((
-            all.saturating_add(u64::try_from(kernel.results.len())?),
-            good.saturating_add(u64::try_from(succeeded)?),
-        ));
-        for (op, (left, right)) in ops.iter().zip(kernel.results.iter().zip(&subject.results)) {
-            if left != right {
-                let line = format!(
-                    "{op}: {} on kernel, {} on {}",
-                    op::show(left),
-                    op::show(right),
-                    names.1
-                );
-                return Ok(
-                    match self.known.iter().find(|known| line.contains(known.words)) {
-                        Some(known) => Verdict::Known(known.rule),
-                        None => Verdict::Different(vec![line]),
-                    },
-                );
-            }
-        }
-        let mut lines = subject.faults.clone();
-        lines.extend(dump::compare(
-            &kernel.merged,
-            &subject.merged,
-            names,
-            Lens { now, upper: false },
-        ));
-        let upper = dump::compare(
-            &kernel.upper,
-            &subject.upper,
-            names,
-            Lens { now, upper: true },
-        );
-        lines.extend(upper.into_iter().map(|line| format!("upper: {line}")));
-        for path in kernel
-            .kept_numbers
-            .iter()
-            .filter(|path| !subject.kept_numbers.contains(path))
+        let numbers: Vec<u64> = rest
+            .split(' ')
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        if let [sequences, operations, succeeded, differences] = *numbers.as_slice()
+            && let Ok(mut counts) = counts.lock()
+            && let Some(count) = counts.get_mut(index)
         {
-            lines.push(format!(
-                "{}: st_ino stayed on kernel, not on {}",
-                path.display(),
-                names.1
-            ));
+            *count = Count {
+                sequences,
+                operations,
+                succeeded,
+                differences,
+            };
         }
-        lines.extend(self.swap(
-            "kernel reads the subject's upper",
-            &self.kernel,
-            &subject,
-            now,
-        )?);
-        lines.extend(self.swap(
-            "the subject reads the kernel's upper",
-            &self.subject,
-            &kernel,
-            now,
-        )?);
-        lines.retain(|line| !self.known.iter().any(|known| line.contains(known.words)));
-        Ok(if lines.is_empty() {
-            Verdict::Same
-        } else {
-            Verdict::Different(lines)
-        })
+    }
+}
+
+fn print_progress(counts: &Mutex<Vec<Count>>, start: Instant) {
+    let Ok(counts) = counts.lock() else {
+        return;
+    };
+    let sum = |of: fn(&Count) -> u64| counts.iter().map(of).sum::<u64>();
+    let seconds = start.elapsed().as_secs().max(1);
+    let (sequences, operations) = (sum(|c| c.sequences), sum(|c| c.operations));
+    println!(
+        "oracle: {seconds} s, {sequences} sequences ({} a minute), {operations} operations ({} a second), {} of which \
+         succeed; {} differences",
+        sequences.saturating_mul(60) / seconds,
+        operations / seconds,
+        sum(|c| c.succeeded),
+        sum(|c| c.differences),
+    );
+}
+
+impl OracleArgs {
+    fn job_count(&self) -> u64 {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        self.jobs
+            .unwrap_or_else(|| u64::try_from(processors).unwrap_or(1))
+            .max(1)
     }
 
-    /// Names what `reader` sees otherwise in the layers that `trace` left behind.
-    fn swap(&self, label: &str, reader: &Driver, trace: &Trace, now: i64) -> Result<Vec<String>> {
-        let seen = match arena::reread(reader, &trace.stack) {
-            Ok(seen) => seen,
-            Err(error) => return Ok(vec![format!("{label}: {error:#}")]),
-        };
-        let lines = dump::compare(
-            &trace.merged,
-            &seen,
-            ("the writer", "the reader"),
-            Lens { now, upper: false },
+    /// Returns the command line of these arguments, for a job.
+    fn words(&self) -> Vec<String> {
+        let mut words = vec![
+            format!("--subject={}", self.subject.word()),
+            format!("--seed={}", self.seed),
+            format!("--fs={}", self.disk.word()),
+            format!("--jobs={}", self.job_count()),
+        ];
+        let numbers = [
+            ("seconds", self.seconds),
+            ("sequences", self.sequences),
+            ("rounds", self.rounds),
+        ];
+        for (name, value) in numbers {
+            words.extend(value.map(|value| format!("--{name}={value}")));
+        }
+        let texts = [
+            ("options", &self.options),
+            ("layout", &self.layout),
+            ("script", &self.script),
+            ("plant", &self.plant),
+        ];
+        for (name, value) in texts {
+            words.extend(value.as_ref().map(|value| format!("--{name}={value}")));
+        }
+        words.extend(
+            self.userns
+                .map(|userns| format!("--userns={}", userns.word())),
         );
-        Ok(lines
-            .into_iter()
-            .map(|line| format!("{label}: {line}"))
-            .collect())
-    }
-
-    fn arena(&self, side: &str) -> PathBuf {
-        Path::new(&self.base).join(side)
-    }
-
-    /// Prints a difference with the shortest sequence that still shows one.
-    fn report(
-        &self,
-        label: &str,
-        layout: &Layout,
-        mut ops: Vec<Op>,
-        mut lines: Vec<String>,
-    ) -> Result<()> {
-        let mut index = ops.len();
-        while index > 0 {
-            index = index.saturating_sub(1);
-            let mut fewer = ops.clone();
-            fewer.remove(index);
-            if let Verdict::Different(found) = self.run(layout, &fewer)? {
-                (ops, lines) = (fewer, found);
+        for (name, is_set) in [("keep-going", self.keep_going), ("replay", self.replay)] {
+            if is_set {
+                words.push(format!("--{name}"));
             }
         }
-        println!("DIFFERENT: {label}; shortest:");
-        ops.iter().for_each(|op| println!("    {op}"));
-        lines.iter().for_each(|line| println!("  -> {line}"));
-        Ok(())
+        words
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each rule is a pure function from the sources to findings; a finding says where and what to do about it.
 
+mod differences;
 mod edges;
 mod options;
 mod rules;
@@ -40,7 +41,7 @@ pub(crate) fn tidy() -> Result<()> {
     for (path, lines) in text::long_files(&sources) {
         println!("note: {path} has {lines} lines without its tests; split it before it grows");
     }
-    let checks: [Check; 9] = [
+    let checks: [Check; 10] = [
         text::check_length,
         text::check_names,
         text::check_docs,
@@ -49,6 +50,7 @@ pub(crate) fn tidy() -> Result<()> {
         source::check_forgotten,
         edges::check,
         rules::check,
+        differences::check,
         options::check,
     ];
     let findings: Vec<Finding> = checks.iter().flat_map(|check| check(&sources)).collect();

@@ -12,6 +12,8 @@ mod power;
 mod sanitizer;
 mod soak;
 
+pub(crate) use kill::deed::Deed;
+
 use std::time::Duration;
 
 use anyhow::Result;
@@ -87,15 +89,17 @@ pub(crate) static ALL: &[Tier] = &[
     },
     Tier {
         name: "oracle",
-        about: "the same operations on kernel overlayfs and on Mica: errno, tree and upper",
+        about: "the same operations on kernel overlayfs and on Mica: errno, tree and upper, for a minute",
         needs: &[
             Root,
             Fuse,
             Loop,
             KernelOverlay,
             Program("mkfs.ext4", Debian("e2fsprogs")),
+            Program("mkfs.xfs", Debian("xfsprogs")),
+            Program("mkfs.btrfs", Debian("btrfs-progs")),
         ],
-        place: Place::Private,
+        place: Place::Here,
         limit: MINUTE.saturating_mul(10),
         run: oracle::oracle,
     },
@@ -176,6 +180,14 @@ pub(crate) static ALL: &[Tier] = &[
         place: Place::Private,
         limit: MINUTE.saturating_mul(10),
         run: power::power,
+    },
+    Tier {
+        name: "stress",
+        about: "one file by all means, one tree by many threads, stress-ng: nothing that kernel overlayfs does better",
+        needs: crate::stress::NEEDS,
+        place: Place::Private,
+        limit: MINUTE.saturating_mul(10),
+        run: crate::stress::tier,
     },
     Tier {
         name: "fuzz",

@@ -1,11 +1,17 @@
 //! The command line. The doc comments of the structs are the help texts.
 
+mod check;
+mod convert;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mica::Manner;
 use tracing::level_filters::LevelFilter;
+
+pub(crate) use check::{CheckArgs, Prefix};
+pub(crate) use convert::{ConvertArgs, To};
 
 /// Give a command or a container its own writable copy of a directory tree
 #[derive(Debug, Parser)]
@@ -19,6 +25,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Mount(MountArgs),
     Umount(UmountArgs),
+    Check(CheckArgs),
+    Convert(ConvertArgs),
     #[command(hide = true)]
     UnmountHelper(UnmountHelperArgs),
 }
@@ -86,12 +94,23 @@ const OPTIONS_HELP: &str = r"Mount options:
       lower directories, topmost first; up to 500
   lowerdir+=DIR
       one lower directory below those before it; instead of lowerdir=
+  datadir+=DIR
+      directory without names of its own, for the data of metacopies; after
+      all lowerdir+=, and in lowerdir= after ::
   upperdir=DIR
       directory that takes the changes; without it the mount is read-only
   workdir=DIR
       empty directory on the mount of upperdir, where changes are prepared
   userxattr
       keep the marks of the overlay as user.overlay.*, as ordinary users must
+  redirect_dir=on|follow|nofollow|off
+      rename directories of lowers, by a mark that says where the lowers have
+      them (on, the default); only follow such marks (follow), or refuse them
+      (nofollow). off follows them, but not with userxattr; it is the default
+      there, as the kernel does not follow those
+  metacopy=on|off
+      copy no data for a change of owner, mode, times or name (on); off is the
+      default
   fsync=auto|strict|volatile
       what is on disk before a copied-up file shows: its data (auto, the
       default), or owner, mode and attributes, too, also of directories
@@ -315,7 +334,7 @@ mod tests {
         let line = ["mica", "mount"].iter().chain(line);
         match Cli::try_parse_from(line).unwrap().command {
             Command::Mount(args) => args,
-            Command::Umount(_) | Command::UnmountHelper(_) => panic!("not a mount"),
+            _ => panic!("not a mount"),
         }
     }
 

@@ -1,8 +1,8 @@
 //! What `mica mount -v` says: what was chosen for a mount.
 
 use mica::{
-    Acls, Cage, DirLinks, Durability, Escaped, Features, IdRules, Identity, Mount, MountFlags,
-    MountSpec, OwnerXattr, Owners, Reach,
+    Acls, Cage, DirLinks, Durability, Escaped, Features, IdRules, Identity, Metacopies, Mount,
+    MountFlags, MountSpec, OwnerXattr, Owners, Reach, Redirects, StackSpec, XattrNamespace,
 };
 
 use crate::cause::Cause;
@@ -34,6 +34,8 @@ pub(crate) fn describe(mount: &Mount, spec: &MountSpec, cage: Option<&Cage>) -> 
     }
     let marks = spec.stack.xattrs.prefix();
     lines.push(format!("marks kept as {}*", marks.escape_ascii()));
+    lines.push(redirects(&spec.stack).to_owned());
+    lines.extend(metacopies(&spec.stack));
     lines.extend(identity(&spec.stack.identity));
     lines.push("data path cached, transport dev".into());
     lines.push(mount.protocol().to_string());
@@ -50,6 +52,34 @@ pub(crate) fn describe(mount: &Mount, spec: &MountSpec, cage: Option<&Cage>) -> 
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// Says what becomes of a directory of a lower that is renamed, and of one that was.
+fn redirects(stack: &StackSpec) -> &'static str {
+    match (stack.redirects.in_xattrs(stack.xattrs), stack.xattrs) {
+        (Redirects::On, XattrNamespace::Trusted) => "redirects written and followed",
+        (Redirects::On, XattrNamespace::User) => {
+            "redirects written and followed; the kernel's overlayfs follows none in user.overlay.*, and refuses such directories with EPERM"
+        }
+        (Redirects::Follow, _) => {
+            "redirects followed, not written: renaming a directory of a lower is EXDEV"
+        }
+        (Redirects::NoFollow, _) => {
+            "redirects refused with EPERM, not written: renaming a directory of a lower is EXDEV"
+        }
+    }
+}
+
+/// Says where data lies that is not beside its metadata, if any may.
+fn metacopies(stack: &StackSpec) -> Vec<String> {
+    let mut lines = Vec::new();
+    if stack.metacopies == Metacopies::On {
+        lines.push("metacopies written and followed: a change of metadata copies no data".into());
+    }
+    if !stack.data.is_empty() {
+        lines.push(format!("data-only layers: {}", stack.data.len()));
+    }
+    lines
 }
 
 /// Says when changes are put on disk, if not as usual.

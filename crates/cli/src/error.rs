@@ -12,7 +12,10 @@ use std::iter;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use mica::{Escaped, Manner, MountError, OptionError, RemountError, SessionError, UnmountError};
+use mica::{
+    CheckError, ConvertError, Escaped, Manner, MountError, OptionError, RemountError, SessionError,
+    UnmountError,
+};
 use mica_vfs::Errno;
 use thiserror::Error;
 
@@ -42,6 +45,15 @@ pub(crate) enum CliError {
     Mount {
         mountpoint: PathBuf,
         source: MountError,
+    },
+    /// An upper could not be checked.
+    #[error("cannot check {}", Escaped::new(upper))]
+    Check { upper: PathBuf, source: CheckError },
+    /// An upper could not be converted.
+    #[error("cannot convert {}", Escaped::new(upper))]
+    Convert {
+        upper: PathBuf,
+        source: ConvertError,
     },
     /// The mount could not be changed.
     #[error("cannot remount {}", Escaped::new(mountpoint))]
@@ -136,6 +148,8 @@ impl CliError {
                 Some("name a file with `--stats=FILE` or `--log FILE`, or stay in the foreground with `-f`".into())
             }
             Self::Mount { mountpoint, source } => source.hint(mountpoint),
+            Self::Check { source, .. } => source.hint(),
+            Self::Convert { source, .. } => source.hint(),
             Self::Unmount { mountpoint, source } => source.hint(mountpoint),
             Self::Remount { mountpoint, source } => source.hint(mountpoint),
             Self::Usage { hint, .. } => Some((*hint).into()),

@@ -9,11 +9,16 @@
 mod args;
 mod background;
 mod cause;
+mod check;
+mod convert;
 mod describe;
 mod error;
 mod log;
 mod mount;
 mod personality;
+#[cfg(feature = "planted")]
+mod planted;
+mod progress;
 mod serve;
 mod stats;
 mod umount;
@@ -30,6 +35,10 @@ use args::{Cli, Command};
 use personality::Personality;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "planted")]
+    if let Some(status) = planted::plant() {
+        return status;
+    }
     let mut words = env::args_os();
     let called = words.next().unwrap_or_default();
     if let Some(personality) = Personality::of(&called) {
@@ -41,6 +50,8 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Mount(args) => error::status(mount::run(&args), args.manner),
+        Command::Check(args) => check::run(&args),
+        Command::Convert(args) => error::status(convert::run(&args), Manner::Mica),
         Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
         Command::UnmountHelper(args) => error::status(unmount_helper::run(&args), Manner::Mica),
     }

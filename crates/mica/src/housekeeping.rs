@@ -162,7 +162,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{Durability, Stack, StackSpec, UpperSpec, XattrNamespace};
+    use crate::{Durability, Metacopies, Stack, StackSpec, UpperSpec, XattrNamespace};
 
     #[test]
     fn dropping_it_ends_the_thread_at_once() {
@@ -183,11 +183,14 @@ mod tests {
         }
         let stack = Stack::open(&StackSpec {
             lower: vec![at("l")],
+            data: Vec::new(),
             upper: Some(UpperSpec {
                 dir: at("u"),
                 work: at("w"),
             }),
             xattrs: XattrNamespace::User,
+            redirects: crate::RedirectDir::Off,
+            metacopies: Metacopies::Off,
             durability: Durability::Auto,
             identity: crate::Identity::default(),
         });

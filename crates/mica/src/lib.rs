@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use mica::vfs::{Caller, FileName, Filesystem, KillPriv, NodeId};
-//! use mica::{Durability, Identity, Stack, StackSpec, UpperSpec, XattrNamespace};
+//! use mica::{Durability, Identity, Metacopies, Stack, StackSpec, UpperSpec, XattrNamespace};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dir = tempfile::tempdir()?;
@@ -17,11 +17,14 @@
 //!
 //! let stack = Stack::open(&StackSpec {
 //!     lower: vec![dir.path().join("lower")],
+//!     data: Vec::new(),
 //!     upper: Some(UpperSpec {
 //!         dir: dir.path().join("upper"),
 //!         work: dir.path().join("work"),
 //!     }),
 //!     xattrs: XattrNamespace::User,
+//!     redirects: RedirectDir::Off,
+//!     metacopies: Metacopies::Off,
 //!     durability: Durability::Auto,
 //!     identity: Identity::default(),
 //! })?;
@@ -47,11 +50,16 @@
 #![forbid(unsafe_code)]
 
 mod cage;
+mod check;
+mod convert;
 mod escaped;
 mod housekeeping;
 mod mount;
 mod mountinfo;
+mod offline;
 mod options;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod remount;
 mod stack;
 mod unmount;
@@ -64,16 +72,18 @@ pub use mica_fuse::{
 pub use mica_host::{Features, OwnerXattr, Owners};
 pub use mica_overlay::{
     Acls, DirLinks, Durability, IdMap, IdRange, IdRangeError, IdRanges, IdRules, LAYERS_MAX,
-    OverlayStats, XattrNamespace,
+    Metacopies, OverlayStats, Redirects, XattrNamespace,
 };
 pub use mica_vfs as vfs;
 
 pub use cage::{Cage, CageError, CageStep, enter_cage};
+pub use check::{Area, CheckError, CheckSpec, Checked, Finding, Fix, Severity, Trouble, check};
+pub use convert::{ConvertError, ConvertSpec, Converted, Form, Unsayable, convert};
 pub use escaped::Escaped;
 pub use mount::{Attached, Mount, MountError, Mountpoint, Observer, Stats, mount};
 pub use options::{
-    FuseSpec, Identity, Manner, MountFlags, MountSpec, Note, OptionError, Remount, Request,
-    StackSpec, UpperSpec,
+    FuseSpec, Identity, Manner, MountFlags, MountSpec, Note, OptionError, RedirectDir, Remount,
+    Request, StackSpec, UpperSpec,
 };
 pub use remount::{RemountError, remount};
 pub use stack::{

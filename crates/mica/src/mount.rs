@@ -21,7 +21,7 @@ use mica_fuse::{
 };
 use mica_host::FdCache;
 use mica_overlay::{Acls, Overlay, OverlayStats};
-use mica_vfs::Errno;
+use mica_vfs::{Errno, Filesystem};
 use rustix::thread::CapabilitySet;
 
 pub use error::MountError;
@@ -171,7 +171,9 @@ impl Mount {
             .and_then(|()| options_of(spec))
             // What opening the stack has left in the work directory, a volatile mount's mark above all.
             .inspect_err(|_| stack.overlay().abandon())?;
-        let overlay: Arc<Overlay> = Arc::clone(stack.overlay());
+        let overlay: Arc<dyn Filesystem> = Arc::clone(stack.overlay()) as _;
+        #[cfg(feature = "planted")]
+        let overlay = crate::planted::before(overlay);
         let config = SessionConfig {
             acls: match spec.stack.identity.acls {
                 Acls::On => AclChecks::On,

@@ -32,12 +32,13 @@ use std::path::PathBuf;
 
 use bitflags::bitflags;
 use mica_fuse::{CacheTimes, SecurityLabel, Threads};
-use mica_overlay::{Durability, LAYERS_MAX, XattrNamespace};
+use mica_overlay::{Durability, LAYERS_MAX, Metacopies, XattrNamespace};
 
 pub use error::OptionError;
 pub(crate) use error::work_beside;
 pub use ids::Identity;
 use kernel::Chosen;
+pub use kernel::RedirectDir;
 use layers::Layers;
 pub use manner::Manner;
 pub use note::Note;
@@ -107,12 +108,18 @@ pub struct UpperSpec {
 /// Directories to lay over each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StackSpec {
-    /// The lower layers, topmost first; 1 to [`LAYERS_MAX`].
+    /// The lower layers, topmost first; 1 to [`LAYERS_MAX`] with the data-only ones.
     pub lower: Vec<PathBuf>,
+    /// `datadir+=`, `::`: the data-only layers, in the order in which they are asked for the data of metacopies.
+    pub data: Vec<PathBuf>,
     /// The upper layer; without one the stack is read-only.
     pub upper: Option<UpperSpec>,
     /// Which extended attributes hold the marks of the overlay: `userxattr` chooses `user.overlay.*`.
     pub xattrs: XattrNamespace,
+    /// `redirect_dir=`: whether directories have other names in the layers below.
+    pub redirects: RedirectDir,
+    /// `metacopy=`: whether a change of metadata alone copies no data.
+    pub metacopies: Metacopies,
     /// `volatile`, `fsync=`: when changes are put on disk.
     pub durability: Durability,
     /// Whose the objects are.
@@ -261,6 +268,8 @@ impl Effect {
 enum Answer {
     /// It is so in any case, for this reason; noted.
     Moot(&'static str),
+    /// It is what the mount does.
+    Taken,
     /// It cannot be had, for this reason; and what to do instead.
     Refused(&'static str, &'static str),
 }
@@ -347,6 +356,7 @@ impl Given {
                 }
                 Ok(())
             }
+            Answer::Taken => Ok(()),
             Answer::Refused(reason, instead) => Err(OptionError::Refused {
                 option,
                 reason,
@@ -359,12 +369,19 @@ impl Given {
     fn finish(mut self) -> Result<MountSpec, OptionError> {
         let chosen = std::mem::take(&mut self.chosen);
         chosen.check(&self.layers)?;
+        let redirects = kernel::redirects(&chosen, self.manner, &self.layers);
+        let metacopies = match chosen.value("metacopy") {
+            Some("on") => Metacopies::On,
+            _ => Metacopies::Off,
+        };
         for (option, answer) in chosen.answers() {
             self.answer(option, answer)?;
         }
         let name = self.manner.name();
         Ok(MountSpec {
             stack: StackSpec {
+                redirects,
+                metacopies,
                 durability: self.durability,
                 identity: self.ids.finish(),
                 ..self.layers.finish()?

@@ -9,9 +9,11 @@
 //!   use, an upper inside a lower, an upper whose listings would show whiteouts.
 //! - Until all checks are passed nothing is written but the probe's scratch files, in the work directory.
 
+mod at_rest;
 mod casefold;
 mod error;
 mod foreign;
+mod half_converted;
 mod holder;
 mod in_use;
 mod index;
@@ -35,13 +37,14 @@ use mica_vfs::Caller;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 
+pub(crate) use at_rest::{AtRest, Opening};
 pub use error::{Boundary, LayerDir, Role, StackError};
 pub use foreign::ForeignMark;
 pub use holder::{Holder, Overlayer};
 use in_use::InUse;
-use opened::{Opened, open_lowers};
+use opened::{Opened, open_data, open_lowers};
 use owners::{recorded_root, with_overflow_ids};
-use place::DirId;
+use place::{DirId, Place};
 pub use reach::Reach;
 pub use warning::StackWarning;
 use writable::Writable;
@@ -98,21 +101,23 @@ impl Stack {
         }
         let fds = FdCache::new(raise_fd_limit());
         let lowers = open_lowers(spec)?;
+        let data = open_data(spec)?;
         let writable = spec.upper.as_ref().map(Writable::open).transpose()?;
-        check_separate(&lowers, writable.as_ref())?;
+        check_separate(lowers.iter().chain(&data), writable.as_ref())?;
 
         let mut in_use = Vec::new();
         let mut warnings = Vec::new();
         if let Some(writable) = &writable {
             in_use.extend(writable.claim()?);
         }
-        refuse_shared(writable.as_ref(), &lowers, &mut warnings)?;
+        refuse_shared(writable.as_ref(), lowers.iter().chain(&data), &mut warnings)?;
         let owners = spec.identity.owners;
         let like = recorded_root(&lowers, owners, &fds)?;
-        let lowers = lowers
-            .into_iter()
-            .map(|opened| opened.into_lower(owners, &fds));
-        let lowers = lowers.collect::<Result<Vec<_>, _>>()?;
+        let layers = |opened: Vec<Opened>| {
+            let layers = opened.into_iter().map(|dir| dir.into_lower(owners, &fds));
+            layers.collect::<Result<Vec<_>, _>>()
+        };
+        let (lowers, data) = (layers(lowers)?, layers(data)?);
         let mut features = None;
         let mut record = None;
         let reach = writable.as_ref().map(|writable| writable.reach.clone());
@@ -131,8 +136,11 @@ impl Stack {
             }
             None => None,
         };
+        #[cfg(feature = "planted")]
+        let (upper, lowers) = crate::planted::under(upper, lowers);
         let config = Config {
             xattrs: spec.xattrs,
+            redirects: spec.redirects.in_xattrs(spec.xattrs),
             mounter: Caller {
                 uid: rustix::process::geteuid().as_raw(),
                 gid: rustix::process::getegid().as_raw(),
@@ -147,12 +155,13 @@ impl Stack {
             ids: with_overflow_ids(&spec.identity.ids),
             acls: spec.identity.acls,
             dir_links: spec.identity.dir_links,
+            metacopies: spec.metacopies,
             // The other half is for the files that are in use.
             nameless_max: fds.limit() / 2,
             ..Config::default()
         };
-        let overlay =
-            Overlay::new(upper, lowers, config).map_err(|error| not_stacked(spec, error))?;
+        let overlay = Overlay::with_data(upper, lowers, data, config)
+            .map_err(|error| not_stacked(spec, error))?;
         if let Some(record) = record {
             record.write().inspect_err(|_| overlay.abandon())?;
         }
@@ -236,9 +245,9 @@ fn not_stacked(spec: &StackSpec, error: SetupError) -> StackError {
 }
 
 /// Refuses an upper and a work directory that an overlay of another program writes to, and warns of such a lower.
-fn refuse_shared(
+fn refuse_shared<'a>(
     writable: Option<&Writable>,
-    lowers: &[Opened],
+    lowers: impl Iterator<Item = &'a Opened>,
     warnings: &mut Vec<StackWarning>,
 ) -> Result<(), StackError> {
     let others = others::others();
@@ -252,11 +261,30 @@ fn refuse_shared(
 }
 
 /// Checks that no directory of the stack is, or lies inside, another one, and that upper and work are on one mount.
-fn check_separate(lowers: &[Opened], writable: Option<&Writable>) -> Result<(), StackError> {
+fn check_separate<'a>(
+    lowers: impl Iterator<Item = &'a Opened>,
+    writable: Option<&'a Writable>,
+) -> Result<(), StackError> {
     let written = writable.iter().flat_map(|w| [&w.upper, &w.work]);
     let all: Vec<&Opened> = written.chain(lowers).collect();
+    check_distinct(&all)?;
+    if let Some(Writable { upper, work, .. }) = writable
+        && !upper.place.same_mount(work.place)
+    {
+        return Err(apart(&upper.dir, upper.place, work));
+    }
+    check_nested(&all)
+}
+
+/// Checks that no directory is, or lies inside, another one.
+fn check_apart(all: &[&Opened]) -> Result<(), StackError> {
+    check_distinct(all)?;
+    check_nested(all)
+}
+
+fn check_distinct(all: &[&Opened]) -> Result<(), StackError> {
     let mut known: HashMap<DirId, &Opened> = HashMap::new();
-    for &opened in &all {
+    for &opened in all {
         if let Some(first) = known.insert(opened.place.id, opened) {
             return Err(StackError::Same {
                 first: first.dir.clone(),
@@ -264,21 +292,15 @@ fn check_separate(lowers: &[Opened], writable: Option<&Writable>) -> Result<(), 
             });
         }
     }
-    if let Some(Writable { upper, work, .. }) = writable
-        && !upper.place.same_mount(work.place)
-    {
-        let boundary = if upper.place.same_filesystem(work.place) {
-            Boundary::Mount
-        } else {
-            Boundary::Filesystem
-        };
-        return Err(StackError::Apart {
-            upper: upper.dir.clone(),
-            work: work.dir.clone(),
-            boundary,
-        });
-    }
-    for &inner in &all {
+    Ok(())
+}
+
+fn check_nested(all: &[&Opened]) -> Result<(), StackError> {
+    let known: HashMap<DirId, &Opened> = all
+        .iter()
+        .map(|&opened| (opened.place.id, opened))
+        .collect();
+    for &inner in all {
         if let Some(outer) = inner.above.iter().find_map(|id| known.get(id)) {
             return Err(StackError::Inside {
                 inner: inner.dir.clone(),
@@ -287,6 +309,20 @@ fn check_separate(lowers: &[Opened], writable: Option<&Writable>) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Says what lies between an upper and a work directory that are not on one mount.
+fn apart(upper: &LayerDir, at: Place, work: &Opened) -> StackError {
+    let boundary = if at.same_filesystem(work.place) {
+        Boundary::Mount
+    } else {
+        Boundary::Filesystem
+    };
+    StackError::Apart {
+        upper: upper.clone(),
+        work: work.dir.clone(),
+        boundary,
+    }
 }
 
 /// Raises the limit of open files to what this process may have, and returns how many of them a cache may keep.

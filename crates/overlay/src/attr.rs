@@ -27,10 +27,16 @@ impl Overlay {
         } else {
             real.nlink
         };
+        let blocks = if node.has_data_elsewhere() {
+            self.data_blocks(node, &real)
+        } else {
+            real.blocks
+        };
         Attr {
             ino: node.ino(),
             dev: self.dev,
             nlink,
+            blocks,
             ..self.config.ids.shown(node.shown_device(real))
         }
     }
@@ -47,15 +53,18 @@ impl Overlay {
             return Err(if is_dir { Errno::ISDIR } else { Errno::INVAL });
         }
         let change = self.config.ids.stored(change);
-        // What a truncation throws away is not copied first (OVL-21).
+        // What a truncation throws away is not copied first (OVL-21), and without one there may be no data to copy.
         let limit = match change.size {
             Some(_) => DataLimit::Cut(&change),
-            None => DataLimit::Whole,
+            None => DataLimit::Metadata,
         };
         let real = match self.copy_up_data(&node, limit)? {
             // It was truncated before it was shown; what was done is not undone by an attribute that cannot be read.
             (upper, Made::Now(attr)) if change.size.is_some() => upper.attr().unwrap_or(attr),
-            (upper, _) => self.change_attr(upper, &change)?,
+            (upper, _) => {
+                let _settled = self.settle(&node);
+                self.change_attr(upper, &change)?
+            }
         };
         Ok(self.shown(&node, real))
     }

@@ -23,6 +23,9 @@ pub enum BadMark {
     /// `redirect` begins with a slash, and has nothing before or after one.
     #[error("`redirect` has an empty name in its path")]
     RedirectComponent,
+    /// `redirect` has `.` or `..` in it.
+    #[error("`redirect` has `.` or `..` in it")]
+    RedirectDots,
     /// `redirect` holds a NUL byte.
     #[error("`redirect` holds a NUL byte")]
     RedirectNul,

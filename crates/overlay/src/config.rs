@@ -54,11 +54,47 @@ pub enum DirLinks {
     One,
 }
 
+/// Whether metacopies are made and followed, the mount option `metacopy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Metacopies {
+    /// Every copy-up copies the data, and a metacopy is refused (OVL-8).
+    #[default]
+    Off,
+    /// A change of metadata alone copies no data (OVL-104).
+    On,
+}
+
+/// Whether directories may be found under another name in the layers below, the mount option `redirect_dir`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Redirects {
+    /// Redirects are followed, and written when a directory that a lower has a part in is renamed.
+    #[default]
+    On,
+    /// Redirects are followed. Renaming such a directory is `EXDEV` (OVL-27).
+    Follow,
+    /// What a redirect leads to is refused (OVL-8), and none is written.
+    NoFollow,
+}
+
+impl Redirects {
+    /// Whether redirects are followed.
+    pub(crate) const fn follow(self) -> bool {
+        matches!(self, Self::On | Self::Follow)
+    }
+
+    /// Whether redirects are written.
+    pub(crate) const fn write(self) -> bool {
+        matches!(self, Self::On)
+    }
+}
+
 /// The choices of one mount.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where the overlay keeps its own extended attributes.
     pub xattrs: XattrNamespace,
+    /// Whether redirects of directories are written and followed.
+    pub redirects: Redirects,
     /// Who makes whiteouts and temporary files: the mounter.
     pub mounter: Caller,
     /// When what is written is put on disk.
@@ -74,9 +110,20 @@ pub struct Config {
     pub acls: Acls,
     /// What the link count of a directory is.
     pub dir_links: DirLinks,
+    /// Whether metacopies are made and followed. [`Metacopies::On`] takes [`Redirects::On`], whatever was chosen: a metacopy
+    /// that is renamed has one.
+    pub metacopies: Metacopies,
     /// How many objects without a name the upper keeps usable by itself, a directory of the host by an open descriptor
     /// for each. More of them are kept under names in the work directory (OVL-61).
     pub nameless_max: usize,
+}
+
+impl Config {
+    /// Whether a new directory in a merged one is marked opaque, though nothing lies below: lowers that are changed between
+    /// mounts do not show in it then (OVL-93, ovl_allow_offline_changes).
+    pub(crate) const fn marks_new_directories(&self) -> bool {
+        self.redirects.write()
+    }
 }
 
 /// [`Config::nameless_max`] where nothing says how many descriptors there are.
@@ -87,6 +134,7 @@ impl Default for Config {
         let random = RandomState::new();
         Self {
             xattrs: XattrNamespace::default(),
+            redirects: Redirects::default(),
             mounter: Caller::ROOT,
             durability: Durability::default(),
             unmapped: Unmapped::default(),
@@ -94,6 +142,7 @@ impl Default for Config {
             ids: IdMap::default(),
             acls: Acls::default(),
             dir_links: DirLinks::default(),
+            metacopies: Metacopies::default(),
             nameless_max: NAMELESS_MAX,
         }
     }

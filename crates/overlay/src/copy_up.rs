@@ -2,7 +2,10 @@
 //!
 //! The copy is built under a temporary name in the work directory, in the order of [`CopyUpStep`], and shown by one
 //! rename. Whoever looks sees the lower object or the whole copy; a crash leaves one of the two (OVL-22).
+//!
+//! The copy of a regular file may be a metacopy, whose data stays where it is until it is changed (OVL-104).
 
+mod data;
 mod step;
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,7 +15,9 @@ use mica_vfs::{
     SyncScope, XattrMode, XattrName, invent,
 };
 
+use crate::config::Metacopies;
 use crate::durability::Durability;
+use crate::lower_data::DataObject;
 use crate::node::Node;
 use crate::overlay::Overlay;
 use crate::stack::LayerNode;
@@ -30,9 +35,22 @@ pub(crate) enum DataLimit<'a> {
     /// What is left by this change, which truncates: the copy is shown when it is made. A copy that were cut first and
     /// changed afterwards would have lost data though the change failed.
     Cut(&'a SetAttr),
+    /// None, where metacopies are made: the change is one of metadata.
+    Metadata,
 }
 
-/// Whether [`Overlay::copy_up_data`] made the copy.
+impl DataLimit<'_> {
+    /// Returns how much of `size` bytes is copied.
+    fn of(self, size: u64) -> u64 {
+        match self {
+            Self::Whole => size,
+            Self::Cut(change) => change.size.unwrap_or(u64::MAX).min(size),
+            Self::Metadata => 0,
+        }
+    }
+}
+
+/// Whether [`Overlay::copy_up_data`] made the copy, or cut a metacopy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Made {
     /// It was there, and was not changed.
@@ -48,6 +66,14 @@ struct Copying<'a> {
     lower: &'a LayerNode,
     attr: Attr,
     limit: DataLimit<'a>,
+    form: Form,
+}
+
+/// What a copy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Whole,
+    Metacopy,
 }
 
 /// Names the step in the log when it fails.
@@ -59,7 +85,7 @@ fn step<T>(node: &Node, step: CopyUpStep, result: Result<T, Errno>) -> Result<T,
 }
 
 impl Overlay {
-    /// Copies `node` to the upper, or does nothing if it is there. Ancestors are copied first.
+    /// Copies `node` to the upper with its data, or does nothing if it is there. Ancestors are copied first.
     ///
     /// # Errors
     ///
@@ -73,13 +99,20 @@ impl Overlay {
         Ok(self.copy_up_data(node, DataLimit::Whole)?.0)
     }
 
+    /// Copies `node` up for a change of its metadata: a regular file may be a metacopy then.
+    pub(crate) fn copy_up_metadata<'n>(&self, node: &'n Node) -> Result<&'n LayerNode, Errno> {
+        Ok(self.copy_up_data(node, DataLimit::Metadata)?.0)
+    }
+
     /// Copies `node` up with no more data than `limit` asks for.
     pub(crate) fn copy_up_data<'n>(
         &self,
         node: &'n Node,
         limit: DataLimit<'_>,
     ) -> Result<(&'n LayerNode, Made), Errno> {
-        if let Some(upper) = node.upper() {
+        if let Some(upper) = node.upper()
+            && (limit == DataLimit::Metadata || !node.is_metacopy())
+        {
             return Ok((upper, Made::Before));
         }
         self.work()?;
@@ -107,7 +140,10 @@ impl Overlay {
     ) -> Result<(&'n LayerNode, Made), Errno> {
         let _copying = self.copying.enter(node.id);
         if let Some(upper) = node.upper() {
-            return Ok((upper, Made::Before));
+            if limit == DataLimit::Metadata || !node.is_metacopy() {
+                return Ok((upper, Made::Before));
+            }
+            return Ok((upper, self.copy_lower_data(node, upper, limit)?));
         }
         let lower = node.real()?;
         let attr = step(node, CopyUpStep::Read, lower.attr())?;
@@ -118,6 +154,7 @@ impl Overlay {
             lower,
             attr,
             limit,
+            form: self.form(node, limit),
         };
         let (temp, upper) = copying.build()?;
         let attr = step(node, CopyUpStep::Publish, copying.publish(temp, upper))?;
@@ -127,6 +164,16 @@ impl Overlay {
 }
 
 impl Overlay {
+    /// Says what the copy of `node` is to be (ovl_need_meta_copy_up).
+    fn form(&self, node: &Node, limit: DataLimit<'_>) -> Form {
+        let regular = node.kind == FileType::Regular && limit == DataLimit::Metadata;
+        if regular && self.config.metacopies == Metacopies::On {
+            Form::Metacopy
+        } else {
+            Form::Whole
+        }
+    }
+
     /// Refuses to copy what belongs to somebody whom this user namespace has no id for: the copy could not be theirs
     /// (OVL-72, ovl_copy_up_one). With a squash nobody is told whose it is (OVL-73).
     fn refuse_unmapped(&self, node: &Node, lower: &LayerNode, attr: &Attr) -> Result<(), Errno> {
@@ -162,6 +209,11 @@ impl<'a> Copying<'a> {
         step(self.node, CopyUpStep::Owner, self.owner(&upper))?;
         step(self.node, CopyUpStep::Xattrs, self.xattrs(&upper))?;
         step(self.node, CopyUpStep::Origin, self.origin(&upper))?;
+        if self.form == Form::Metacopy {
+            step(self.node, CopyUpStep::Size, self.size(&upper))?;
+            let marked = self.overlay.set_mark(&upper, "metacopy", b"");
+            step(self.node, CopyUpStep::Mark, marked)?;
+        }
         step(self.node, CopyUpStep::Mode, self.mode(&upper))?;
         step(self.node, CopyUpStep::Times, set_times(&upper, &self.attr))?;
         if let DataLimit::Cut(change) = self.limit {
@@ -206,19 +258,37 @@ impl<'a> Copying<'a> {
 
     /// Copies the data and returns how many bytes it covers.
     fn data(&self, upper: &LayerNode) -> Result<u64, Errno> {
-        if self.node.kind != FileType::Regular {
+        if self.node.kind != FileType::Regular || self.form == Form::Metacopy {
             return Ok(0);
         }
         let len = match self.limit {
-            DataLimit::Whole => self.attr.size,
-            DataLimit::Cut(change) => change.size.unwrap_or(u64::MAX).min(self.attr.size),
+            // Where no metacopies are made, the data comes with the metadata.
+            DataLimit::Metadata => self.attr.size,
+            limit => limit.of(self.attr.size),
         };
-        if len > 0 {
-            upper
-                .fs()
-                .copy_from(upper.id, self.lower.fs(), self.lower.id, len)?;
+        if len == 0 {
+            return Ok(0);
         }
-        Ok(len)
+        let DataObject { node: data, end } = self.overlay.data_of(self.node)?;
+        // Below a metacopy may lie less than it says.
+        let there = match end {
+            Some(end) => data.attr()?.size.min(end).min(len),
+            None => len,
+        };
+        upper.fs().copy_from(upper.id, data.fs(), data.id, there)?;
+        if there < len {
+            self.size(upper)?;
+        }
+        Ok(there)
+    }
+
+    /// Gives the copy the size of the lower file.
+    fn size(&self, upper: &LayerNode) -> Result<(), Errno> {
+        let change = SetAttr {
+            size: Some(self.attr.size),
+            ..SetAttr::default()
+        };
+        upper.fs().set_attr(upper.id, &change).map(drop)
     }
 
     fn owner(&self, upper: &LayerNode) -> Result<(), Errno> {
@@ -318,6 +388,7 @@ impl<'a> Copying<'a> {
         let attr = upper.attr()?;
         let key = Key::inode(upper.layer.idx, &attr);
         overlay.counters.copy_ups.fetch_add(1, Relaxed);
+        node.set_metacopy(self.form == Form::Metacopy);
         loop {
             let Some(place) = node.place()? else {
                 // The file lost its name while it was open: the copy lives on without one.
@@ -342,7 +413,7 @@ impl<'a> Copying<'a> {
             overlay.listing_add(parent, place.name.as_name(), node)?;
             overlay.table.rekey(node, Some(key), Some(parent))?;
             self.tell_observer(parent);
-            if node.kind != FileType::Directory {
+            if node.kind != FileType::Directory && self.form == Form::Whole {
                 // A file in the upper needs its place no more, nor its parent.
                 overlay.table.move_to(node, None)?;
             }

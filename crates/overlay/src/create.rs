@@ -100,7 +100,16 @@ impl Overlay {
             return Err(Errno::EXIST);
         }
         let entry = make.run(upper_dir, name, caller)?;
-        Ok((LayerNode::adopt(&upper_dir.layer, &entry), entry.attr))
+        let upper = LayerNode::adopt(&upper_dir.layer, &entry);
+        if make.kind() == FileType::Directory
+            && dir.is_merged()
+            && self.config.marks_new_directories()
+            && let Err(errno) = self.set_mark(&upper, "opaque", b"y")
+        {
+            // It spares a search below, no more: nothing is there to be hidden.
+            tracing::debug!(%errno, name = %name, "a new directory is not marked opaque");
+        }
+        Ok((upper, entry.attr))
     }
 
     /// Refuses a name that shows something.
@@ -153,6 +162,7 @@ impl Overlay {
             ino,
             upper: Some(upper),
             lowers: Vec::new(),
+            data: None,
             place,
         };
         let Inserted::Node(node) = self.table.get_or_insert(key, None, new)? else {
@@ -298,6 +308,7 @@ impl Overlay {
             ino,
             upper: Some(upper),
             lowers: Vec::new(),
+            data: None,
             place: None,
         };
         let Inserted::Node(node) = self.table.get_or_insert(key, None, new)? else {

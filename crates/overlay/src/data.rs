@@ -8,6 +8,7 @@ use mica_vfs::{
 };
 
 use crate::durability::Durability;
+use crate::lower_data::DataObject;
 use crate::node::Node;
 use crate::overlay::Overlay;
 use crate::stack::LayerNode;
@@ -21,6 +22,11 @@ fn expect_regular(node: &Node) -> Result<(), Errno> {
         FileType::Directory => Err(Errno::ISDIR),
         _ => Err(Errno::INVAL),
     }
+}
+
+/// Whether a file has `size` bytes.
+fn is_of_size(node: &LayerNode, size: u64) -> bool {
+    node.attr().is_ok_and(|attr| attr.size == size)
 }
 
 impl Overlay {
@@ -53,7 +59,10 @@ impl Overlay {
     ) -> Result<usize, Errno> {
         let node = self.table.get(id)?;
         expect_regular(&node)?;
-        let real = node.real()?;
+        let DataObject { node: real, end } = self.data_of(&node)?;
+        let rest = end.map_or(u64::MAX, |end| end.saturating_sub(offset));
+        let len = usize::try_from(rest).unwrap_or(usize::MAX).min(data.len());
+        let data = data.get_mut(..len).unwrap_or_default();
         real.fs().read(real.id, offset, data)
     }
 
@@ -90,8 +99,20 @@ impl Overlay {
     pub(crate) fn data_seek(&self, id: NodeId, from: SeekFrom) -> Result<u64, Errno> {
         let node = self.table.get(id)?;
         expect_regular(&node)?;
-        let real = node.real()?;
-        real.fs().seek(real.id, from)
+        let DataObject { node: real, end } = self.data_of(&node)?;
+        let (Some(end), SeekFrom::Data(start) | SeekFrom::Hole(start)) = (end, from) else {
+            return real.fs().seek(real.id, from);
+        };
+        if start >= end {
+            return Err(Errno::NXIO);
+        }
+        match (from, real.fs().seek(real.id, from)) {
+            (SeekFrom::Data(_), Ok(found)) if found >= end => Err(Errno::NXIO),
+            (SeekFrom::Hole(_), Ok(found)) => Ok(found.min(end)),
+            // What is missing at the end is a hole.
+            (SeekFrom::Hole(_), Err(Errno::NXIO)) => Ok(start),
+            (_, found) => found,
+        }
     }
 
     pub(crate) fn data_copy_range(
@@ -105,11 +126,14 @@ impl Overlay {
         expect_regular(&target)?;
         let upper = self.copy_up(&target)?;
         self.drop_privileges(&target, upper)?;
+        let DataObject { node: real, end } = self.data_of(&source)?;
+        let len = len.min(end.map_or(u64::MAX, |end| end.saturating_sub(from.1)));
         match source.upper() {
-            Some(real) => upper.fs().copy_range(real.id, from.1, upper.id, to.1, len),
+            Some(real) if !source.is_metacopy() => {
+                upper.fs().copy_range(real.id, from.1, upper.id, to.1, len)
+            }
             // Two layers are two filesystems to each other; the caller asks again for what is left.
-            None => {
-                let real = source.real()?;
+            _ => {
                 let len = usize::try_from(len).unwrap_or(COPY_BLOCK).min(COPY_BLOCK);
                 let mut block = vec![0; len];
                 let got = real.fs().read(real.id, from.1, &mut block)?;
@@ -140,8 +164,12 @@ impl Overlay {
         let node = self.table.get(id)?;
         expect_regular(&node)?;
         let real = match access {
-            Access::Read => node.real()?,
             Access::Write => self.copy_up(&node)?,
+            Access::Read => match self.data_of(&node)? {
+                // Who reads the file itself must not see more than there is.
+                DataObject { node, end } if end.is_none_or(|end| is_of_size(node, end)) => node,
+                DataObject { .. } => return Ok(None),
+            },
         };
         real.fs().host_file(real.id, access)
     }
@@ -168,7 +196,8 @@ impl Overlay {
 
     pub(crate) fn flags_set(&self, id: NodeId, flags: FileFlags) -> Result<(), Errno> {
         let node = self.table.get(id)?;
-        let upper = self.copy_up(&node)?;
+        let upper = self.copy_up_metadata(&node)?;
+        let _settled = self.settle(&node);
         upper.fs().set_file_flags(upper.id, flags)
     }
 }

@@ -3,7 +3,10 @@
 use mica_vfs::{Attr, Entry, Errno, FileName, FileType, NodeId, RenameFlags};
 
 use crate::create::Spot;
+use crate::gate::Inside;
+use crate::node::Node;
 use crate::overlay::Overlay;
+use crate::redirect::Way;
 use crate::stack::LayerNode;
 
 impl Overlay {
@@ -20,12 +23,17 @@ impl Overlay {
             self.expect_free(&dir, name)?;
             return Err(Errno::PERM);
         }
-        let upper = self.copy_up(&node)?;
+        self.copy_up_to_move(&node, Way::Elsewhere)?;
+        let upper = node.upper().ok_or(Errno::STALE)?;
         let upper_dir = self.copy_up(&dir)?;
-        let _names = self.names.enter(dir.id);
+        let _names = self.enter_both(&node, &dir)?;
         let spot = self.spot(&dir, upper_dir, name)?;
         if spot == Spot::Taken {
             return Err(Errno::EXIST);
+        }
+        if node.is_metacopy() {
+            // Names in several directories find the data by one path (ovl_set_link_redirect).
+            self.set_redirect(&node, name, Way::Elsewhere)?;
         }
         self.mark_impure_for(&dir, &node)?;
         // Now: a link that is made and cannot be looked at is made all the same.
@@ -43,6 +51,22 @@ impl Overlay {
             node: node.id,
             attr: self.shown(&node, attr),
         })
+    }
+
+    /// Goes through the gate of `dir` and, with a metacopy, through that of the directory where it is: a rename of it writes its
+    /// redirect in there.
+    fn enter_both(&self, node: &Node, dir: &Node) -> Result<Inside<'_>, Errno> {
+        loop {
+            let parent = match node.place()? {
+                Some(place) if node.is_metacopy() => Some(place.parent.id),
+                _ => None,
+            };
+            let names = self.names.enter_all([Some(dir.id), parent, None, None]);
+            let now = node.place()?.map(|place| place.parent.id);
+            if parent.is_none() || parent == now {
+                return Ok(names);
+            }
+        }
     }
 
     /// Links an upper file to a name that shows nothing. Returns its attributes.

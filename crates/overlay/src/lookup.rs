@@ -2,15 +2,17 @@
 //!
 //! The walk goes from the top and stops at the first object that is not a directory, at a whiteout, or below an
 //! opaque directory (OVL-1, OVL-2, OVL-3, OVL-5). Directories of the same name merge; a file below a directory is hidden.
+//! How the walk goes on below the topmost object is the business of [`crate::search`].
 
 use std::sync::Arc;
 
 use mica_vfs::{Attr, Errno, FileName, FileType, Ino, NodeId, invent};
 
-use crate::marks::{Marks, Opaque};
+use crate::marks::Marks;
 use crate::nested::kind_shown;
 use crate::node::{Lower, NewNode, Node, Place, XattrWhiteouts};
 use crate::overlay::Overlay;
+use crate::search::{Found, Search};
 use crate::stack::{LayerIdx, LayerInfo, LayerNode, Position};
 use crate::table::{Held, Inserted, Key};
 use crate::whiteout::{is_device_whiteout, may_be_xattr_whiteout};
@@ -142,7 +144,7 @@ impl Overlay {
             below,
         } = top;
         let kind = attr.kind;
-        let path = || path_of(dir, name);
+        let path = || dir.path_of(name);
         let own = self.number(&node.layer, attr.dev, attr.ino);
         let marks = match (marks, node.layer.position, kind) {
             (Some(marks), ..) => marks,
@@ -150,7 +152,11 @@ impl Overlay {
             (None, Position::Bottom, FileType::Regular) => self.marks_of_bottom_file(&node)?,
             (None, Position::Bottom, _) => Marks::empty(),
         };
-        self.refuse_unfollowed(&node, kind, marks, &path)?;
+        let data = if kind == FileType::Regular && marks.contains(Marks::METACOPY) {
+            Some(self.lower_data((dir, name), (&node, &attr, marks), below)?)
+        } else {
+            None
+        };
         let shown = kind_shown(&attr, marks);
         if node.layer.idx != LayerIdx::UPPER {
             let lowers = vec![Lower {
@@ -162,6 +168,7 @@ impl Overlay {
                 ino: own,
                 upper: None,
                 lowers,
+                data,
                 place: Some(place),
             });
         }
@@ -177,7 +184,8 @@ impl Overlay {
             ino,
             upper: Some(node),
             lowers: Vec::new(),
-            place: None,
+            place: data.is_some().then_some(place),
+            data,
         })
     }
 
@@ -192,36 +200,26 @@ impl Overlay {
         let Top {
             node, attr, below, ..
         } = top;
-        let path = || path_of(dir, name);
         let own = self.number(&node.layer, attr.dev, attr.ino);
-        let rest = dir.lowers().get(below..).unwrap_or_default();
-        let mut merge = self.merge_below(&node, !rest.is_empty(), &path)?;
+        let (mut search, seen) = Search::below(self, (dir, name), (&node, &attr, None), below)?;
         let (mut lowers, mut lower_ino) = (Vec::new(), None);
         let upper = if node.layer.idx == LayerIdx::UPPER {
             Some(node)
         } else {
+            let xattr_whiteouts = seen.whiteouts;
             lowers.push(Lower {
                 node,
-                xattr_whiteouts: merge.whiteouts(),
+                xattr_whiteouts,
             });
             lower_ino = Some(own);
             None
         };
-        for (at, lower_dir) in rest.iter().enumerate() {
-            if merge == Merge::Stop {
-                break;
-            }
-            let Some((node, attr)) = lower_dir.node.child(name)? else {
-                continue;
-            };
-            if attr.kind != FileType::Directory {
-                break;
-            }
-            merge = self.merge_below(&node, at + 1 < rest.len(), &path)?;
+        while let Some(Found { node, attr, seen }) = search.next()? {
             lower_ino = lower_ino.or_else(|| Some(self.number(&node.layer, attr.dev, attr.ino)));
+            let xattr_whiteouts = seen.whiteouts;
             lowers.push(Lower {
                 node,
-                xattr_whiteouts: merge.whiteouts(),
+                xattr_whiteouts,
             });
         }
         // A merged directory is known by its topmost lower one, before and after copy-up (OVL-30).
@@ -231,26 +229,8 @@ impl Overlay {
             ino,
             upper,
             lowers,
+            data: None,
             place: Some(place),
-        })
-    }
-
-    /// Says whether what lies below directory `node` shows through. Where nothing lies below, it is not asked.
-    fn merge_below(
-        &self,
-        node: &LayerNode,
-        more: bool,
-        path: &dyn Fn() -> String,
-    ) -> Result<Merge, Errno> {
-        if !more {
-            return Ok(Merge::Stop);
-        }
-        let marks = self.marks(node)?;
-        self.refuse_unfollowed(node, FileType::Directory, marks, path)?;
-        Ok(match self.opaque(node, marks, path)? {
-            Opaque::Stop => Merge::Stop,
-            Opaque::XattrWhiteouts => Merge::GoOn(XattrWhiteouts::Possible),
-            Opaque::No => Merge::GoOn(XattrWhiteouts::None),
         })
     }
 
@@ -277,30 +257,5 @@ impl Overlay {
         let node = self.table.get(id)?;
         node.expect_dir()?;
         Ok(node)
-    }
-}
-
-/// Whether the walk goes on below a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Merge {
-    Stop,
-    GoOn(XattrWhiteouts),
-}
-
-impl Merge {
-    fn whiteouts(self) -> XattrWhiteouts {
-        match self {
-            // The mark means nothing on the lowest directory: its files are files (OVL-6).
-            Self::Stop => XattrWhiteouts::None,
-            Self::GoOn(whiteouts) => whiteouts,
-        }
-    }
-}
-
-/// The path of a name, for messages.
-fn path_of(dir: &Node, name: FileName<'_>) -> String {
-    match dir.path().as_str() {
-        "/" => format!("/{name}"),
-        dir => format!("{dir}/{name}"),
     }
 }

@@ -3,14 +3,13 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use bitflags::bitflags;
-use mica_vfs::{Errno, FileType, XattrMode, XattrName, invent};
+use mica_vfs::{Errno, XattrMode, XattrName};
 
 use crate::bad_mark::{BadMark, MarkError};
 use crate::config::XattrNamespace;
 use crate::metacopy::{self, parse_metacopy};
 use crate::node::Node;
 use crate::overlay::Overlay;
-use crate::redirect::parse_redirect;
 use crate::stack::LayerNode;
 
 bitflags! {
@@ -140,6 +139,15 @@ impl Overlay {
             .set_xattr(node.id, name, value, mode, mica_vfs::KillPriv::Keep)
     }
 
+    /// Removes one of the overlay's attributes from an upper object, which need not have it.
+    pub(crate) fn remove_mark(&self, node: &LayerNode, suffix: &str) -> Result<(), Errno> {
+        let name = self.config.xattrs.name(suffix);
+        match node.fs().remove_xattr(node.id, XattrName::new(&name)?) {
+            Err(Errno::NODATA) => Ok(()),
+            removed => removed,
+        }
+    }
+
     /// Reads what a directory's opaque mark says, given its `marks` (OVL-5).
     pub(crate) fn opaque(
         &self,
@@ -173,64 +181,14 @@ impl Overlay {
         self.mark_impure(dir)
     }
 
-    /// Refuses an object that this version cannot show rightly (OVL-8): `EPERM`, as the kernel answers with
-    /// `redirect_dir=nofollow` and `metacopy=off`, or `EIO` if its marks lead nowhere (OVL-68).
-    ///
-    /// Only a regular file can be a metacopy, and of what is no directory only a metacopy is redirected: the kernel leaves the
-    /// `redirect` of one behind when it copies the data.
-    pub(crate) fn refuse_unfollowed(
-        &self,
-        node: &LayerNode,
-        kind: FileType,
-        marks: Marks,
-        path: &dyn Fn() -> String,
-    ) -> Result<(), Errno> {
-        let metacopy = kind == FileType::Regular && marks.contains(Marks::METACOPY);
-        let redirect = marks.contains(Marks::REDIRECT) && (metacopy || kind == FileType::Directory);
-        if !metacopy && !redirect {
-            return Ok(());
-        }
-        let checked = || {
-            if metacopy {
-                self.check_metacopy(node)?;
-            }
-            if redirect {
-                self.check_redirect(node)?;
-            }
-            Ok(())
-        };
-        checked().map_err(|error: MarkError| error.errno(node, path))?;
-        let layer = &node.layer.label;
-        Err(if metacopy {
-            invent!(
-                Errno::PERM,
-                "refusing to follow metacopy",
-                layer = layer,
-                path = path()
-            )
-        } else {
-            invent!(
-                Errno::PERM,
-                "refusing to follow redirect",
-                layer = layer,
-                path = path()
-            )
-        })
-    }
-
-    fn check_metacopy(&self, node: &LayerNode) -> Result<(), MarkError> {
+    /// Refuses a malformed `metacopy`.
+    pub(crate) fn check_metacopy(&self, node: &LayerNode) -> Result<(), MarkError> {
         let mut value = [0; metacopy::LEN_MAX];
         match self.mark(node, "metacopy", &mut value) {
             Ok(value) => Ok(parse_metacopy(value).map(drop)?),
             Err(Errno::RANGE) => Err(BadMark::MetacopyLength.into()),
             Err(errno) => Err(errno.into()),
         }
-    }
-
-    fn check_redirect(&self, node: &LayerNode) -> Result<(), MarkError> {
-        let name = self.config.xattrs.name("redirect");
-        let value = node.xattr(XattrName::new(&name)?)?;
-        Ok(parse_redirect(&value).map(drop)?)
     }
 
     /// Returns the marks of a regular file of the lowest layer as far as they count there: whether it is a metacopy.

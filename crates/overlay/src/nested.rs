@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use mica_vfs::{
     Attr, Caller, Entry, Errno, FileName, FileType, Mode, NodeId, Rdev, RenameFlags, XattrMode,
+    XattrName,
 };
 
 use crate::create::{Make, Spot};
@@ -41,6 +42,19 @@ impl Node {
     /// Whether it is a whiteout of another overlay, by the attributes that are stored.
     pub(crate) fn is_nested_whiteout(&self, stored: &Attr) -> bool {
         self.kind == FileType::CharDevice && stored.kind == FileType::Regular
+    }
+
+    /// Fails with `absent` for an attribute of `user.*` of a device, which a device has not: it may be stored as a file
+    /// (xattr_permission).
+    pub(crate) fn expect_user_attributes(
+        &self,
+        name: XattrName<'_>,
+        absent: Errno,
+    ) -> Result<(), Errno> {
+        if self.kind == FileType::CharDevice && name.as_bytes().starts_with(b"user.") {
+            return Err(absent);
+        }
+        Ok(())
     }
 
     /// Returns what of the `stored` attributes is another in the overlay.

@@ -10,6 +10,7 @@ use bitflags::bitflags;
 use mica_vfs::lock::{Mutex, Rank};
 use mica_vfs::{Errno, FileName, FileNameBuf, FileType, Ino, NodeId};
 
+use crate::lower_data::LowerData;
 use crate::stack::LayerNode;
 
 const PLACE: Rank = Rank(120);
@@ -45,7 +46,9 @@ bitflags! {
         /// The upper object has a name in the work directory. Set by [`crate::orphan`] alone.
         const NAME = 2;
         /// Of a directory: the upper one is known to be marked as holding whiteouts of another overlay (OVL-130).
-        const NESTED = 4;
+        const NESTED = 128;
+        /// Of a regular file: the upper object is a metacopy, the data lies below. Set before the upper object is.
+        const DATA = 64;
     }
 }
 
@@ -73,7 +76,7 @@ pub(crate) struct Node {
     /// The upper object of a node that was made without one. Set once, by copy-up.
     copy: OnceLock<Box<LayerNode>>,
     /// Where it is found: a directory, or a file that may have to be copied up. `None`: it has no name, or it never
-    /// needs one again.
+    /// needs one again. A metacopy of the upper keeps it, as a redirect may have to say it.
     place: Mutex<Option<Place>>,
 }
 
@@ -82,18 +85,21 @@ pub(crate) struct Node {
 enum MadeOf {
     One(Lower),
     Several(Box<[Lower]>),
+    /// A metacopy, and where its data is.
+    Metacopy(Box<(Lower, LowerData)>),
 }
 
 impl MadeOf {
-    fn new(upper: Option<LayerNode>, lowers: Vec<Lower>) -> Self {
+    fn new(upper: Option<LayerNode>, lowers: Vec<Lower>, data: Option<LowerData>) -> Self {
         let upper = upper.map(|node| Lower {
             node,
             xattr_whiteouts: XattrWhiteouts::None,
         });
         let mut objects = upper.into_iter().chain(lowers);
-        match (objects.next(), objects.next()) {
-            (Some(only), None) => Self::One(only),
-            (first, second) => {
+        match (objects.next(), objects.next(), data) {
+            (Some(metacopy), None, Some(data)) => Self::Metacopy(Box::new((metacopy, data))),
+            (Some(only), None, None) => Self::One(only),
+            (first, second, _) => {
                 let first_two = [first, second].into_iter().flatten();
                 Self::Several(first_two.chain(objects).collect())
             }
@@ -104,8 +110,18 @@ impl MadeOf {
         match self {
             Self::One(object) => std::slice::from_ref(object),
             Self::Several(objects) => objects,
+            Self::Metacopy(metacopy) => std::slice::from_ref(&metacopy.0),
         }
     }
+}
+
+/// Where the data of a regular file is.
+#[derive(Debug)]
+pub(crate) enum Data<'n> {
+    /// In this object.
+    In(&'n LayerNode),
+    /// Below a metacopy that a layer held when the node was made.
+    Below(&'n LowerData),
 }
 
 /// What a new node is made of.
@@ -115,22 +131,29 @@ pub(crate) struct NewNode {
     pub(crate) ino: Ino,
     pub(crate) upper: Option<LayerNode>,
     pub(crate) lowers: Vec<Lower>,
+    /// Where the data is, if the only object is a metacopy.
+    pub(crate) data: Option<LowerData>,
     pub(crate) place: Option<Place>,
 }
 
 impl Node {
     /// Makes the node with one reference.
     pub(crate) fn new(id: NodeId, new: NewNode) -> Self {
+        let hidden = if new.upper.is_some() && new.data.is_some() {
+            Hidden::DATA
+        } else {
+            Hidden::empty()
+        };
         Self {
             id,
             kind: new.kind,
             ino: AtomicU64::new(new.ino.0),
             refs: AtomicU64::new(1),
             version: AtomicU32::new(0),
-            hidden: AtomicU8::new(0),
+            hidden: AtomicU8::new(hidden.bits()),
             impure: AtomicBool::new(false),
             has_upper: new.upper.is_some(),
-            made_of: MadeOf::new(new.upper, new.lowers),
+            made_of: MadeOf::new(new.upper, new.lowers, new.data),
             copy: OnceLock::new(),
             place: Mutex::new(PLACE, new.place),
         }
@@ -199,6 +222,32 @@ impl Node {
             .ok_or(Errno::STALE)
     }
 
+    /// Says where the data of a regular file is.
+    pub(crate) fn data(&self) -> Result<Data<'_>, Errno> {
+        match (self.upper(), &self.made_of) {
+            (Some(upper), _) if !self.is_metacopy() => Ok(Data::In(upper)),
+            (_, MadeOf::Metacopy(metacopy)) => Ok(Data::Below(&metacopy.1)),
+            _ => {
+                let lower = self.all_lowers().first().ok_or(Errno::STALE)?;
+                Ok(Data::In(&lower.node))
+            }
+        }
+    }
+
+    /// Whether the metadata is of another object than the data.
+    pub(crate) fn has_data_elsewhere(&self) -> bool {
+        self.is_metacopy() || matches!((&self.made_of, self.upper()), (MadeOf::Metacopy(_), None))
+    }
+
+    /// Whether the upper object is a metacopy. It may change to false at any time but within the node's copying gate.
+    pub(crate) fn is_metacopy(&self) -> bool {
+        self.is(Hidden::DATA)
+    }
+
+    pub(crate) fn set_metacopy(&self, metacopy: bool) {
+        self.set(Hidden::DATA, metacopy);
+    }
+
     /// Whether several directories show as one.
     pub(crate) fn is_merged(&self) -> bool {
         self.kind == FileType::Directory
@@ -211,11 +260,15 @@ impl Node {
     }
 
     pub(crate) fn set_orphan(&self, orphan: bool) {
-        let bit = Hidden::NAME.bits();
-        if orphan {
-            self.hidden.fetch_or(bit, Release);
+        self.set(Hidden::NAME, orphan);
+    }
+
+    fn set(&self, hidden: Hidden, on: bool) {
+        let bits = hidden.bits();
+        if on {
+            self.hidden.fetch_or(bits, Release);
         } else {
-            self.hidden.fetch_and(!bit, Release);
+            self.hidden.fetch_and(!bits, Release);
         }
     }
 
@@ -258,6 +311,14 @@ impl Node {
         Ok(place
             .as_ref()
             .is_some_and(|p| p.parent.id == dir.id && p.name.as_name() == name))
+    }
+
+    /// The path of a name in the directory, for messages.
+    pub(crate) fn path_of(&self, name: FileName<'_>) -> String {
+        match self.path().as_str() {
+            "/" => format!("/{name}"),
+            dir => format!("{dir}/{name}"),
+        }
     }
 
     /// The path from the root, for messages.

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
-use mica_vfs::{DevId, Errno, FileName, FileType, Observer};
+use mica_vfs::{Attr, DevId, Errno, FileName, FileType, Ino, NodeId, Observer, invent};
 
 use crate::bad_mark::MarkError;
-use crate::config::{Config, XattrNamespace};
+use crate::config::{Config, Metacopies, Redirects, XattrNamespace};
 use crate::error::SetupError;
 use crate::gate::Gates;
-use crate::ino::{Filesystems, Numbering, next_dev};
+use crate::ino::{Filesystems, FsIdx, Numbering, next_dev};
 use crate::listing::{LIMITS, Listings, hash_name};
 use crate::marks::{Marks, Opaque};
 use crate::node::{Lower, NewNode, XattrWhiteouts};
@@ -25,7 +25,11 @@ pub struct Overlay {
     pub(crate) config: Config,
     /// The lower layers, topmost first.
     pub(crate) lowers: Vec<Arc<LayerInfo>>,
+    /// The data-only layers, in the order in which they are asked.
+    pub(crate) data_layers: Vec<Arc<LayerInfo>>,
     pub(crate) numbering: Numbering,
+    /// The roots of all layers and the work directory, in rising order: none of them may be reached through a layer (OVL-92).
+    traps: Box<[(DevId, Ino)]>,
     /// `st_dev` of every object.
     pub(crate) dev: DevId,
     pub(crate) table: Table,
@@ -54,12 +58,31 @@ impl Overlay {
         lowers: Vec<Layer>,
         config: Config,
     ) -> Result<Self, SetupError> {
+        Self::with_data(upper, lowers, Vec::new(), config)
+    }
+
+    /// Makes the overlay as [`new`](Self::new) does, over layers that show no names: metacopies of the lowers find their data
+    /// in them (OVL-102).
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`]: nothing was changed but the work directory.
+    pub fn with_data(
+        upper: Option<Upper>,
+        lowers: Vec<Layer>,
+        data: Vec<Layer>,
+        mut config: Config,
+    ) -> Result<Self, SetupError> {
+        if config.metacopies == Metacopies::On {
+            config.redirects = Redirects::On;
+        }
         if lowers.is_empty() {
             return Err(SetupError::NoLower);
         }
-        if lowers.len() > LAYERS_MAX {
+        let all = lowers.len() + data.len();
+        if all > LAYERS_MAX {
             return Err(SetupError::TooManyLayers {
-                count: lowers.len(),
+                count: all,
                 max: LAYERS_MAX,
             });
         }
@@ -86,7 +109,9 @@ impl Overlay {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let numbering = filesystems.numbering();
+        let data_layers = data_layers(data, count)?;
         let root = root_of(upper.as_ref(), &lowers, numbering, config.xattrs)?;
+        let traps = traps(upper.as_ref().zip(work_dir), &lowers)?;
         // After all that can be refused: it changes something, and what is refused must not be marked (OVL-66).
         let work = match (&upper, work_dir) {
             (Some(upper), Some(work)) => Some(Arc::new(Work::prepare(upper, work, &config)?)),
@@ -102,6 +127,7 @@ impl Overlay {
         Ok(Self {
             config,
             numbering,
+            traps,
             dev: next_dev(),
             table,
             listings: Listings::new(LIMITS),
@@ -112,7 +138,26 @@ impl Overlay {
             foreign_told: Once::new(),
             work,
             lowers,
+            data_layers,
         })
+    }
+
+    /// Refuses directory `node` of a layer if it is the root of one, or the work directory (OVL-92, ovl_lookup_trap_inode).
+    pub(crate) fn refuse_trap(
+        &self,
+        node: &LayerNode,
+        attr: &Attr,
+        path: &dyn Fn() -> String,
+    ) -> Result<(), Errno> {
+        if self.traps.binary_search(&(attr.dev, attr.ino)).is_err() {
+            return Ok(());
+        }
+        Err(invent!(
+            Errno::LOOP,
+            "overlapping layers: the root of one is found in another",
+            layer = node.layer.label,
+            path = path()
+        ))
     }
 
     /// Returns what the overlay has done and holds.
@@ -181,6 +226,14 @@ impl Overlay {
     }
 }
 
+/// Reads the roots of the data-only layers, which come after `above` lowers. What lies in them has no numbers.
+fn data_layers(data: Vec<Layer>, above: usize) -> Result<Vec<Arc<LayerInfo>>, SetupError> {
+    let first = u16::try_from(above + 1).unwrap_or(u16::MAX);
+    let data = data.into_iter().zip(first..);
+    data.map(|(layer, idx)| LayerInfo::new(layer, LayerIdx(idx), Position::Bottom, |_| FsIdx(0)))
+        .collect()
+}
+
 /// Collects the root: the roots of all layers merge, whatever opaque marks they carry.
 fn root_of(
     upper: Option<&Arc<LayerInfo>>,
@@ -212,8 +265,28 @@ fn root_of(
         ino: ino.ok_or(SetupError::NoLower)?,
         upper: upper.map(LayerNode::root),
         lowers: merged,
+        data: None,
         place: None,
     })
+}
+
+/// Lists the objects that only the overlay itself may lead to (ovl_setup_trap).
+fn traps(
+    upper: Option<(&Arc<LayerInfo>, NodeId)>,
+    lowers: &[Arc<LayerInfo>],
+) -> Result<Box<[(DevId, Ino)]>, SetupError> {
+    let mut traps: Vec<_> = lowers.iter().map(|layer| (layer.dev, layer.ino)).collect();
+    if let Some((upper, work)) = upper {
+        let failed = |source| SetupError::Work {
+            action: "look at",
+            name: "work".to_owned(),
+            source,
+        };
+        let work = upper.fs.get_attr(work).map_err(failed)?;
+        traps.extend([(upper.dev, upper.ino), (work.dev, work.ino)]);
+    }
+    traps.sort_unstable();
+    Ok(traps.into())
 }
 
 /// Reads whether the root of a lower holds whiteouts in the xattr form; the mark means nothing on the lowest (OVL-6).

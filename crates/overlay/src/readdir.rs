@@ -300,7 +300,13 @@ impl Overlay {
                         node: node.id,
                         attr,
                     }),
-                    // A whiteout that nothing told from a file (OVL-6), or a name that went away: listed as the layers have it.
+                    // What has to be looked at for its number and is not there is not listed (ovl_cache_update).
+                    Err(Errno::NOENT) if ino_of(&listed).is_none() => {
+                        listing.remove(self.hash(name), name)?;
+                        from = cookie;
+                        continue;
+                    }
+                    // Also one that is not there: it went away meanwhile, or a lookup alone hides it (OVL-6).
                     Err(_) => None,
                 };
                 let ino = found.as_ref().map(|e| e.attr.ino).or(ino_of(&listed));

@@ -14,7 +14,9 @@ impl Overlay {
     pub(crate) fn remove_file(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
         let dir = self.dir(dir)?;
         // What is not there is missed before the parent is copied up for it.
-        drop(self.hold(&dir, name)?);
+        if self.hold(&dir, name)?.kind == FileType::Directory {
+            return Err(Errno::ISDIR);
+        }
         let upper_dir = self.copy_up(&dir)?;
         let _names = self.names.enter(dir.id);
         let victim = self.hold(&dir, name)?;

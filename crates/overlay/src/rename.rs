@@ -10,6 +10,7 @@ use mica_vfs::{Errno, FileName, FileType, NodeId, RenameFlags};
 use crate::marks::Opaque;
 use crate::node::{Node, Place};
 use crate::overlay::Overlay;
+use crate::redirect::Way;
 use crate::stack::LayerNode;
 
 /// One end of a rename.
@@ -88,8 +89,18 @@ impl Overlay {
             }
             check_kinds(&source, target, exchange)?;
         }
+        let over_dir = |target: &Node| !exchange && target.kind == FileType::Directory;
+        if let Some(target) = target.as_ref().filter(|target| over_dir(target))
+            && self.can_move(&source)
+            && is_redirected(target)
+            && !self.is_empty_dir(target)?
+        {
+            // Before anything is copied up for nothing (ovl_rename).
+            return Err(Errno::NOTEMPTY);
+        }
+        let exchanged = target.as_ref().filter(|_| exchange).map(|target| &**target);
+        self.copy_up_ends(&from, &to, &source, exchanged)?;
         let replaced = target.as_ref().map(|target| &***target);
-        self.copy_up_ends(&from, &to, &source, replaced.filter(|_| exchange))?;
 
         let gates = [from.dir.id, to.dir.id].map(Some);
         let target_gate = target
@@ -111,19 +122,37 @@ impl Overlay {
         &self,
         from: &End<'_>,
         to: &End<'_>,
-        source: &Node,
-        exchanged: Option<&Node>,
+        source: &Arc<Node>,
+        exchanged: Option<&Arc<Node>>,
     ) -> Result<(), Errno> {
-        for moved in std::iter::once(source).chain(exchanged) {
-            // Without a redirect the new name would show nothing of the lower directory (OVL-27).
-            if moved.kind == FileType::Directory && !moved.lowers().is_empty() {
+        for moved in [Some(source), exchanged].into_iter().flatten() {
+            if !self.can_move(moved) {
                 return Err(Errno::XDEV);
             }
         }
         self.copy_up(&from.dir)?;
         self.copy_up(&to.dir)?;
-        self.copy_up(source)?;
-        exchanged.map_or(Ok(()), |target| self.copy_up(target).map(drop))
+        self.copy_up_to_move(source, self.way(source, from, to)?)?;
+        match exchanged {
+            Some(target) => self.copy_up_to_move(target, self.way(target, to, from)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Says how the layers below find what moves from one end to the other.
+    fn way(&self, moved: &Node, from: &End<'_>, to: &End<'_>) -> Result<Way, Errno> {
+        let same = from.dir.id == to.dir.id && !self.has_several_names(moved)?;
+        Ok(if same {
+            Way::SameDirectory
+        } else {
+            Way::Elsewhere
+        })
+    }
+
+    /// Whether `node` shows under another name what it shows now: without a redirect that would be nothing of a lower directory
+    /// (OVL-27, ovl_can_move).
+    fn can_move(&self, node: &Node) -> bool {
+        self.config.redirects.write() || !is_redirected(node)
     }
 
     /// Checks in the gates that both names are what they were before them.
@@ -179,7 +208,7 @@ impl Overlay {
         &self,
         from: &End<'_>,
         to: &End<'_>,
-        source: &Node,
+        source: &Arc<Node>,
         target: Option<&Node>,
     ) -> Result<(), Errno> {
         if let Some((target, upper)) = target.and_then(|t| Some((t, t.upper()?)))
@@ -187,8 +216,8 @@ impl Overlay {
         {
             self.sweep(target, upper)?;
         }
-        self.hide_below(source, to)?;
         self.mark_impure_for(&to.dir, source)?;
+        self.mark_moved(source, from, to)?;
         let at_target = self.target(to)?;
         let leave_whiteout = self.lower_has(&from.dir, from.name)?;
         let rename = || self.move_name(from, to, source, at_target, leave_whiteout);
@@ -266,10 +295,10 @@ impl Overlay {
         source: &Arc<Node>,
         target: &Arc<Node>,
     ) -> Result<(), Errno> {
-        self.hide_below(source, to)?;
-        self.hide_below(target, from)?;
         self.mark_impure_for(&to.dir, source)?;
         self.mark_impure_for(&from.dir, target)?;
+        self.mark_moved(source, from, to)?;
+        self.mark_moved(target, to, from)?;
         let (from_dir, to_dir) = (from.upper()?, to.upper()?);
         let flags = RenameFlags::EXCHANGE;
         from_dir
@@ -279,8 +308,15 @@ impl Overlay {
         self.moved(target, from)
     }
 
-    /// Makes a directory opaque that moves to where a lower may have something of the new name (OVL-28).
-    fn hide_below(&self, source: &Node, to: &End<'_>) -> Result<(), Errno> {
+    /// Marks a directory so that it shows at its new place what it shows at the old one: with a redirect if a lower has a part in
+    /// it (OVL-90), as that of a metacopy has (OVL-105), else with an opaque mark where a lower may have something of the new name (OVL-28).
+    ///
+    /// Both marks change nothing at the old place, so a rename that fails or is killed after them leaves the old view.
+    fn mark_moved(&self, source: &Arc<Node>, from: &End<'_>, to: &End<'_>) -> Result<(), Errno> {
+        if is_redirected(source) {
+            let way = self.way(source, from, to)?;
+            return self.set_redirect(source, from.name, way);
+        }
         if source.kind != FileType::Directory || !to.dir.is_merged() {
             return Ok(());
         }
@@ -311,10 +347,19 @@ impl Overlay {
     /// Notes that `node` is found at `to`.
     fn moved(&self, node: &Arc<Node>, to: &End<'_>) -> Result<(), Errno> {
         self.listing_add(&to.dir, to.name, node)?;
-        if node.kind == FileType::Directory {
+        if node.kind == FileType::Directory || node.is_metacopy() {
             self.table.move_to(node, Some(to.place()))?;
         }
         self.table.bump(&to.dir)
+    }
+}
+
+/// Whether an object needs a redirect to be found as before under another name (ovl_type_merge_or_lower,
+/// ovl_is_metacopy_dentry).
+fn is_redirected(node: &Node) -> bool {
+    match node.kind {
+        FileType::Directory => !node.lowers().is_empty(),
+        _ => node.is_metacopy(),
     }
 }
 

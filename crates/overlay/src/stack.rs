@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use mica_vfs::{
-    Attr, DevId, Entry, Errno, FileName, FileType, Filesystem, NodeId, Uuid, XATTR_SIZE_MAX,
+    Attr, DevId, Entry, Errno, FileName, FileType, Filesystem, Ino, NodeId, Uuid, XATTR_SIZE_MAX,
     XattrName,
 };
 
@@ -60,6 +60,8 @@ pub(crate) struct LayerInfo {
     pub(crate) label: String,
     /// Device of the root: objects of other devices in the layer get numbers of their own.
     pub(crate) dev: DevId,
+    /// Number of the root on it.
+    pub(crate) ino: Ino,
     /// Which of the stack's filesystems it lies on.
     pub(crate) fs_idx: FsIdx,
     pub(crate) uuid: Uuid,
@@ -90,12 +92,13 @@ impl LayerInfo {
         if attr.kind != FileType::Directory {
             return Err(SetupError::NotADirectory { label });
         }
-        let (dev, uuid) = (attr.dev, fs.uuid());
+        let (dev, ino, uuid) = (attr.dev, attr.ino, fs.uuid());
         Ok(Arc::new(Self {
             idx,
             root,
             label,
             dev,
+            ino,
             fs_idx: fs_of(dev),
             uuid,
             fs,

@@ -60,6 +60,7 @@ impl Overlay {
         value: &mut [u8],
     ) -> Result<usize, Errno> {
         self.expect_supported(name)?;
+        node.expect_user_attributes(name, Errno::NODATA)?;
         let real = node.real()?;
         let prefix = self.config.xattrs.prefix();
         // The common name needs no copy.
@@ -123,6 +124,7 @@ impl Overlay {
     ) -> Result<(), Errno> {
         self.expect_supported(name)?;
         let node = self.table.get(id)?;
+        node.expect_user_attributes(name, Errno::PERM)?;
         let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
         let stored = XattrName::new(&stored)?;
         let value = if is_acl(name.as_bytes()) {
@@ -130,7 +132,8 @@ impl Overlay {
         } else {
             value.into()
         };
-        let upper = self.copy_up(&node)?;
+        let upper = self.copy_up_metadata(&node)?;
+        let _settled = self.settle(&node);
         let mode = self.give_mark_away(&node, upper, stored.as_bytes(), mode)?;
         upper.fs().set_xattr(upper.id, stored, &value, mode, kill)
     }
@@ -138,6 +141,7 @@ impl Overlay {
     pub(crate) fn xattr_remove(&self, id: NodeId, name: XattrName<'_>) -> Result<(), Errno> {
         self.expect_supported(name)?;
         let node = self.table.get(id)?;
+        node.expect_user_attributes(name, Errno::PERM)?;
         let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
         let stored = XattrName::new(&stored)?;
         if node.upper().is_none() {
@@ -151,7 +155,8 @@ impl Overlay {
                 found => found.map(drop)?,
             }
         }
-        let upper = self.copy_up(&node)?;
+        let upper = self.copy_up_metadata(&node)?;
+        let _settled = self.settle(&node);
         if self.is_hidden_mark(&node, upper, stored.as_bytes())? {
             return Err(Errno::NODATA);
         }

@@ -4,7 +4,9 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use mica_overlay::XattrNamespace;
+use mica_host::{FdCache, HostFs, LayerAccess};
+use mica_overlay::{Redirects, XattrNamespace};
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
@@ -12,6 +14,9 @@ use rustix::mount::{
 };
 
 use crate::{Detail, Dump, dump_host, skip};
+
+/// How many files of a mount are kept open.
+const FDS: usize = 64;
 
 /// A mount of the kernel's overlayfs that is attached nowhere: nobody else sees it, and it ends with this.
 #[derive(Debug)]
@@ -28,19 +33,46 @@ impl KernelMount {
         upper: &Path,
         work: &Path,
         xattrs: XattrNamespace,
+        redirects: Redirects,
     ) -> io::Result<Self> {
-        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        let lowers: Vec<_> = lowers.iter().map(|path| path.to_str().unwrap()).collect();
-        fsconfig_set_string(&context, "lowerdir", lowers.join(":"))?;
-        fsconfig_set_string(&context, "upperdir", upper)?;
-        fsconfig_set_string(&context, "workdir", work)?;
+        let redirects = match (xattrs, redirects) {
+            // The kernel has nothing else for them.
+            (XattrNamespace::User, _) | (_, Redirects::NoFollow) => "nofollow",
+            (_, Redirects::Follow) => "follow",
+            (_, Redirects::On) => "on",
+        };
         // What Mica does, whatever the module's parameters say.
-        for (name, value) in [
-            ("redirect_dir", "nofollow"),
+        let options = [
+            ("redirect_dir", redirects),
             ("metacopy", "off"),
             ("index", "off"),
-        ] {
-            fsconfig_set_string(&context, name, value)?;
+        ];
+        Self::with_options(lowers, &[], (upper, work), xattrs, &options)
+    }
+
+    /// Mounts `lowers` and the data-only layers `data` under `upper` and its work directory, with these options.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers.
+    pub fn with_options(
+        lowers: &[PathBuf],
+        data: &[PathBuf],
+        (upper, work): (&Path, &Path),
+        xattrs: XattrNamespace,
+        options: &[(&str, &str)],
+    ) -> io::Result<Self> {
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for lower in lowers {
+            fsconfig_set_string(&context, "lowerdir+", lower)?;
+        }
+        for data in data {
+            fsconfig_set_string(&context, "datadir+", data)?;
+        }
+        fsconfig_set_string(&context, "upperdir", upper)?;
+        fsconfig_set_string(&context, "workdir", work)?;
+        for (name, value) in options {
+            fsconfig_set_string(&context, *name, *value)?;
         }
         if xattrs == XattrNamespace::User {
             fsconfig_set_flag(&context, "userxattr")?;
@@ -66,6 +98,18 @@ impl KernelMount {
         }
     }
 
+    /// Opens the mount, to walk it as an overlay of Mica is walked.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be opened.
+    #[must_use]
+    pub fn fs(&self) -> HostFs {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = openat(&self.0, c".", flags, Mode::empty()).unwrap();
+        HostFs::new(root, LayerAccess::ReadWrite, FdCache::new(FDS)).unwrap()
+    }
+
     /// Reads the merged tree.
     ///
     /// # Panics
@@ -73,10 +117,13 @@ impl KernelMount {
     /// If something cannot be read.
     #[must_use]
     pub fn dump(&self, detail: Detail) -> Dump {
+        dump_host(&self.path(), detail)
+    }
+
+    /// Returns a path of the root, for this process.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
         // The dot leads through the link of procfs.
-        dump_host(
-            &PathBuf::from(format!("/proc/self/fd/{}/.", self.0.as_raw_fd())),
-            detail,
-        )
+        PathBuf::from(format!("/proc/self/fd/{}/.", self.0.as_raw_fd()))
     }
 }

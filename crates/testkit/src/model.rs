@@ -6,7 +6,7 @@
 //!
 //! - A hard link of a lower breaks: each of its names is a file of its own once it changes. Until then its link count is
 //!   the lower's, which the model leaves open.
-//! - A directory that a lower has cannot be renamed (`EXDEV`).
+//! - A directory that a lower has cannot be renamed without `redirect_dir=on` (`EXDEV`).
 //! - A device 0:0 that is made by hand, or by `RENAME_WHITEOUT`, is one, whatever the layer has for it.
 //!
 //! # Invariants
@@ -63,6 +63,8 @@ pub struct Model {
     inodes: BTreeMap<ModelId, Inode>,
     next: ModelId,
     caller: Caller,
+    /// Directories of lowers can be renamed.
+    redirects: bool,
 }
 
 impl Model {

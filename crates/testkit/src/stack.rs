@@ -10,7 +10,7 @@ pub use medium::{Filesystems, Medium};
 use std::fmt;
 use std::sync::Arc;
 
-use mica_overlay::{Config, Layer, Overlay, Upper};
+use mica_overlay::{Config, Layer, Metacopies, Overlay, Redirects, Upper};
 use mica_vfs::NodeId;
 
 use crate::{Detail, Dump, FaultLayer, KernelMount, Model, Tree, Walk, assert_same, dump};
@@ -21,6 +21,7 @@ use medium::Ground;
 pub struct Stack {
     upper: Option<Tree>,
     lowers: Vec<Tree>,
+    data: Vec<Tree>,
     config: Config,
     filesystems: Filesystems,
 }
@@ -36,6 +37,13 @@ impl Stack {
     #[must_use]
     pub fn lower(mut self, tree: impl Into<Tree>) -> Self {
         self.lowers.push(tree.into());
+        self
+    }
+
+    /// Adds a data-only layer after those that there are.
+    #[must_use]
+    pub fn data(mut self, tree: impl Into<Tree>) -> Self {
+        self.data.push(tree.into());
         self
     }
 
@@ -69,29 +77,31 @@ impl Stack {
     pub fn mount(&self, medium: Medium) -> Mounted {
         let prefix = std::str::from_utf8(self.config.xattrs.prefix()).unwrap();
         let mut ground = Ground::new(medium, self.filesystems);
-        let lowers: Vec<_> = self
-            .lowers
-            .iter()
-            .enumerate()
-            .map(|(number, tree)| {
-                let layer = ground.layer(&format!("lower{}", number + 1));
-                tree.build(&*layer.fs, layer.root, prefix);
-                ground.seal(layer)
-            })
-            .collect();
+        let mut build = |trees: &[Tree], name: &str| -> Vec<_> {
+            let trees = trees.iter().zip(1..);
+            trees
+                .map(|(tree, number)| {
+                    let layer = ground.layer(&format!("{name}{number}"));
+                    tree.build(&*layer.fs, layer.root, prefix);
+                    ground.seal(layer)
+                })
+                .collect()
+        };
+        let (lowers, data) = (build(&self.lowers, "lower"), build(&self.data, "data"));
         let upper = self.upper.as_ref().map(|tree| {
             let layer = ground.layer("upper");
             tree.build(&*layer.fs, layer.root, prefix);
             let work = ground.layer("work").root;
             Upper { layer, work }
         });
-        let before = lowers.iter().map(untouched).collect();
+        let before = lowers.iter().chain(&data).map(untouched).collect();
         let mut mounted = Mounted {
             overlay: None,
             config: self.config.clone(),
             faults: None,
             upper,
             lowers,
+            data,
             before,
             ground,
         };
@@ -123,6 +133,8 @@ pub struct Mounted {
     faults: Option<Arc<FaultLayer>>,
     upper: Option<Upper>,
     lowers: Vec<Layer>,
+    /// The data-only layers.
+    data: Vec<Layer>,
     /// What each lower was before the overlay.
     before: Vec<Dump>,
     ground: Ground,
@@ -191,7 +203,7 @@ impl Mounted {
     pub fn remount(&mut self) {
         self.unmount();
         let (upper, lowers) = (self.upper.clone(), self.lowers.clone());
-        let overlay = Overlay::new(upper, lowers, self.config.clone())
+        let overlay = Overlay::with_data(upper, lowers, self.data.clone(), self.config.clone())
             .unwrap_or_else(|error| panic!("cannot mount the stack: {error}"));
         self.overlay = Some(Arc::new(overlay));
     }
@@ -230,7 +242,7 @@ impl Mounted {
     pub fn with_lower_faults(&mut self) -> Arc<FaultLayer> {
         self.unmount();
         let mut first: Option<Arc<FaultLayer>> = None;
-        for lower in &mut self.lowers {
+        for lower in self.lowers.iter_mut().chain(&mut self.data) {
             let inner = Arc::clone(&lower.fs);
             let faults = Arc::new(match &first {
                 Some(first) => first.beside(inner),
@@ -257,8 +269,18 @@ impl Mounted {
     pub fn mount_by_kernel(&self) -> std::io::Result<KernelMount> {
         let dir = self.ground.dir().unwrap();
         let lowers: Vec<_> = self.lowers.iter().map(|l| dir.join(&l.label)).collect();
+        let data: Vec<_> = self.data.iter().map(|l| dir.join(&l.label)).collect();
         let upper = (dir.join("upper"), dir.join("work"));
-        KernelMount::new(&lowers, &upper.0, &upper.1, self.config.xattrs)
+        if self.config.metacopies == Metacopies::Off && data.is_empty() {
+            let (xattrs, redirects) = (self.config.xattrs, self.config.redirects);
+            return KernelMount::new(&lowers, &upper.0, &upper.1, xattrs, redirects);
+        }
+        let options: &[_] = match self.config.metacopies {
+            Metacopies::On => &[("redirect_dir", "on"), ("metacopy", "on"), ("index", "off")],
+            Metacopies::Off => &[("metacopy", "off"), ("index", "off")],
+        };
+        let xattrs = self.config.xattrs;
+        KernelMount::with_options(&lowers, &data, (&upper.0, &upper.1), xattrs, options)
     }
 
     /// Reads the merged tree.
@@ -296,7 +318,8 @@ impl Mounted {
             .map(|layer| dump(&*layer.fs, layer.root, detail))
             .collect();
         let prefix = std::str::from_utf8(self.config.xattrs.prefix()).unwrap();
-        Model::merge(upper.as_ref(), &lowers, prefix)
+        let redirects = self.config.redirects == Redirects::On;
+        Model::merge(upper.as_ref(), &lowers, prefix).with_redirects(redirects)
     }
 
     /// Checks that the overlay shows what the layers hold.
@@ -318,7 +341,8 @@ impl Mounted {
     /// If one did, with what changed.
     #[track_caller]
     pub fn assert_lowers_untouched(&self) {
-        for (layer, before) in self.lowers.iter().zip(&self.before) {
+        let all = self.lowers.iter().chain(&self.data);
+        for (layer, before) in all.zip(&self.before) {
             assert_same(before, &untouched(layer), &layer.label);
         }
     }

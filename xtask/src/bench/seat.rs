@@ -51,20 +51,10 @@ impl Seat {
     /// Makes the disk and its lower, and mounts.
     pub(crate) fn new(name: &'static str, driver: Driver, rounds: u64) -> Result<Self> {
         let disk = Scratch::ext4(8192)?;
-        let make = |name: &str| -> Result<PathBuf> {
-            let dir = disk.path().join(name);
-            std::fs::create_dir(&dir)?;
-            Ok(dir)
-        };
-        let lower = make("lower")?;
-        fill_lower(&lower, rounds)?;
+        let stack = Stack::below(disk.path())?;
+        fill_lower(stack.lower()?, rounds)?;
         make_archive(disk.path())?;
-        let stack = Stack {
-            lowers: vec![lower],
-            upper: make("upper")?,
-            work: make("work")?,
-        };
-        let point = make("merged")?;
+        let point = stack.point();
         let mut seat = Self {
             name,
             driver,

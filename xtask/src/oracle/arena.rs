@@ -1,129 +1,240 @@
-//! One subject's copy of the layers, and its life through one sequence.
+//! A script on two sides, and the first difference between them.
+//!
+//! A script is lines: `WORKER OPERATION...` (see `call`), `remount`, `swap` (a remount after which each driver goes on with what
+//! the other left), and `look PATH` (compare the tree there). At its end, and before each remount, trees, uppers and work
+//! directories are compared whole.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use rustix::io::Errno;
 
-use super::layout::{self, Layout};
-use super::op::{Call, Op, Slots};
-use crate::driver::{Driver, Mounted, Stack};
+use super::Options;
+use super::layout::Layout;
+use super::side::Side;
+use super::watch;
+use super::worker::Worker;
+use crate::driver::Driver;
 use crate::dump::{self, Dump, Lens};
 
-/// What a sequence left behind.
+/// Where scripts run, and by whom.
 #[derive(Debug)]
-pub(crate) struct Trace {
-    /// One result per operation.
-    pub(crate) results: Vec<Result<String, Errno>>,
-    /// The tree through the mount.
-    pub(crate) merged: Dump,
-    /// Names whose inode number is the one of before, of those that lay in a lower only.
-    pub(crate) kept_numbers: Vec<PathBuf>,
-    /// The upper on disk, after the unmount.
-    pub(crate) upper: Dump,
-    /// Broken promises that need no second subject: numbers, changed lowers.
-    pub(crate) faults: Vec<String>,
-    pub(crate) stack: Stack,
+pub(super) struct Arena {
+    pub(super) base: PathBuf,
+    pub(super) workers: Vec<Worker>,
+    pub(super) subject: Driver,
+    /// Operations that were compared, and those of them that succeeded.
+    pub(super) operations: u64,
+    pub(super) succeeded: u64,
 }
 
-/// Builds `layout` under `dir`, which is emptied first, and runs `ops` on it.
-pub(crate) fn run(driver: &Driver, layout: &Layout, ops: &[Op], dir: &Path) -> Result<Trace> {
-    let (stack, point) = build(layout, dir)?;
-    let lowers_before = read_all(&stack.lowers)?;
-    // The kernel notes the origin of a merged upper directory when it first meets it, Mica when it copies it up. So
-    // both start from an upper that the kernel has met.
-    reread(&Driver::Kernel, &stack)?;
-    let upper_before = dump::read(&stack.upper)?;
-    let mut mounted = Some(driver.mount(&stack, &point)?);
-    let before = dump::read(&point)?;
+/// What a script showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Same,
+    Different {
+        /// The line at which it showed; the number of lines if at the end.
+        at: usize,
+        lines: Vec<String>,
+    },
+}
 
-    let mut slots = Slots::default();
-    let mut results = Vec::new();
-    for op in ops {
-        if matches!(op.call, Call::Remount) {
-            // An open file would keep the mount busy.
-            slots = Slots::default();
-            mounted
-                .take()
-                .map(Mounted::unmount)
-                .transpose()
-                .context("unmounting for a remount")?;
-            mounted = Some(driver.mount(&stack, &point)?);
+impl Arena {
+    /// Runs `script` on fresh layers.
+    ///
+    /// # Errors
+    ///
+    /// If the ground cannot be prepared. Whatever goes wrong later is a difference.
+    pub(super) fn run(
+        &mut self,
+        layout: &Layout,
+        options: &Options,
+        script: &[String],
+    ) -> Result<Verdict> {
+        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
+        let dirs = ["a", "b"].map(|name| self.base.join(name));
+        let [a, b] = &dirs;
+        let mut bout = Bout {
+            a: Side::new(Driver::Kernel, layout, options, a)?,
+            b: Side::new(self.subject.clone(), layout, options, b)?,
+            now,
+        };
+        if !layout.upper.trim().is_empty() {
+            bout.a.introduce()?;
+            bout.b.introduce()?;
         }
-        results.push(op.apply(&point, &mut slots));
-    }
-    drop(slots);
-
-    let merged = dump::read(&point)?;
-    mounted
-        .take()
-        .map(Mounted::unmount)
-        .transpose()
-        .context("unmounting at the end")?;
-    let mut faults = dump::check_numbers(&merged);
-    for (old, new) in lowers_before.iter().zip(&read_all(&stack.lowers)?) {
-        faults.extend(dump::compare(
-            old,
-            new,
-            ("the lower before", "the lower after"),
-            Lens::default(),
-        ));
-    }
-    let kept_numbers = before
-        .iter()
-        .filter(|(path, node)| {
-            !upper_before.contains_key(*path)
-                && merged.get(*path).is_some_and(|after| after.ino == node.ino)
+        let mut at = 0;
+        let outcome = self.play(&mut bout, script, &mut at);
+        // Open files would keep the mounts busy.
+        for worker in &mut self.workers {
+            worker.close()?;
+        }
+        Ok(match outcome {
+            Ok(lines) if lines.is_empty() => Verdict::Same,
+            Ok(lines) => Verdict::Different { at, lines },
+            Err(error) => Verdict::Different {
+                at,
+                lines: vec![format!("it broke off: {error:#}")],
+            },
         })
-        .map(|(path, _)| path.clone())
-        .collect();
-    let upper = dump::read(&stack.upper)?;
-    Ok(Trace {
-        results,
-        merged,
-        kept_numbers,
-        upper,
-        faults,
-        stack,
-    })
-}
-
-/// Mounts what a sequence left behind by `driver`, and reads it.
-pub(crate) fn reread(driver: &Driver, stack: &Stack) -> Result<Dump> {
-    let point = stack.upper.with_file_name("merged");
-    let mounted = driver.mount(stack, &point)?;
-    let dump = dump::read(&point);
-    mounted.unmount()?;
-    dump
-}
-
-fn read_all(dirs: &[PathBuf]) -> Result<Vec<Dump>> {
-    dirs.iter().map(|dir| dump::read(dir)).collect()
-}
-
-fn build(layout: &Layout, dir: &Path) -> Result<(Stack, PathBuf)> {
-    if dir.exists() {
-        std::fs::remove_dir_all(dir).context("cannot empty the arena")?;
     }
-    let make = |name: &str| -> Result<PathBuf> {
-        let path = dir.join(name);
-        std::fs::create_dir_all(&path)
-            .with_context(|| format!("cannot make {}", path.display()))?;
-        crate::image::open_to_all(&path)?;
-        Ok(path)
-    };
-    let mut lowers = Vec::new();
-    for (index, text) in layout.lowers.iter().enumerate() {
-        let lower = make(&format!("lower{index}"))?;
-        layout::write(text, &lower)?;
-        lowers.push(lower);
+
+    /// Runs the script up to the first difference, which it returns.
+    fn play(&mut self, bout: &mut Bout, script: &[String], at: &mut usize) -> Result<Vec<String>> {
+        bout.a.mount()?;
+        bout.b.mount()?;
+        for worker in &mut self.workers {
+            worker.set_roots([&bout.a.point(), &bout.b.point()])?;
+        }
+        for (index, line) in script.iter().enumerate() {
+            *at = index;
+            watch::step();
+            let found = match line.as_str() {
+                "remount" => self.remount(bout)?,
+                "swap" => {
+                    let found = self.unmount(bout)?;
+                    std::mem::swap(&mut bout.a.driver, &mut bout.b.driver);
+                    bout.a.mount()?;
+                    bout.b.mount()?;
+                    found
+                }
+                other => match other.strip_prefix("look ") {
+                    Some(path) => bout.look(path)?,
+                    None => self.act(bout, other)?,
+                },
+            };
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        *at = script.len();
+        let found = self.unmount(bout)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        bout.lowers()
     }
-    let upper = make("upper")?;
-    layout::write(layout.upper, &upper)?;
-    let stack = Stack {
-        lowers,
-        upper,
-        work: make("work")?,
-    };
-    Ok((stack, make("merged")?))
+
+    /// Does one operation on both sides.
+    fn act(&mut self, bout: &mut Bout, line: &str) -> Result<Vec<String>> {
+        let (who, call) = line.split_once(' ').context("no worker")?;
+        let worker = self
+            .workers
+            .get_mut(who.parse::<usize>().context("no worker")?)
+            .with_context(|| format!("no worker {who}"))?;
+        let [a, b] = worker.ask(call)?;
+        self.operations = self.operations.saturating_add(1);
+        if !a.starts_with("errno ") {
+            self.succeeded = self.succeeded.saturating_add(1);
+        }
+        let (a, b) = (bout.a.number(&a), bout.b.number(&b));
+        if a == b {
+            return Ok(Vec::new());
+        }
+        let [left, right] = bout.names();
+        Ok(vec![format!("{line}: {a} on {left}, {b} on {right}")])
+    }
+
+    fn remount(&mut self, bout: &mut Bout) -> Result<Vec<String>> {
+        let found = self.unmount(bout)?;
+        bout.a.mount()?;
+        bout.b.mount()?;
+        Ok(found)
+    }
+
+    /// Compares the trees, unmounts, and compares the disks.
+    fn unmount(&mut self, bout: &mut Bout) -> Result<Vec<String>> {
+        for worker in &mut self.workers {
+            worker.close()?;
+        }
+        let mut found = bout.look("")?;
+        bout.a.unmount()?;
+        bout.b.unmount()?;
+        found.extend(bout.disks()?);
+        Ok(found)
+    }
+}
+
+/// The two sides of a run.
+struct Bout {
+    a: Side,
+    b: Side,
+    now: i64,
+}
+
+impl Bout {
+    /// Returns what each side is called in a report: who mounts it now.
+    fn names(&self) -> [&'static str; 2] {
+        [self.a.driver.name(), self.b.driver.name()]
+    }
+
+    /// Compares the trees below `path`.
+    fn look(&mut self, path: &str) -> Result<Vec<String>> {
+        let path = if path == "." { "" } else { path };
+        let [left, right] = self.names();
+        let there = |side: &Side| side.point().join(path).symlink_metadata().is_ok();
+        match (there(&self.a), there(&self.b)) {
+            (true, true) => {}
+            (false, false) => return Ok(Vec::new()),
+            (true, false) => return Ok(vec![format!("{path}: on {left} only")]),
+            (false, true) => return Ok(vec![format!("{path}: on {right} only")]),
+        }
+        let a = self
+            .a
+            .look(path)
+            .with_context(|| format!("reading by {left}"))?;
+        let b = self
+            .b
+            .look(path)
+            .with_context(|| format!("reading by {right}"))?;
+        let lens = Lens {
+            now: self.now,
+            upper: false,
+        };
+        let mut found = dump::compare(&a, &b, (left, right), lens);
+        found.extend(self.numbers(&a, &b));
+        for (name, dump) in [(left, &a), (right, &b)] {
+            let wrong = dump::check_numbers(dump);
+            found.extend(wrong.into_iter().map(|line| format!("{line} on {name}")));
+        }
+        Ok(found)
+    }
+
+    /// Compares which inode numbers are the same as others, or as before.
+    fn numbers(&mut self, a: &Dump, b: &Dump) -> Vec<String> {
+        let [left, right] = self.names();
+        let mut found = Vec::new();
+        for (path, x) in a {
+            let Some(y) = b.get(path) else {
+                continue;
+            };
+            let (x, y) = (self.a.place(x.ino), self.b.place(y.ino));
+            if x != y {
+                let path = path.display();
+                // All that are seen later are one off.
+                found.push(format!("{path}: st_ino is #{x} on {left}, #{y} on {right}"));
+                break;
+            }
+        }
+        found
+    }
+
+    fn disks(&self) -> Result<Vec<String>> {
+        let lens = Lens {
+            now: self.now,
+            upper: true,
+        };
+        let [left, right] = self.names();
+        let found = dump::compare(&self.a.disk()?, &self.b.disk()?, (left, right), lens);
+        Ok(found
+            .into_iter()
+            .map(|line| format!("disk: {line}"))
+            .collect())
+    }
+
+    fn lowers(&self) -> Result<Vec<String>> {
+        let [mut found, more] = [self.a.changed_lowers()?, self.b.changed_lowers()?];
+        found.extend(more);
+        Ok(found)
+    }
 }

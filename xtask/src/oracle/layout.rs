@@ -7,7 +7,9 @@
 //! f PATH [MODE [OWNER [TEXT]]]    file               h PATH OTHER      hard link to OTHER
 //! p PATH / s PATH                 FIFO, socket       w PATH            whiteout (device 0:0)
 //! c PATH MAJOR:MINOR              device             x PATH NAME VALUE xattr
-//! big PATH / sparse PATH          1 MiB of data; 1 MiB with data at its end only
+//! big PATH [KIB]                  data, 1 MiB if not said otherwise
+//! sparse PATH [KIB]               the same length, with data at its end only
+//! size PATH BYTES                 changes the length of a file
 //! ```
 //!
 //! Every object gets a time of its own in the past, so that a copy which loses a time is seen.
@@ -19,12 +21,32 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 
 /// The layers of one overlay before anything happens.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) name: &'static str,
     /// The topmost first.
     pub(crate) lowers: &'static [&'static str],
     pub(crate) upper: &'static str,
+}
+
+impl Layout {
+    /// Says whether a lower has a file with several names.
+    pub(crate) fn has_links(&self) -> bool {
+        let mut lines = self.lowers.iter().flat_map(|text| text.lines());
+        lines.any(|line| line.trim_start().starts_with("h "))
+    }
+
+    /// Returns all paths that some layer has.
+    pub(crate) fn paths(&self) -> Vec<&'static str> {
+        let texts = self.lowers.iter().copied().chain([self.upper]);
+        let mut paths: Vec<_> = texts
+            .flat_map(str::lines)
+            .filter_map(|line| line.trim().split(' ').nth(1))
+            .collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
+    }
 }
 
 const PLAIN: &str = "
@@ -45,11 +67,10 @@ const RICH: &str = "
     d d 0755
     f d/a 4755 0:0 setuid
     x d/a user.note hello
-    big d/b
-    sparse d/sub
+    big d/b 64
+    sparse d/sub 64
     d e 2775 0:1000
     f e/c 0666 1000:1000 c
-    h e/link e/c
     f a 0644 0:0 top-a
     x a trusted.note secret
     x a user.long 0123456789012345678901234567890123456789
@@ -142,44 +163,150 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         upper: "",
     },
     Layout {
+        name: "links",
+        lowers: &["
+        d d
+        f d/a 0644 0:0 three
+        h d/b d/a
+        h a d/a
+        d e
+        f e/c 4755 1000:1000 two
+        h e/link e/c
+        l ln a
+        h d/n ln"],
+        upper: "",
+    },
+    Layout {
+        name: "redirects",
+        lowers: &[
+            "
+        d d
+        x d trusted.overlay.redirect e
+        f d/n 0644 0:0 n
+        d empty
+        x empty trusted.overlay.redirect /d/sub
+        d new
+        x new trusted.overlay.redirect gone
+        w e",
+            PLAIN,
+        ],
+        upper: "",
+    },
+    Layout {
+        name: "moved",
+        lowers: &[PLAIN],
+        upper: "
+        d base
+        x base trusted.overlay.redirect d
+        w d
+        f base/n 0644 0:0 n",
+    },
+    Layout {
+        name: "metacopies",
+        lowers: &[
+            "
+        d d
+        f d/a 0600 1000:1000
+        size d/a 7
+        x d/a trusted.overlay.metacopy
+        f a 0600 0:0
+        size a 5
+        x a trusted.overlay.metacopy
+        x a trusted.overlay.redirect /d/b
+        d e
+        f e/z 0644 0:0
+        x e/z trusted.overlay.metacopy",
+            PLAIN,
+        ],
+        upper: "",
+    },
+    Layout {
+        name: "whiteouts by xattr",
+        lowers: &[
+            "
+        d d
+        x d trusted.overlay.opaque x
+        f d/a 0644 0:0
+        x d/a trusted.overlay.whiteout y
+        f d/n 0644 0:0 n
+        d e
+        f e/c 0644 0:0
+        x e/c trusted.overlay.whiteout y",
+            PLAIN,
+        ],
+        upper: "",
+    },
+    Layout {
         name: "empty",
         lowers: &[""],
         upper: "",
     },
 ];
 
-/// Names that random operations use: most exist in some layout, some in none.
-pub(crate) const NAMES: &[&str] = &[
-    "a",
-    "d",
-    "e",
-    "ln",
-    "fifo",
-    "dev",
-    "sock",
-    "empty",
-    "base",
-    "new",
-    "d/a",
-    "d/b",
-    "d/sub",
-    "d/n",
-    "d/low",
-    "d/sub/x",
-    "d/sub/y",
-    "d/sub/e",
-    "d/sub/e/f",
-    "d/sub/e/f/a",
-    "d/new",
-    "e/c",
-    "e/link",
-    "e/u",
-    "e/z",
-    "e/only",
-    "e/new",
-    "new/a",
-    "new/b",
-];
+/// What a layer can hold, and under which names, where it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rights {
+    /// Everything.
+    All,
+    /// In a user namespace: marks are `user.overlay.*`, and there are no devices but whiteouts.
+    Mapped,
+    /// As mapped, and there are no other owners.
+    Single,
+}
+
+/// Writes `layer` into `root` once as it is, and once below each of the directories `parts`, as far as `rights` go.
+pub(crate) fn write_parts(layer: &str, parts: &[&str], rights: Rights, root: &Path) -> Result<()> {
+    let mut text = String::new();
+    if !layer.trim().is_empty() {
+        for part in [""].iter().chain(parts) {
+            if !part.is_empty() {
+                text.push_str(&format!("d {part}\n"));
+            }
+            for line in layer.lines().map(str::trim).filter(|line| !line.is_empty()) {
+                text.extend(adapt(line, part, rights));
+            }
+        }
+    }
+    write(&text, root)
+}
+
+/// Moves a line of a layer below `part`; nothing if it cannot be had.
+fn adapt(line: &str, part: &str, rights: Rights) -> Option<String> {
+    let below = |path: &str| {
+        if part.is_empty() {
+            path.to_owned()
+        } else {
+            format!("{part}/{path}")
+        }
+    };
+    let words: Vec<&str> = line.split(' ').collect();
+    let text = match *words.as_slice() {
+        ["h", path, other] => format!("h {} {}", below(path), below(other)),
+        ["c", ..] if rights != Rights::All => return None,
+        ["x", path, name, ref value @ ..] => {
+            let value = value.join(" ");
+            let value = match value.strip_prefix('/') {
+                Some(from_root) => format!("/{}", below(from_root)),
+                None => value,
+            };
+            let name = if rights == Rights::All {
+                name.to_owned()
+            } else {
+                name.replace("trusted.", "user.")
+            };
+            format!("x {} {name} {value}", below(path))
+        }
+        [kind, path, mode, owner, ref rest @ ..]
+            if rights == Rights::Single && owner.contains(':') =>
+        {
+            // Group and others get what they had; the owner is the only user.
+            format!("{kind} {} {mode} 0:0 {}", below(path), rest.join(" "))
+        }
+        [kind, path, ref rest @ ..] => format!("{kind} {} {}", below(path), rest.join(" ")),
+        _ => return None,
+    };
+    Some(format!("{}\n", text.trim_end()))
+}
 
 /// Writes a layer into the empty directory `root`.
 pub(crate) fn write(text: &str, root: &Path) -> Result<()> {
@@ -232,12 +359,21 @@ fn write_line(line: &str, root: &Path) -> Result<()> {
             return set_rights(&path, mode, owner);
         }
         "big" => {
-            let data: Vec<u8> = (0..1_u32 << 18).flat_map(u32::to_le_bytes).collect();
+            let words = kibibytes(words.next())? << 8;
+            let data: Vec<u8> = (0..words).flat_map(u32::to_le_bytes).collect();
             std::fs::write(&path, data)?;
+        }
+        "size" => {
+            let len = words.next().context("no length")?.parse()?;
+            std::fs::File::options()
+                .write(true)
+                .open(&path)?
+                .set_len(len)?;
         }
         "sparse" => {
             let file = std::fs::File::create(&path)?;
-            file.write_all_at(b"end", (1 << 20) - 3)?;
+            let len = u64::from(kibibytes(words.next())?) << 10;
+            file.write_all_at(b"end", len.saturating_sub(3))?;
         }
         "l" => std::os::unix::fs::symlink(words.next().context("no target")?, &path)?,
         "h" => std::fs::hard_link(root.join(words.next().context("no other name")?), &path)?,
@@ -270,6 +406,10 @@ fn write_line(line: &str, root: &Path) -> Result<()> {
     Ok(())
 }
 
+fn kibibytes(word: Option<&str>) -> Result<u32> {
+    Ok(word.unwrap_or("1024").parse()?)
+}
+
 fn set_rights(path: &Path, mode: &str, owner: Option<&str>) -> Result<()> {
     if let Some(owner) = owner {
         let (uid, gid) = owner.split_once(':').context("no owner")?;
@@ -282,17 +422,25 @@ fn set_rights(path: &Path, mode: &str, owner: Option<&str>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LAYOUTS, NAMES};
+    use super::{LAYOUTS, Rights, write_parts};
 
     #[test]
-    fn every_layout_has_names_that_random_operations_use() {
-        for layout in LAYOUTS.iter().filter(|layout| layout.name != "empty") {
-            let text = layout.lowers.concat();
-            let used = NAMES.iter().filter(|name| {
-                text.lines()
-                    .any(|line| line.split(' ').any(|word| word == **name))
-            });
-            assert!(used.count() >= 3, "{}", layout.name);
+    fn every_layout_can_be_written_with_any_rights() {
+        for layout in LAYOUTS {
+            assert!(
+                !layout.has_links() || layout.name == "links",
+                "{}",
+                layout.name
+            );
         }
+        let dir = tempfile::tempdir().unwrap();
+        let text = "d d\nf d/a 0644 0:0 text\nh b d/a\nx d user.overlay.redirect /d/a\nc dev 1:3\n";
+        write_parts(text, &["0"], Rights::Single, dir.path()).unwrap();
+        assert_eq!(std::fs::read(dir.path().join("0/b")).unwrap(), b"text");
+        let mut value = [0; 10];
+        let count =
+            rustix::fs::getxattr(dir.path().join("0/d"), "user.overlay.redirect", &mut value);
+        assert_eq!(value.get(..count.unwrap()).unwrap(), b"/0/d/a");
+        assert!(!dir.path().join("dev").exists());
     }
 }

@@ -20,6 +20,8 @@ const EDGES: [(&str, &[&str]); 11] = [
             "mica-host",
             "mica-overlay",
             "mica-fuse",
+            // In a build of the feature `planted`.
+            "mica-testkit",
         ],
     ),
     ("crates/cli", &["mica", "mica-sys", "mica-vfs"]),

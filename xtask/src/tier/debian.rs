@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::driver::{Driver, Stack, Subject};
 use crate::dump::{self, Dump, Lens};
-use crate::image::{Scratch, open_to_all};
+use crate::image::Scratch;
 use crate::repo::{self, Profile};
 use crate::run::{quiet, run};
 
@@ -42,18 +42,8 @@ pub(crate) fn debian(subject: Subject) -> Result<()> {
 
 /// Lets a system live on `writer`, and compares what both see in its layers.
 fn exchange(writer: &Driver, reader: &Driver, lower: &Path, base: &Path) -> Result<()> {
-    let make = |name: &str| -> Result<PathBuf> {
-        let dir = base.join(name);
-        std::fs::create_dir_all(&dir)?;
-        open_to_all(&dir)?;
-        Ok(dir)
-    };
-    let stack = Stack {
-        lowers: vec![lower.to_path_buf()],
-        upper: make("upper")?,
-        work: make("work")?,
-    };
-    let point = make("merged")?;
+    let stack = Stack::over(vec![lower.to_path_buf()], base)?;
+    let point = stack.point();
 
     let mounted = writer.mount(&stack, &point)?;
     live(&point)?;

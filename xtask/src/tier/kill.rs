@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use self::worker::{Fate, InFlight, Worker};
 use crate::driver::{Driver, Mounted, Stack, Subject};
 use crate::dump::{self, Dump, Lens};
-use crate::image::{Scratch, open_to_all};
+use crate::image::Scratch;
 use crate::oracle::layout;
 use crate::repo::Profile;
 use crate::rng::Rng;
@@ -94,15 +94,10 @@ struct Layers {
 
 impl Layers {
     fn new(base: &Path, shadow: &Path, rng: &mut Rng) -> Result<Self> {
-        let make = |name: &str| -> Result<PathBuf> {
-            let dir = base.join(name);
-            std::fs::create_dir_all(&dir)?;
-            open_to_all(&dir)?;
-            Ok(dir)
-        };
+        let stack = Stack::below(base)?;
         let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
-        let (lower, point) = (make("lower")?, make("merged")?);
-        layout::write(&lower_text(), &lower)?;
+        let (lower, point) = (stack.lower()?, stack.point());
+        layout::write(&lower_text(), lower)?;
         std::fs::create_dir_all(shadow)?;
         let from = lower.join(".");
         quiet(Command::new("cp").arg("-a").arg(from).arg(shadow))?;
@@ -112,12 +107,8 @@ impl Layers {
             rng: Rng::new(rng.next()),
         });
         Ok(Self {
-            pristine: dump::read(&lower)?,
-            stack: Stack {
-                lowers: vec![lower],
-                upper: make("upper")?,
-                work: make("work")?,
-            },
+            pristine: dump::read(lower)?,
+            stack,
             point,
             workers: Vec::from(workers),
             now,

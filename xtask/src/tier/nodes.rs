@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal};
 
 use crate::driver::{Driver, Mounted, Server, Stack, Subject};
-use crate::image::{Scratch, open_to_all};
+use crate::image::Scratch;
 use crate::repo::Profile;
 
 /// Directories of the lower, and files in each.
@@ -43,20 +43,10 @@ pub(crate) fn nodes(subject: Subject) -> Result<()> {
         bail!("only Mica says how many nodes it has");
     };
     let disk = Scratch::ext4_of(8192, DIRS * FILES + DIRS + 10_000)?;
-    let make = |name: &str| -> Result<PathBuf> {
-        let dir = disk.path().join(name);
-        std::fs::create_dir_all(&dir)?;
-        open_to_all(&dir)?;
-        Ok(dir)
-    };
-    let stack = Stack {
-        lowers: vec![make("lower")?],
-        upper: make("upper")?,
-        work: make("work")?,
-    };
-    let point = make("merged")?;
+    let stack = Stack::below(disk.path())?;
+    let point = stack.point();
     let start = Instant::now();
-    fill(&make("lower")?)?;
+    fill(stack.lower()?)?;
     println!("nodes: lower made in {:?}", start.elapsed());
 
     let stats = disk.path().join("stats");

@@ -4,13 +4,13 @@
 //! "no failure that kernel overlayfs does not have".
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::driver::{Driver, Stack, Subject};
-use crate::image::{Scratch, open_to_all};
+use crate::image::Scratch;
 use crate::repo::Profile;
 use crate::run::find_program;
 
@@ -55,18 +55,8 @@ pub(crate) fn pjdfstest(subject: Subject) -> Result<()> {
 
 fn run_on(driver: &Driver, disk: &Scratch, other: &Scratch) -> Result<Verdicts> {
     let base = disk.path().join(driver.name());
-    let make = |name: &str| -> Result<PathBuf> {
-        let dir = base.join(name);
-        std::fs::create_dir_all(&dir)?;
-        open_to_all(&dir)?;
-        Ok(dir)
-    };
-    let stack = Stack {
-        lowers: vec![make("lower")?],
-        upper: make("upper")?,
-        work: make("work")?,
-    };
-    let point = make("merged")?;
+    let stack = Stack::below(&base)?;
+    let point = stack.point();
     let config = base.join("pjdfstest.toml");
     std::fs::write(&config, include_str!("pjdfstest.toml"))?;
     let mounted = driver.mount(&stack, &point)?;

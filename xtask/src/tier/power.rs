@@ -9,7 +9,7 @@ mod disk;
 mod files;
 mod run;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use self::files::{FILES, Span};
 use self::run::Book;
 use crate::driver::{Driver, Stack, Subject};
 use crate::dump::{self, Lens};
-use crate::image::{Scratch, open_to_all};
+use crate::image::Scratch;
 use crate::repo::Profile;
 use crate::rng::Rng;
 
@@ -88,20 +88,6 @@ pub(crate) fn power(subject: Subject) -> Result<()> {
     Ok(())
 }
 
-fn stack(lower: &Path, base: &Path) -> Result<Stack> {
-    let make = |name: &str| -> Result<PathBuf> {
-        let dir = base.join(name);
-        std::fs::create_dir_all(&dir)?;
-        open_to_all(&dir)?;
-        Ok(dir)
-    };
-    Ok(Stack {
-        lowers: vec![lower.to_path_buf()],
-        upper: make("upper")?,
-        work: make("work")?,
-    })
-}
-
 /// Lets the workers work on a mount, and cuts the disk off meanwhile.
 fn run_and_cut(
     driver: &Driver,
@@ -110,7 +96,7 @@ fn run_and_cut(
     point: &Path,
     rng: &mut Rng,
 ) -> Result<Vec<Moment>> {
-    let stack = stack(lower, disk.path())?;
+    let stack = Stack::over(vec![lower.to_path_buf()], disk.path())?;
     disk.sync()?;
     let mounted = driver.mount(&stack, point)?;
     let book = Mutex::new(Book::new());
@@ -176,7 +162,7 @@ fn check(
 ) -> Result<Vec<String>> {
     let Moment { cut, spans } = moment;
     let seen = disk.open(&cut)?;
-    let stack = stack(lower, seen.path())?;
+    let stack = Stack::over(vec![lower.to_path_buf()], seen.path())?;
     let mut faults = Vec::new();
     let mut first = None;
     for reader in [driver, &Driver::Kernel] {

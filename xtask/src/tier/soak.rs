@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Write;
 use std::mem::MaybeUninit;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{OFlags, RawDir, SeekFrom};
 
 use crate::driver::{Driver, Mounted, Stack, Subject};
-use crate::image::{Scratch, open_to_all};
+use crate::image::{Scratch, make_open};
 use crate::repo::Profile;
 use crate::rng::Rng;
 
@@ -37,23 +37,13 @@ pub(crate) fn soak(subject: Subject) -> Result<()> {
 }
 
 fn on_mount(driver: &Driver, base: &Path, body: fn(&Path, &Mounted) -> Result<()>) -> Result<()> {
-    let make = |name: &str| -> Result<PathBuf> {
-        let dir = base.join(name);
-        std::fs::create_dir_all(&dir)?;
-        open_to_all(&dir)?;
-        Ok(dir)
-    };
-    let stack = Stack {
-        lowers: vec![make("lower")?],
-        upper: make("upper")?,
-        work: make("work")?,
-    };
+    let stack = Stack::below(base)?;
     // Half of the names that stay come from a lower, so that the listing is a merge.
-    let lower = make("lower/names")?;
+    let lower = make_open(&stack.lower()?.join("names"))?;
     for number in (0..NAMES).step_by(2) {
         File::create(lower.join(stable(number)))?;
     }
-    let point = make("merged")?;
+    let point = stack.point();
     let mounted = driver.mount(&stack, &point)?;
     body(&point, &mounted)?;
     mounted.unmount()

@@ -10,6 +10,7 @@
 )]
 
 mod bad_marks;
+mod check;
 mod durability;
 mod foreground;
 mod foreign;
@@ -24,11 +25,13 @@ mod life_over;
 mod life_pressure;
 mod life_remount;
 mod limits;
+mod metacopies;
 mod nameless;
 mod nested;
 mod options;
 mod personalities;
 mod recovery;
+mod redirects;
 mod refusals;
 mod remount;
 mod sandbox;

@@ -117,9 +117,9 @@ fn fuse_overlayfs_fails_with_status_1() {
                 .into(),
         ),
         (
-            &["-o", "lowerdir=l,redirect_dir=on", "m"],
-            "error: mount option `redirect_dir=on` cannot be had: redirects are neither written nor followed\n\
-             hint: leave it out; mv(1) copies a directory where rename(2) answers EXDEV\n"
+            &["-o", "lowerdir=l,plugins=/p", "m"],
+            "error: mount option `plugins` cannot be had: there are no plugins; a layer is a directory\n\
+             hint: leave it out, and name directories in `-o lowerdir=`\n"
                 .into(),
         ),
     ] {

@@ -100,11 +100,11 @@ pub enum OptionError {
     /// Three colons or more in a row.
     #[error("an element of `lowerdir` is empty")]
     EmptyLower,
-    /// `::`, which begins data-only layers.
-    #[error("data-only lower layers (after `::` in `lowerdir`) are not supported by this version")]
-    DataOnlyLowers,
-    /// Both `lowerdir=` and `lowerdir+=`.
-    #[error("`lowerdir=` and `lowerdir+=` cannot be mixed")]
+    /// A layer that shows names after a data-only one.
+    #[error("a lower layer follows a data-only one, which shows no names")]
+    LowerAfterData,
+    /// Both `lowerdir=` and `lowerdir+=` or `datadir+=`.
+    #[error("`lowerdir=` cannot be mixed with `lowerdir+=` and `datadir+=`")]
     MixedLower,
     /// More than [`LAYERS_MAX`] layers.
     #[error("{count} lower layers are too many: the limit is {LAYERS_MAX}")]
@@ -240,11 +240,11 @@ impl OptionError {
             Self::LeadingColon | Self::TrailingColon | Self::EmptyLower => {
                 r"write one colon between two layers, as in `-o lowerdir=TOP:BOTTOM`; a colon that belongs to a path is written `\:`".into()
             }
-            Self::DataOnlyLowers => {
-                "write one colon between two layers, as in `-o lowerdir=TOP:BOTTOM`".into()
+            Self::LowerAfterData => {
+                "name the data-only layers last, as in `-o lowerdir=TOP:BOTTOM::DATA1::DATA2` or `-o lowerdir+=TOP -o datadir+=DATA`".into()
             }
             Self::MixedLower => {
-                "use one form for all layers, as in `-o lowerdir+=TOP -o lowerdir+=BOTTOM`".into()
+                "use one form for all layers, as in `-o lowerdir+=TOP -o lowerdir+=BOTTOM -o datadir+=DATA`".into()
             }
             Self::TooManyLowers { .. } => {
                 "merge some of the layers into one directory, as with `cp -a LOWER/. UPPER/`".into()

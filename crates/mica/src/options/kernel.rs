@@ -1,19 +1,21 @@
-//! The options of the kernel's overlayfs for features that this version does not have, with the values that ask for
-//! what it does in any case.
+//! The options of the kernel's overlayfs that choose what it does; for features that this version does not have, with the
+//! values that ask for what it does in any case.
 
 use std::ffi::OsString;
 
+use mica_overlay::{Redirects, XattrNamespace};
+
 use super::layers::Layers;
-use super::{Answer, Effect, Entry, OptionError, RawOption};
+use super::{Answer, Effect, Entry, Manner, OptionError, RawOption};
 
 pub(super) const OPTIONS: &[Entry] = &[
     Entry(
         "redirect_dir",
         Effect::Choose(&[
-            ("on", NO_REDIRECTS),
-            ("follow", NO_REDIRECTS),
-            ("nofollow", REDIRECTS_REFUSED),
-            ("off", REDIRECTS_REFUSED),
+            ("on", Answer::Taken),
+            ("follow", Answer::Taken),
+            ("nofollow", Answer::Taken),
+            ("off", Answer::Taken),
         ]),
     ),
     Entry(
@@ -55,29 +57,14 @@ pub(super) const OPTIONS: &[Entry] = &[
     ),
     Entry(
         "metacopy",
-        Effect::Choose(&[
-            (
-                "on",
-                Answer::Refused(
-                    "a change of owner or mode copies the data up, too",
-                    "leave it out",
-                ),
-            ),
-            (
-                "off",
-                Answer::Moot("files are copied up whole; one that was not is refused"),
-            ),
-        ]),
+        Effect::Choose(&[("on", Answer::Taken), ("off", Answer::Taken)]),
     ),
     Entry(
         "verity",
         Effect::Choose(&[
             ("on", NO_DIGESTS),
             ("require", NO_DIGESTS),
-            (
-                "off",
-                Answer::Moot("no digests of data in lower layers are kept"),
-            ),
+            ("off", Answer::Moot("no digests are made or compared")),
         ]),
     ),
     Entry(
@@ -103,28 +90,13 @@ pub(super) const OPTIONS: &[Entry] = &[
     ),
     Entry("override_creds", MOUNTERS_CREDENTIALS),
     Entry("nooverride_creds", MOUNTERS_CREDENTIALS),
-    Entry(
-        "datadir+",
-        Effect::refused(
-            "data-only lower layers are not supported by this version",
-            "name it as a layer by `-o lowerdir+=`, whose names are seen",
-        ),
-    ),
 ];
-
-const NO_REDIRECTS: Answer = Answer::Refused(
-    "redirects are neither written nor followed",
-    "leave it out; mv(1) copies a directory where rename(2) answers EXDEV",
-);
-
-const REDIRECTS_REFUSED: Answer =
-    Answer::Moot("no redirect is written, and a directory that has one is refused");
 
 const UNIQUE_NUMBERS: Answer = Answer::Moot("inode numbers are unique over all layers in any case");
 
 const NO_DIGESTS: Answer = Answer::Refused(
-    "digests of fs-verity are kept with metacopy files, which there are none of",
-    "leave it out",
+    "the digest of a metacopy is not compared with the data",
+    "leave it out, or mount with the kernel: `mount -t overlay`",
 );
 
 const NO_UUID: Answer = Answer::Moot("the overlay has no UUID of its own");
@@ -133,15 +105,55 @@ const MOUNTERS_CREDENTIALS: Effect =
     Effect::Moot("the layers are reached with the credentials of the server in any case");
 
 /// Choices that the kernel does not let be together, whichever of them this version has (`ovl_fs_params_verify`).
-const CONFLICTS: [(&str, &str); 7] = [
-    ("userxattr", "redirect_dir=on"),
-    ("userxattr", "redirect_dir=follow"),
+/// `userxattr` with `redirect_dir=on` or `follow` is none of them: it is the kernel that cannot trust `user.overlay.*`.
+const CONFLICTS: [(&str, &str); 6] = [
     ("userxattr", "metacopy=on"),
     ("metacopy=on", "redirect_dir=off"),
+    ("metacopy=on", "redirect_dir=follow"),
     ("metacopy=on", "redirect_dir=nofollow"),
     ("nfs_export=on", "index=off"),
     ("nfs_export=on", "metacopy=on"),
 ];
+
+/// Whether directories have other names in the layers below: what `redirect_dir=` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RedirectDir {
+    /// `on`: directories of lowers can be renamed. The default with `trusted.overlay.*`.
+    #[default]
+    On,
+    /// `follow`: redirects that are there are followed.
+    Follow,
+    /// `nofollow`: they are refused.
+    NoFollow,
+    /// `off`: none is written. Those that are there are followed as the kernel does: in `trusted.overlay.*`, where nobody but
+    /// root can have put them. The default with `userxattr` and for fuse-overlayfs.
+    Off,
+}
+
+impl RedirectDir {
+    /// Says what it means for marks that are kept in `xattrs`.
+    #[must_use]
+    pub const fn in_xattrs(self, xattrs: XattrNamespace) -> Redirects {
+        match (self, xattrs) {
+            (Self::On, _) => Redirects::On,
+            (Self::Follow, _) | (Self::Off, XattrNamespace::Trusted) => Redirects::Follow,
+            (Self::NoFollow, _) | (Self::Off, XattrNamespace::User) => Redirects::NoFollow,
+        }
+    }
+}
+
+/// Returns what `redirect_dir=` asks for, or the default: a directory that is renamed with a redirect is not found by the
+/// kernel where the marks are `user.overlay.*`, nor by fuse-overlayfs anywhere.
+pub(super) fn redirects(chosen: &Chosen, manner: Manner, layers: &Layers) -> RedirectDir {
+    match chosen.value("redirect_dir") {
+        Some("on") => RedirectDir::On,
+        Some("follow") => RedirectDir::Follow,
+        Some("nofollow") => RedirectDir::NoFollow,
+        Some(_) => RedirectDir::Off,
+        None if layers.userxattr || manner == Manner::FuseOverlayfs => RedirectDir::Off,
+        None => RedirectDir::On,
+    }
+}
 
 /// The values chosen so far, one for each option.
 #[derive(Debug, Default)]
@@ -158,14 +170,20 @@ impl Chosen {
         let written = option.required_value()?;
         let value = values.iter().find(|(value, _)| value.as_bytes() == written);
         let Some(&(value, answer)) = value else {
-            let moot = |answer: Answer| matches!(answer, Answer::Moot(_));
-            let example = values.iter().find(|(_, answer)| moot(*answer));
+            let works = |answer: Answer| !matches!(answer, Answer::Refused(..));
+            let example = values.iter().find(|(_, answer)| works(*answer));
             let example = example.map_or("", |(value, _)| value);
             return Err(option.bad_value(listed(values), example));
         };
         self.0.retain(|(chosen, ..)| *chosen != name);
         self.0.push((name, value, answer));
         Ok(())
+    }
+
+    /// Returns the value of an option, if one was given.
+    pub(super) fn value(&self, name: &str) -> Option<&'static str> {
+        let chosen = self.0.iter().find(|(chosen, ..)| *chosen == name);
+        chosen.map(|(_, value, _)| *value)
     }
 
     /// Refuses values that contradict each other.

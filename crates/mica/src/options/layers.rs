@@ -1,9 +1,9 @@
-//! Layers, and where their marks are kept: `lowerdir=`, `lowerdir+=`, `upperdir=`, `workdir=`, `userxattr`.
+//! Layers, and where their marks are kept: `lowerdir=`, `lowerdir+=`, `datadir+=`, `upperdir=`, `workdir=`, `userxattr`.
 
 use std::path::PathBuf;
 
 use super::split::{split_lower, unescape, unescape_comma};
-use mica_overlay::Durability;
+use mica_overlay::{Durability, Metacopies};
 
 use super::{
     Effect, Entry, Given, LAYERS_MAX, OptionError, RawOption, StackSpec, UpperSpec, XattrNamespace,
@@ -13,6 +13,7 @@ use super::{
 pub(super) const OPTIONS: &[Entry] = &[
     Entry("lowerdir", Effect::Call(lower_joined)),
     Entry("lowerdir+", Effect::Call(lower_appended)),
+    Entry("datadir+", Effect::Call(data_appended)),
     Entry("upperdir", Effect::Call(upper)),
     Entry("workdir", Effect::Call(work)),
     Entry("userxattr", Effect::Call(userxattr)),
@@ -32,10 +33,16 @@ pub(super) struct Layers {
 enum Lower {
     #[default]
     None,
-    /// `lowerdir=a:b`
-    Joined(Vec<PathBuf>),
-    /// `lowerdir+=a`, one layer each
-    Appended(Vec<PathBuf>),
+    /// `lowerdir=a:b::c`
+    Joined(Lowers),
+    /// `lowerdir+=a`, `datadir+=c`, one layer each
+    Appended(Lowers),
+}
+
+#[derive(Debug, Default)]
+struct Lowers {
+    shown: Vec<PathBuf>,
+    data: Vec<PathBuf>,
 }
 
 /// `lowerdir=`: all layers at once; a later one replaces an earlier one.
@@ -45,18 +52,28 @@ fn lower_joined(given: &mut Given, option: RawOption<'_>) -> Result<(), OptionEr
         return Err(OptionError::MixedLower);
     }
     let paths = split_lower(value)?;
-    given.layers.lower = Lower::Joined(paths.into_iter().map(path).collect());
+    given.layers.lower = Lower::Joined(Lowers {
+        shown: paths.shown.into_iter().map(path).collect(),
+        data: paths.data.into_iter().map(path).collect(),
+    });
     Ok(())
 }
 
 /// `lowerdir+=`: one layer below those before it. A colon in it is part of the path.
 fn lower_appended(given: &mut Given, option: RawOption<'_>) -> Result<(), OptionError> {
     let layer = path(unescape_comma(option.required_value()?));
-    match &mut given.layers.lower {
-        Lower::Joined(_) => return Err(OptionError::MixedLower),
-        Lower::Appended(paths) => paths.push(layer),
-        Lower::None => given.layers.lower = Lower::Appended(vec![layer]),
+    let lowers = given.layers.appended()?;
+    if !lowers.data.is_empty() {
+        return Err(OptionError::LowerAfterData);
     }
+    lowers.shown.push(layer);
+    Ok(())
+}
+
+/// `datadir+=`: one data-only layer, asked after those before it.
+fn data_appended(given: &mut Given, option: RawOption<'_>) -> Result<(), OptionError> {
+    let layer = path(unescape_comma(option.required_value()?));
+    given.layers.appended()?.data.push(layer);
     Ok(())
 }
 
@@ -77,14 +94,29 @@ fn userxattr(given: &mut Given, option: RawOption<'_>) -> Result<(), OptionError
 }
 
 impl Layers {
+    /// Returns the layers that are named one by one.
+    fn appended(&mut self) -> Result<&mut Lowers, OptionError> {
+        if matches!(self.lower, Lower::None) {
+            self.lower = Lower::Appended(Lowers::default());
+        }
+        match &mut self.lower {
+            Lower::Appended(lowers) => Ok(lowers),
+            Lower::Joined(_) | Lower::None => Err(OptionError::MixedLower),
+        }
+    }
+
     /// Checks that the layers make a stack.
     pub(super) fn finish(self) -> Result<StackSpec, OptionError> {
-        let lower = match self.lower {
+        let Lowers { shown, data } = match self.lower {
             Lower::None => return Err(OptionError::NoLower),
-            Lower::Joined(paths) | Lower::Appended(paths) => paths,
+            Lower::Joined(lowers) | Lower::Appended(lowers) => lowers,
         };
-        if lower.len() > LAYERS_MAX {
-            return Err(OptionError::TooManyLowers { count: lower.len() });
+        if shown.is_empty() {
+            return Err(OptionError::NoLower);
+        }
+        let count = shown.len() + data.len();
+        if count > LAYERS_MAX {
+            return Err(OptionError::TooManyLowers { count });
         }
         let upper = match (self.upper, self.work) {
             (Some(dir), Some(work)) => Some(UpperSpec { dir, work }),
@@ -98,9 +130,12 @@ impl Layers {
             XattrNamespace::Trusted
         };
         Ok(StackSpec {
-            lower,
+            lower: shown,
+            data,
             upper,
             xattrs,
+            redirects: super::RedirectDir::default(),
+            metacopies: Metacopies::default(),
             durability: Durability::default(),
             identity: super::Identity::default(),
         })

@@ -61,11 +61,20 @@ fn option(text: &[u8]) -> Result<RawOption<'_>, OptionError> {
     Ok(RawOption { name, value })
 }
 
-/// Splits the value of `lowerdir=` into unescaped paths; none of them is empty.
-pub(super) fn split_lower(value: &[u8]) -> Result<Vec<Vec<u8>>, OptionError> {
+/// The paths of `lowerdir=`, unescaped; none of them is empty.
+#[derive(Debug, Default)]
+pub(super) struct LowerPaths {
+    /// The layers that show names.
+    pub(super) shown: Vec<Vec<u8>>,
+    /// The data-only layers, each after `::`.
+    pub(super) data: Vec<Vec<u8>>,
+}
+
+/// Splits the value of `lowerdir=` (ovl_parse_param_lowerdir).
+pub(super) fn split_lower(value: &[u8]) -> Result<LowerPaths, OptionError> {
     let paths: Vec<&[u8]> = cut(value, b':').collect();
     if let [first, .., last] = paths.as_slice() {
-        // `a::b` is how the kernel separates data-only layers; `::` at an end separates nothing.
+        // `::` at an end separates nothing.
         if first.is_empty() {
             return Err(OptionError::LeadingColon);
         }
@@ -75,11 +84,19 @@ pub(super) fn split_lower(value: &[u8]) -> Result<Vec<Vec<u8>>, OptionError> {
         if paths.windows(3).any(|w| matches!(w, [_, [], []])) {
             return Err(OptionError::EmptyLower);
         }
-        if paths.iter().any(|path| path.is_empty()) {
-            return Err(OptionError::DataOnlyLowers);
-        }
     }
-    Ok(paths.into_iter().map(unescape).collect())
+    let mut split = LowerPaths::default();
+    let mut after_two = false;
+    for path in paths {
+        match (path.is_empty(), after_two, split.data.is_empty()) {
+            (true, ..) => {}
+            (_, true, _) => split.data.push(unescape(path)),
+            (_, _, true) => split.shown.push(unescape(path)),
+            (_, _, false) => return Err(OptionError::LowerAfterData),
+        }
+        after_two = path.is_empty();
+    }
+    Ok(split)
 }
 
 /// Cuts at each `separator` that no backslash protects.

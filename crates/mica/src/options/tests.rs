@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use mica_overlay::Redirects;
+
 use super::*;
 
 mod documented;
@@ -190,7 +192,7 @@ fn a_bad_value_is_refused_with_those_that_there_are() {
         (
             "redirect_dir=1",
             "bad value `1` of mount option `redirect_dir`: `on`, `follow`, `nofollow` or `off`",
-            "redirect_dir=nofollow",
+            "redirect_dir=on",
         ),
         (
             "xino=ON",
@@ -228,17 +230,16 @@ fn of_two_values_the_last_one_counts() {
 #[test]
 fn what_the_kernel_does_not_let_be_together_is_refused() {
     for (options, one, other) in [
-        ("redirect_dir=on,userxattr", "userxattr", "redirect_dir=on"),
-        (
-            "userxattr,redirect_dir=follow",
-            "userxattr",
-            "redirect_dir=follow",
-        ),
         ("userxattr,metacopy=on", "userxattr", "metacopy=on"),
         (
             "metacopy=on,redirect_dir=off",
             "metacopy=on",
             "redirect_dir=off",
+        ),
+        (
+            "metacopy=on,redirect_dir=follow",
+            "metacopy=on",
+            "redirect_dir=follow",
         ),
         (
             "metacopy=on,redirect_dir=nofollow",
@@ -255,6 +256,47 @@ fn what_the_kernel_does_not_let_be_together_is_refused() {
         );
     }
     assert!(parse(&["lowerdir=a,userxattr,redirect_dir=off,metacopy=off"]).is_ok());
+}
+
+#[test]
+fn redirects_are_written_unless_the_kernel_or_fuse_overlayfs_would_not_find_them() {
+    let asked = |options: &str, manner| {
+        let request = Request::parse([format!("lowerdir=l,{options}")], manner);
+        let Ok(Request::Mount(spec)) = request else {
+            panic!("{request:?}");
+        };
+        assert_eq!(spec.notes, [], "{options}");
+        spec.stack.redirects
+    };
+    for (options, manner, expected) in [
+        ("ro", Manner::Mica, RedirectDir::On),
+        ("ro", Manner::Mount, RedirectDir::On),
+        ("userxattr", Manner::Mica, RedirectDir::Off),
+        ("ro", Manner::FuseOverlayfs, RedirectDir::Off),
+        ("redirect_dir=on", Manner::FuseOverlayfs, RedirectDir::On),
+        ("redirect_dir=on,userxattr", Manner::Mica, RedirectDir::On),
+        (
+            "userxattr,redirect_dir=follow",
+            Manner::Mica,
+            RedirectDir::Follow,
+        ),
+        ("redirect_dir=nofollow", Manner::Mica, RedirectDir::NoFollow),
+        (
+            "redirect_dir=on,redirect_dir=off",
+            Manner::Mica,
+            RedirectDir::Off,
+        ),
+    ] {
+        assert_eq!(asked(options, manner), expected, "{options} {manner:?}");
+    }
+    use XattrNamespace::{Trusted, User};
+    assert_eq!(RedirectDir::Off.in_xattrs(Trusted), Redirects::Follow);
+    assert_eq!(RedirectDir::Off.in_xattrs(User), Redirects::NoFollow);
+    for both in [Trusted, User] {
+        assert_eq!(RedirectDir::On.in_xattrs(both), Redirects::On);
+        assert_eq!(RedirectDir::Follow.in_xattrs(both), Redirects::Follow);
+        assert_eq!(RedirectDir::NoFollow.in_xattrs(both), Redirects::NoFollow);
+    }
 }
 
 #[test]
@@ -456,13 +498,13 @@ fn each_program_has_its_manner() {
         assert_eq!(ignored(option, Manner::FuseOverlayfs), [option]);
     }
     // Options that fuse-overlayfs does not have, and that are refused here.
-    for option in ["metacopy=on", "index=wrong", "dirsync", "blksize=512"] {
+    for option in ["uuid=on", "index=wrong", "dirsync", "blksize=512"] {
         assert!(parse(option, Manner::SloppyMount).is_err(), "{option}");
         assert_eq!(ignored(option, Manner::FuseOverlayfs), [option]);
     }
     // Options that it has, too.
     for option in [
-        "redirect_dir=on",
+        "redirect_dir=1",
         "plugins=/p",
         "xino=wrong",
         "noxattrs=1",
@@ -529,20 +571,78 @@ fn stray_colons_are_refused() {
     ] {
         refused(&[&format!("lowerdir={value}")], message, colons);
     }
-    refused(
-        &["lowerdir=a::b"],
-        "data-only lower layers (after `::` in `lowerdir`) are not supported by this version",
-        "write one colon between two layers, as in `-o lowerdir=TOP:BOTTOM`",
+}
+
+#[test]
+fn data_only_layers_come_after_two_colons_or_one_by_one() {
+    let data = |options: &[&str]| {
+        let stack = parse(options).unwrap().stack;
+        let named = |paths: Vec<PathBuf>| -> Vec<String> {
+            let paths = paths.into_iter();
+            paths.map(|path| path.to_str().unwrap().into()).collect()
+        };
+        (named(stack.lower), named(stack.data))
+    };
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    for options in [
+        &["lowerdir=a:b::c::d"][..],
+        &["lowerdir+=a,lowerdir+=b,datadir+=c,datadir+=d"],
+        &["lowerdir=x::y,lowerdir=a:b::c::d"],
+    ] {
+        assert_eq!(data(options), (names(&["a", "b"]), names(&["c", "d"])));
+    }
+    assert_eq!(data(&[r"lowerdir=a\:b::c\:::d"]).1, ["c:", "d"]);
+    assert_eq!(data(&["lowerdir+=a,datadir+=c::d"]).1, ["c::d"]);
+}
+
+#[test]
+fn data_only_layers_are_the_last_and_not_the_only_ones() {
+    for options in [
+        "lowerdir=a::b:c",
+        "lowerdir=a::b::c:d",
+        "lowerdir+=a,datadir+=b,lowerdir+=c",
+    ] {
+        refused(
+            &[options],
+            "a lower layer follows a data-only one, which shows no names",
+            "name the data-only layers last, as in `-o lowerdir=TOP:BOTTOM::DATA1::DATA2` or `-o lowerdir+=TOP -o datadir+=DATA`",
+        );
+    }
+    assert_eq!(parse(&["datadir+=a"]), Err(OptionError::NoLower));
+    assert_eq!(parse(&["lowerdir=::a"]), Err(OptionError::LeadingColon));
+    assert_eq!(parse(&["lowerdir=a::b::"]), Err(OptionError::TrailingColon));
+    let many = format!("lowerdir={}::d", vec!["l"; 500].join(":"));
+    assert_eq!(
+        parse(&[&many]),
+        Err(OptionError::TooManyLowers { count: 501 })
     );
 }
 
 #[test]
+fn metacopy_on_makes_metacopies() {
+    let metacopies = |options: &str| parse(&["lowerdir=a", options]).unwrap().stack.metacopies;
+    for (options, expected) in [
+        ("ro", Metacopies::Off),
+        ("metacopy=on", Metacopies::On),
+        ("metacopy=on,redirect_dir=on", Metacopies::On),
+        ("metacopy=on,metacopy=off", Metacopies::Off),
+        ("metacopy=off,redirect_dir=off", Metacopies::Off),
+    ] {
+        assert_eq!(metacopies(options), expected, "{options}");
+    }
+}
+
+#[test]
 fn the_two_ways_to_name_layers_are_not_mixed() {
-    for options in [["lowerdir=a", "lowerdir+=b"], ["lowerdir+=b", "lowerdir=a"]] {
+    for options in [
+        ["lowerdir=a", "lowerdir+=b"],
+        ["lowerdir+=b", "lowerdir=a"],
+        ["lowerdir=a", "datadir+=b"],
+    ] {
         refused(
             &options,
-            "`lowerdir=` and `lowerdir+=` cannot be mixed",
-            "use one form for all layers, as in `-o lowerdir+=TOP -o lowerdir+=BOTTOM`",
+            "`lowerdir=` cannot be mixed with `lowerdir+=` and `datadir+=`",
+            "use one form for all layers, as in `-o lowerdir+=TOP -o lowerdir+=BOTTOM -o datadir+=DATA`",
         );
     }
 }

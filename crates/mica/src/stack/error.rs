@@ -18,6 +18,8 @@ use crate::options::work_beside;
 pub enum Role {
     /// One of `lowerdir`.
     Lower,
+    /// A data-only layer: one of `datadir+`, or of `lowerdir` after `::`.
+    Data,
     /// `upperdir`
     Upper,
     /// `workdir`
@@ -37,6 +39,7 @@ impl fmt::Display for LayerDir {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let option = match self.role {
             Role::Lower => "lowerdir",
+            Role::Data => "data-only layer",
             Role::Upper => "upperdir",
             Role::Work => "workdir",
         };
@@ -184,6 +187,14 @@ pub enum StackError {
         /// What this mount reads.
         xattrs: XattrNamespace,
     },
+    /// A conversion of the layer was interrupted.
+    #[error("{dir} is half converted: `{purpose}` was interrupted")]
+    HalfConverted {
+        /// The layer.
+        dir: LayerDir,
+        /// What it was, as a command without directories.
+        purpose: String,
+    },
     /// The work directory holds an index of hard links.
     #[error("{work} was used with `index=on`: names of changed files would show their old content")]
     Index {
@@ -281,6 +292,9 @@ impl StackError {
                 format!("choose another directory; `lsattr -d {}` shows this one's `F`, and a copy made with `cp -a` has it only if the place it is made in has it", word(&dir.path))
             }
             Self::Foreign { upper, mark, xattrs } => mark.hint(&upper.path, *xattrs),
+            Self::HalfConverted { .. } => {
+                "run the same `mica convert` again: it goes on where it was".into()
+            }
             Self::Index { work } => {
                 let index = work.path.join("index");
                 format!("mount it with `mount -t overlay -o index=on,...`, or give the tie between the names up with `rm -r {}`", word(&index))
@@ -299,7 +313,7 @@ impl StackError {
 fn hint_missing(dir: &LayerDir) -> String {
     let path = word(&dir.path);
     match dir.role {
-        Role::Lower => format!(
+        Role::Lower | Role::Data => format!(
             r"see how far the path leads with `namei {path}`; a `:` or `,` that belongs to a path is written `\:` or `\,`"
         ),
         Role::Upper | Role::Work => format!("make it with `mkdir -p {path}`"),
@@ -324,7 +338,7 @@ fn hint_open(dir: &LayerDir, errno: Errno) -> Option<String> {
 
 fn hint_same(first: &LayerDir, second: &LayerDir) -> String {
     match (first.role, second.role) {
-        (Role::Lower, Role::Lower) => "name each layer once".into(),
+        (Role::Lower | Role::Data, Role::Lower | Role::Data) => "name each layer once".into(),
         (Role::Upper, Role::Work) => {
             format!(
                 "the two hold different things; {}",
@@ -341,10 +355,10 @@ fn hint_inside(inner: &LayerDir, outer: &LayerDir) -> String {
     match (inner.role, outer.role) {
         (Role::Work, Role::Upper) => try_work_beside(&outer.path),
         (Role::Upper, Role::Work) => try_work_beside(&inner.path),
-        (Role::Lower, Role::Lower) => {
+        (Role::Lower | Role::Data, Role::Lower | Role::Data) => {
             "its files would be there twice; leave one of the two layers out".into()
         }
-        (_, Role::Lower) => format!(
+        (_, Role::Lower | Role::Data) => format!(
             "a change would change the lower layer, too; choose an upperdir and a workdir outside of {}, or on another filesystem (`findmnt -O rw` lists them)",
             Escaped::new(&outer.path)
         ),
@@ -364,6 +378,8 @@ fn hint_incompatible(upper: &Path, work: &Path, feature: &str) -> String {
             Escaped::new(upper),
             Escaped::new(work)
         )
+    } else if feature == crate::convert::FEATURE {
+        "`mica convert` was interrupted: run the same command again, it goes on where it was".into()
     } else {
         "an overlay that can read it left this behind; mount once with `mount -t overlay`, or start with a new upperdir and workdir".into()
     }

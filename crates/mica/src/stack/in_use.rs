@@ -32,14 +32,14 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Holds a directory as in use until dropped.
 #[derive(Debug)]
 pub(super) struct InUse {
-    _locked: OwnedFd,
+    locked: OwnedFd,
 }
 
 impl InUse {
     /// Marks a directory as in use.
     pub(super) fn claim(opened: &Opened) -> Result<Self, StackError> {
         match lock(opened, FlockOperation::NonBlockingLockExclusive) {
-            Ok(_locked) => Ok(Self { _locked }),
+            Ok(locked) => Ok(Self { locked }),
             Err(Refusal::Held(by)) => Err(StackError::InUse {
                 dir: opened.dir.clone(),
                 by,
@@ -49,6 +49,13 @@ impl InUse {
                 source,
             }),
         }
+    }
+}
+
+impl InUse {
+    /// Puts all of the directory's filesystem on disk.
+    pub(super) fn sync(&self) -> Result<(), Errno> {
+        rustix::fs::syncfs(&self.locked)
     }
 }
 

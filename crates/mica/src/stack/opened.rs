@@ -11,6 +11,7 @@ use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat};
 
 use super::casefold;
 use super::error::{LayerDir, Role, StackError};
+use super::half_converted::refuse_half_converted;
 use super::place::{self, DirId, Place};
 use crate::options::StackSpec;
 
@@ -26,13 +27,22 @@ pub(super) struct Opened {
 
 impl Opened {
     pub(super) fn open(role: Role, path: &Path) -> Result<Self, StackError> {
+        let access = match role {
+            Role::Lower | Role::Data => LayerAccess::ReadOnly,
+            Role::Upper | Role::Work => LayerAccess::ReadWrite,
+        };
+        Self::open_for(role, path, access)
+    }
+
+    /// Opens a directory for less than its role allows, perhaps.
+    pub(super) fn open_for(
+        role: Role,
+        path: &Path,
+        access: LayerAccess,
+    ) -> Result<Self, StackError> {
         let dir = LayerDir {
             role,
             path: path.to_owned(),
-        };
-        let access = match role {
-            Role::Lower => LayerAccess::ReadOnly,
-            Role::Upper | Role::Work => LayerAccess::ReadWrite,
         };
         let fd = match open_layer(path, access) {
             Ok(fd) => fd,
@@ -75,6 +85,7 @@ impl Opened {
             label,
         };
         casefold::refuse_casefold(&self.dir, &layer)?;
+        refuse_half_converted(&self.dir, &layer)?;
         Ok(layer)
     }
 }
@@ -82,6 +93,11 @@ impl Opened {
 pub(super) fn open_lowers(spec: &StackSpec) -> Result<Vec<Opened>, StackError> {
     let lowers = spec.lower.iter();
     lowers.map(|path| Opened::open(Role::Lower, path)).collect()
+}
+
+pub(super) fn open_data(spec: &StackSpec) -> Result<Vec<Opened>, StackError> {
+    let data = spec.data.iter();
+    data.map(|path| Opened::open(Role::Data, path)).collect()
 }
 
 /// Finds where a directory is and what is above it. Fails where it cannot be read and searched.

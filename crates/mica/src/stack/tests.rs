@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use mica_overlay::Durability;
+use mica_overlay::{Durability, Metacopies};
 use mica_vfs::{FileName, Filesystem as _, NodeId};
 use tempfile::TempDir;
 
@@ -33,12 +33,15 @@ impl Ground {
         let at = |name: &str| self.dir.path().join(name);
         StackSpec {
             lower: lower.iter().map(|name| at(name)).collect(),
+            data: Vec::new(),
             upper: upper.map(|(dir, work)| UpperSpec {
                 dir: at(dir),
                 work: at(work),
             }),
             // Works as any user.
             xattrs: XattrNamespace::User,
+            redirects: crate::RedirectDir::Off,
+            metacopies: Metacopies::Off,
             durability: Durability::Auto,
             identity: Identity::default(),
         }

@@ -7,6 +7,7 @@ use mica_overlay::{Layer, Upper, XattrNamespace};
 use mica_vfs::{Errno, NodeId};
 
 use super::error::{Role, StackError};
+use super::half_converted::refuse_half_converted;
 use super::in_use::InUse;
 use super::opened::Opened;
 use super::owners::RootRecord;
@@ -87,6 +88,7 @@ impl Writable {
             label,
         };
         casefold::refuse_casefold(&upper.dir, &layer)?;
+        refuse_half_converted(&upper.dir, &layer)?;
         foreign::refuse_foreign(&upper.dir, &layer, lowers, xattrs, warnings)?;
         let made = Upper {
             layer,

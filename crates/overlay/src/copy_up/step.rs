@@ -20,21 +20,31 @@ pub enum CopyUpStep {
     Xattrs,
     /// Noting where it came from.
     Origin,
+    /// Giving a metacopy the size that its data has.
+    Size,
+    /// Marking it as a metacopy.
+    Mark,
     /// Setting the permissions. After the ACL, whose mask they are.
     Mode,
     /// Setting the times. After all that changes them.
     Times,
+    /// Copying data into a metacopy of the upper, which is no temporary.
+    LateData,
+    /// Setting again what that changed: `security.capability`, permissions, times.
+    LateMetadata,
     /// Truncating it, where that is what it is copied for.
     Change,
     /// Putting the copy on disk.
     Sync,
+    /// Removing the mark of a metacopy, whose data is its own from then on.
+    Unmark,
     /// Renaming it into place.
     Publish,
 }
 
 impl CopyUpStep {
     /// All of them, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::Read,
         Self::Impure,
         Self::Create,
@@ -42,10 +52,15 @@ impl CopyUpStep {
         Self::Owner,
         Self::Xattrs,
         Self::Origin,
+        Self::Size,
+        Self::Mark,
         Self::Mode,
         Self::Times,
+        Self::LateData,
+        Self::LateMetadata,
         Self::Change,
         Self::Sync,
+        Self::Unmark,
         Self::Publish,
     ];
 }

@@ -3,15 +3,18 @@
 mod attributes;
 mod data;
 mod making;
+mod metacopies;
+mod moving;
 mod nameless;
 pub(crate) mod reading;
 mod removing;
 mod renaming;
 
-use mica_overlay::Config;
+use mica_overlay::{Config, Metacopies};
 use mica_testkit::{Call, Stack, Walk};
 use mica_vfs::Errno;
 
+pub(crate) use metacopies::CUT;
 pub(crate) use reading::{READINGS, Reading};
 
 /// What a test does to an overlay.
@@ -27,6 +30,8 @@ pub(crate) struct Case {
     pub(crate) upper: &'static str,
     pub(crate) lower: &'static str,
     pub(crate) run: Operate,
+    /// Whether changes of metadata copy no data.
+    pub(crate) metacopies: Metacopies,
     /// Done instead, each leads to a view that a fault may leave, too: the case says why.
     pub(crate) between: &'static [Operate],
 }
@@ -44,6 +49,7 @@ const fn case(
         upper,
         lower,
         run,
+        metacopies: Metacopies::Off,
         between: &[],
     }
 }
@@ -55,11 +61,25 @@ impl Case {
         self
     }
 
+    /// Lets changes of metadata copy no data.
+    const fn of_metadata(mut self) -> Self {
+        self.metacopies = Metacopies::On;
+        self
+    }
+
+    /// Makes the mount one that the case is about.
+    pub(crate) fn config(&self, config: Config) -> Config {
+        Config {
+            metacopies: self.metacopies,
+            ..config
+        }
+    }
+
     pub(crate) fn stack(&self, config: Config) -> Stack {
         Stack::new()
             .upper(self.upper)
             .lower(self.lower)
-            .config(config)
+            .config(self.config(config))
     }
 }
 
@@ -71,6 +91,8 @@ pub(crate) fn cases() -> impl Iterator<Item = Case> {
         data::DATA,
         removing::REMOVING,
         renaming::RENAMING,
+        moving::MOVING,
+        metacopies::METACOPIES,
         nameless::NAMELESS,
     ];
     tables.into_iter().flatten().copied().flatten().copied()

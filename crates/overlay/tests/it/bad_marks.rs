@@ -50,7 +50,7 @@ fn ls_plus(walk: Walk<'_>, fs: &dyn Filesystem, path: &str) -> Vec<(String, bool
     names
 }
 
-const BAD_ON_DIRECTORIES: [(&str, &[u8]); 10] = [
+const BAD_ON_DIRECTORIES: [(&str, &[u8]); 12] = [
     ("opaque", b""),
     ("opaque", b"n"),
     ("opaque", b"yy"),
@@ -61,6 +61,8 @@ const BAD_ON_DIRECTORIES: [(&str, &[u8]); 10] = [
     ("redirect", b"//a"),
     ("redirect", b"/a//b"),
     ("redirect", b"/a/"),
+    ("redirect", b".."),
+    ("redirect", b"/a/../b"),
 ];
 
 #[test]

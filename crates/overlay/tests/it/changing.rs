@@ -1,5 +1,6 @@
 //! OVL-20 to OVL-29: what a change does to the layers.
 
+use mica_overlay::{Config, Redirects};
 use mica_testkit::{Detail, Medium, Mounted, Stack, Walk, check};
 use mica_vfs::{
     Access, Caller, Errno, FallocateMode, FileType, Filesystem, KillPriv, Mode, Rdev, RenameFlags,
@@ -399,25 +400,31 @@ fn ovl_26_noreplace_sees_lower_names() {
 }
 
 #[test]
-fn ovl_27_a_directory_that_a_lower_has_is_exdev() {
-    let stack = Stack::new().upper("m/ new/").lower("m/x='1' l/");
+fn ovl_27_without_redirects_a_directory_that_a_lower_has_is_exdev() {
+    for redirects in [Redirects::Follow, Redirects::NoFollow] {
+        let config = Config {
+            redirects,
+            ..Config::default()
+        };
+        let stack = Stack::new().upper("m/ new/").lower("m/x='1' l/");
+        exdev(&stack.config(config));
+    }
+}
+
+fn exdev(stack: &Stack) {
     for from in ["m", "l"] {
         check(
-            &stack,
+            stack,
             move |w: Walk<'_>| w.rename(from, "elsewhere"),
             Err::<(), _>(Errno::XDEV),
         );
     }
     check(
-        &stack,
+        stack,
         |w| w.rename_with("new", "l", RenameFlags::EXCHANGE),
         Err::<(), _>(Errno::XDEV),
     );
-    check(
-        &stack,
-        |w| w.rename("new", "elsewhere"),
-        Ok::<(), Errno>(()),
-    );
+    check(stack, |w| w.rename("new", "elsewhere"), Ok::<(), Errno>(()));
 }
 
 #[test]

@@ -110,6 +110,27 @@ fn ovl_80_a_name_that_cannot_be_looked_up_is_listed_without_attributes() {
     }
 }
 
+#[test]
+fn ovl_6_a_listing_with_attributes_ends_at_a_name_that_only_a_lookup_hides() {
+    for medium in Medium::all() {
+        let mounted = Stack::new()
+            .lower("d/a:xwhiteout")
+            .lower("d/a='1'")
+            .mount(medium);
+        let fs = &**mounted.overlay();
+        let dir = mounted.walk().hold("d").unwrap();
+        let mut plus = Vec::new();
+        fs.read_dir_plus(dir.node(), Cookie::START, &mut |entry, node| {
+            plus.push((entry.name.to_string(), node.is_some()));
+            Flow::Continue
+        })
+        .unwrap();
+        assert_eq!(plus, [("a".to_owned(), false)], "{medium:?}");
+        drop(dir);
+        mounted.finish();
+    }
+}
+
 /// Lists `count` names from `from`; where it stopped, and what it saw.
 fn some(fs: &dyn Filesystem, from: Cookie, count: usize) -> (Cookie, Vec<String>) {
     let (mut last, mut names) = (from, Vec::new());

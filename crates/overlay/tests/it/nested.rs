@@ -58,6 +58,10 @@ fn ovl_130_a_device_0_0_is_stored_escaped_and_shown_as_one() {
                 );
                 assert_eq!((attr.size, attr.mode.bits()), (0, 0o600));
                 assert_eq!(listed(&mounted, dir, name), Some(FileType::CharDevice));
+                // A device has none of these, whatever it is stored as.
+                let set = walk.setxattr(&path, "user.k", b"v");
+                assert_eq!(set, Err(Errno::PERM));
+                assert_eq!(walk.getxattr(&path, "user.k"), Err(Errno::NODATA));
                 assert_eq!(walk.read(&path), Err(Errno::INVAL));
                 assert_eq!(walk.write_at(&path, 0, b"x"), Err(Errno::INVAL));
                 assert_eq!(walk.truncate(&path, 1), Err(Errno::INVAL));

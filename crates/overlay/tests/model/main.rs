@@ -17,7 +17,7 @@ mod layers;
 mod run;
 mod steps;
 
-use mica_overlay::Config;
+use mica_overlay::{Config, Metacopies, Redirects};
 use mica_testkit::{Filesystems, Medium, require_root};
 use proptest::prelude::*;
 
@@ -29,10 +29,22 @@ fn config() -> ProptestConfig {
     }
 }
 
-/// The choices of a mount; with `orphaning`, the work directory keeps every file without a name (OVL-61).
-fn choices(orphaning: bool) -> Config {
+/// The choices of a mount; with `orphaning`, the work directory keeps every file without a name (OVL-61), and with `moving`
+/// directories of lowers can be renamed (OVL-90). With `metacopies` a change of metadata copies no data (OVL-104); it takes
+/// redirects.
+fn choices(orphaning: bool, moving: bool, metacopies: bool) -> Config {
     Config {
         nameless_max: if orphaning { 0 } else { 64 },
+        redirects: if moving || metacopies {
+            Redirects::On
+        } else {
+            Redirects::Follow
+        },
+        metacopies: if metacopies {
+            Metacopies::On
+        } else {
+            Metacopies::Off
+        },
         ..Config::default()
     }
 }
@@ -46,10 +58,12 @@ proptest! {
         steps in proptest::collection::vec(steps::step(), 1..40),
         several in any::<bool>(),
         orphaning in any::<bool>(),
+        moving in prop::bool::weighted(0.75),
+        metacopies in any::<bool>(),
     ) {
         let filesystems = if several { Filesystems::Several } else { Filesystems::One };
         let stack = layers::stack(&layers).filesystems(filesystems);
-        run::run(&stack.config(choices(orphaning)), Medium::Memory, &steps);
+        run::run(&stack.config(choices(orphaning, moving, metacopies)), Medium::Memory, &steps);
     }
 
     #[test]
@@ -57,10 +71,12 @@ proptest! {
         layers in layers::layers(3),
         steps in proptest::collection::vec(steps::step(), 1..20),
         orphaning in any::<bool>(),
+        moving in prop::bool::weighted(0.75),
+        metacopies in any::<bool>(),
     ) {
         // To give files away and to set `trusted.*` takes root.
         if require_root("an_overlay_over_host_directories_is_the_merged_tree_that_copies").is_ok() {
-            run::run(&layers::stack(&layers).config(choices(orphaning)), Medium::Host, &steps);
+            run::run(&layers::stack(&layers).config(choices(orphaning, moving, metacopies)), Medium::Host, &steps);
         }
     }
 

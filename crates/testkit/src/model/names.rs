@@ -111,7 +111,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// As renameat2(2) on an overlay without `redirect_dir`.
+    /// As renameat2(2) on an overlay; `EXDEV` for a directory of a lower unless it has [redirects](Self::with_redirects).
     pub fn rename(&mut self, from: &str, to: &str, flags: RenameFlags) -> Result<(), Errno> {
         for path in [from, to] {
             self.find(split(path).0)?;
@@ -183,7 +183,7 @@ impl Model {
                 _ => {}
             }
         }
-        let stays = |id| is_dir(id) && self.inode(id).origin != Origin::Upper;
+        let stays = |id| !self.redirects && is_dir(id) && self.inode(id).origin != Origin::Upper;
         if stays(source) || (exchange && target.is_some_and(stays)) {
             return Err(Errno::XDEV);
         }

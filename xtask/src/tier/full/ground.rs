@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::driver::{Driver, Mounted, Stack};
 use crate::dump::{self, Dump, Lens};
-use crate::image::{Scratch, format, open_to_all};
+use crate::image::{Scratch, format};
 use crate::oracle::layout;
 use crate::run::quiet;
 
@@ -112,22 +112,11 @@ impl Ground {
         } else {
             std::fs::create_dir(&volume)?;
         }
-        let make = |name: &str| -> Result<PathBuf> {
-            let dir = volume.join(name);
-            std::fs::create_dir(&dir)?;
-            open_to_all(&dir)?;
-            Ok(dir)
-        };
         let lower = plain.path().join("lower");
         std::fs::create_dir(&lower)?;
         layout::write(LOWER, &lower)?;
-        let point = plain.path().join("merged");
-        std::fs::create_dir(&point)?;
-        let stack = Stack {
-            lowers: vec![lower],
-            upper: make("upper")?,
-            work: make("work")?,
-        };
+        let stack = Stack::over(vec![lower], &volume)?;
+        let point = stack.point();
         let mut ground = Self {
             root: stack.upper.clone(),
             mounted: None,
@@ -264,11 +253,7 @@ impl Ground {
             let to = copy.join(to);
             quiet(Command::new("cp").arg("-a").arg(from).arg(to))?;
         }
-        let stack = Stack {
-            lowers: self.stack.lowers.clone(),
-            upper: copy.join("upper"),
-            work: copy.join("work"),
-        };
+        let stack = Stack::over(self.stack.lowers.clone(), &copy)?;
         let mounted = Driver::Kernel.mount(&stack, &point)?;
         let mut there = dump::read(&point)?;
         mounted.unmount()?;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::PATIENCE;
 use crate::driver::{Driver, Stack};
-use crate::image::{Scratch, open_to_all};
+use crate::image::Scratch;
 use crate::repo;
 use crate::rng::Rng;
 use crate::run::quiet;
@@ -75,19 +75,10 @@ struct System {
 
 impl System {
     fn new(base: &Path) -> Result<Self> {
-        let make = |name: &str| -> Result<PathBuf> {
-            let dir = base.join(name);
-            std::fs::create_dir_all(&dir)?;
-            open_to_all(&dir)?;
-            Ok(dir)
-        };
+        let stack = Stack::over(vec![bootstrapped_root()?], base)?;
         let system = Self {
-            stack: Stack {
-                lowers: vec![bootstrapped_root()?],
-                upper: make("upper")?,
-                work: make("work")?,
-            },
-            point: make("merged")?,
+            point: stack.point(),
+            stack,
             archives: repo::cache_dir("debian/kill")?,
         };
         let there = std::fs::read_dir(&system.archives)?

@@ -1,0 +1,84 @@
+//! `mica convert`
+
+use std::io::{self, Write as _};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mica::{ConvertSpec, Converted, convert};
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::args::{ConvertArgs, Prefix, To};
+use crate::error::CliError;
+use crate::progress::Progress;
+
+pub(crate) fn run(args: &ConvertArgs) -> Result<(), CliError> {
+    let spec = ConvertSpec {
+        upper: args.upper.clone(),
+        work: args.work.clone(),
+        lowers: args.lowers.clone(),
+        data: args.data.clone(),
+        to: args.to.map(To::form),
+        prefix: args.prefix.map(Prefix::namespace),
+        no_redirects: args.no_redirects,
+        output: args.output.clone(),
+    };
+    // A signal ends it between two steps, and it says how to go on.
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .map_err(|source| CliError::Signals { source })?;
+    }
+    let progress = Progress::counting("converting");
+    let converted = convert(&spec, &mut |steps| {
+        progress.at(steps);
+        if stop.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    progress.finish();
+    let converted = converted.map_err(|source| CliError::Convert {
+        upper: spec.upper.clone(),
+        source,
+    })?;
+    let shown = if args.json {
+        as_json(&converted)
+    } else {
+        as_text(&converted)
+    };
+    // A reader that has seen enough is no failure.
+    drop(io::stdout().lock().write_all(shown.as_bytes()));
+    Ok(())
+}
+
+fn as_text(converted: &Converted) -> String {
+    if converted.steps == 0 {
+        return "nothing to do\n".into();
+    }
+    let again = if converted.resumed {
+        ", gone on with after an interruption"
+    } else {
+        ""
+    };
+    let found: Vec<&str> = converted.found.iter().map(|form| form.name()).collect();
+    let found = match found.as_slice() {
+        [] => String::new(),
+        forms => format!("; found whiteouts of the form {}", forms.join(", ")),
+    };
+    let steps = converted.steps;
+    let s = if steps == 1 { "" } else { "s" };
+    format!("converted in {steps} step{s}{again}{found}\n")
+}
+
+fn as_json(converted: &Converted) -> String {
+    let found: Vec<&str> = converted.found.iter().map(|form| form.name()).collect();
+    let all = json!({
+        "steps": converted.steps,
+        "resumed": converted.resumed,
+        "found": found,
+    });
+    format!("{all}\n")
+}

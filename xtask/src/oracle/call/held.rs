@@ -1,0 +1,129 @@
+//! Operations on files that a process holds open.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{FileType, FlockOperation, Gid, Mode, OFlags, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::names::link_fd;
+use super::{At, NONSENSE, Said, Slots, attributes, data, done, id, mode, number, open, questions};
+use super::{drop_privileges, open_to_write, show_file};
+
+/// Does `words`, if they are one of these operations. The second word is the slot.
+pub(super) fn apply(words: &[&str], at: At<'_>, slots: &mut Slots) -> Option<Said> {
+    let [call, slot, rest @ ..] = words else {
+        return None;
+    };
+    let slot = slots.get_mut(slot.parse::<usize>().ok()?)?;
+    let opened = match (*call, rest) {
+        ("hold", [path]) => hold(at, path),
+        ("holdwrite", [path]) => open_to_write(at(path)),
+        ("holddir", [path]) => open(at(path), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()),
+        ("holdpath", [path]) => open(at(path), OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()),
+        ("holdtmp", [dir]) => {
+            let bits = Mode::from_raw_mode(0o600);
+            open(at(dir), OFlags::TMPFILE | OFlags::RDWR, bits)
+        }
+        ("release", []) => {
+            return Some(match slot.take() {
+                Some(_) => Ok("ok".to_owned()),
+                None => Err(Errno::BADF),
+            });
+        }
+        _ => {
+            let held = slot.as_ref().ok_or(Errno::BADF);
+            return use_held(call, rest, held, at);
+        }
+    };
+    Some(opened.map(|fd| {
+        *slot = Some(fd);
+        "ok".to_owned()
+    }))
+}
+
+/// Opens for reading; no pipe or device, which would be made anew if they were changed after their removal (D-24).
+fn hold(at: At<'_>, path: &str) -> Result<OwnedFd, Errno> {
+    let fd = open(at(path), OFlags::RDONLY, Mode::empty())?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
+    if matches!(kind, FileType::RegularFile | FileType::Directory) {
+        Ok(fd)
+    } else {
+        Err(Errno::NXIO)
+    }
+}
+
+fn use_held(call: &str, rest: &[&str], held: Result<&OwnedFd, Errno>, at: At<'_>) -> Option<Said> {
+    let with = |act: &dyn Fn(&OwnedFd) -> Said| held.and_then(act);
+    Some(match (call, rest) {
+        ("heldread", []) => with(&show_file),
+        ("heldwrite", [offset, text]) => with(&|fd| {
+            rustix::io::pwrite(fd, text.as_bytes(), number(offset)?).map(|count| count.to_string())
+        }),
+        ("heldtruncate", [len]) => with(&|fd| done(rustix::fs::ftruncate(fd, number(len)?))),
+        ("heldfalloc", [how, offset, len]) => with(&|fd| {
+            drop_privileges(fd)?;
+            let how = data::falloc_flags(how)?;
+            done(rustix::fs::fallocate(
+                fd,
+                how,
+                number(offset)?,
+                number(len)?,
+            ))
+        }),
+        ("heldchmod", [bits]) => with(&|fd| done(rustix::fs::fchmod(fd, mode(bits)?))),
+        ("heldchown", [uid, gid]) => with(&|fd| {
+            let (uid, gid) = (id(uid)?.map(Uid::from_raw), id(gid)?.map(Gid::from_raw));
+            done(rustix::fs::fchown(fd, uid, gid))
+        }),
+        ("heldutimens", [time]) => {
+            with(&|fd| done(rustix::fs::futimens(fd, &attributes::times(time)?)))
+        }
+        ("heldsetx", [name, value]) => with(&|fd| {
+            let value = attributes::value_of(value);
+            done(rustix::fs::fsetxattr(
+                fd,
+                *name,
+                &value,
+                XattrFlags::empty(),
+            ))
+        }),
+        ("heldgetx", [name]) => with(&|fd| {
+            let mut buffer = [0; 4096];
+            let count = rustix::fs::fgetxattr(fd, *name, &mut buffer)?;
+            Ok(super::show_data(buffer.get(..count).unwrap_or_default()))
+        }),
+        ("heldstat", []) => {
+            with(&|fd| rustix::fs::fstat(fd).map(|stat| questions::show_stat(&stat)))
+        }
+        ("heldflags", []) => with(&questions::show_flags),
+        ("heldlist", []) => with(&|fd| {
+            let kind = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
+            if kind != FileType::Directory {
+                return Err(Errno::NOTDIR);
+            }
+            questions::list(fd)
+        }),
+        ("heldsync", []) => with(&|fd| done(rustix::fs::fsync(fd))),
+        ("heldlink", [path]) => with(&|fd| done(link_fd(fd, at, path))),
+        ("heldmkdir", [name, bits]) => {
+            with(&|fd| done(rustix::fs::mkdirat(fd, *name, mode(bits)?)))
+        }
+        ("heldcreat", [name, bits]) => with(&|fd| {
+            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+            let file = rustix::fs::openat(fd, *name, flags, mode(bits)?)?;
+            rustix::io::write(&file, b"h").map(|count| count.to_string())
+        }),
+        ("flock", [how]) => with(&|fd| done(rustix::fs::flock(fd, lock(how)?))),
+        ("posixlock", [how]) => with(&|fd| done(rustix::fs::fcntl_lock(fd, lock(how)?))),
+        _ => return None,
+    })
+}
+
+fn lock(how: &str) -> Result<FlockOperation, Errno> {
+    Ok(match how {
+        "shared" => FlockOperation::NonBlockingLockShared,
+        "exclusive" => FlockOperation::NonBlockingLockExclusive,
+        "none" => FlockOperation::NonBlockingUnlock,
+        _ => return Err(NONSENSE),
+    })
+}

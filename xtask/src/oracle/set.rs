@@ -1,0 +1,81 @@
+//! The sets of mount options under which both sides are compared.
+
+use super::layout::{Layout, Rights};
+
+/// One set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Set {
+    pub(super) name: &'static str,
+    /// The words for both drivers, besides the directories.
+    pub(super) options: &'static str,
+}
+
+const fn set(name: &'static str, options: &'static str) -> Set {
+    Set { name, options }
+}
+
+/// All sets. What is `off` is said, for the defaults of the two drivers are not the same.
+const SETS: &[Set] = &[
+    set("plain", "redirect_dir=nofollow,metacopy=off,index=off"),
+    set("redirect", "redirect_dir=on,metacopy=off,index=off"),
+    set("follow", "redirect_dir=follow,metacopy=off,index=off"),
+    set("off", "redirect_dir=off,metacopy=off,index=off"),
+    set("metacopy", "redirect_dir=on,metacopy=on,index=off"),
+    set("index", "redirect_dir=nofollow,metacopy=off,index=on"),
+    set(
+        "xino",
+        "redirect_dir=nofollow,metacopy=off,index=off,xino=on",
+    ),
+    set("userxattr", "userxattr,index=off"),
+    set("all", "redirect_dir=on,metacopy=on,index=on,xino=on"),
+];
+
+/// Sets that Mica may still refuse. A refusal of any other is a difference.
+const PENDING: &[&str] = &["index", "all"];
+
+/// Returns the sets of these `names`, separated by commas; all that go where `rights` are if there is none.
+pub(super) fn select(names: Option<&str>, rights: Rights) -> anyhow::Result<Vec<Set>> {
+    let fits = |set: &&Set| rights == Rights::All || set.name == "userxattr";
+    let Some(names) = names else {
+        return Ok(SETS.iter().filter(fits).copied().collect());
+    };
+    names
+        .split(',')
+        .map(|name| {
+            SETS.iter()
+                .find(|set| set.name == name)
+                .copied()
+                .ok_or_else(|| {
+                    let all: Vec<_> = SETS.iter().map(|set| set.name).collect();
+                    anyhow::anyhow!("no option set `{name}`; there are {}", all.join(", "))
+                })
+        })
+        .collect()
+}
+
+impl Set {
+    /// Says whether a refusal by Mica leaves the set out rather than being a difference.
+    pub(super) fn is_pending(self) -> bool {
+        PENDING.contains(&self.name) && std::env::var_os("MICA_REQUIRE_ALL").is_none()
+    }
+
+    /// Returns in which namespace the marks are, where everything else can be had.
+    pub(super) fn uses_user_xattrs(self) -> bool {
+        self.options.contains("userxattr")
+    }
+
+    /// Says whether redirects that are there are followed.
+    fn follows(self) -> bool {
+        ["redirect_dir=on", "redirect_dir=follow", "redirect_dir=off"]
+            .iter()
+            .any(|word| self.options.contains(word))
+    }
+
+    /// Says whether `layout` can be compared under these options: without an index, the names of a lower file stay one
+    /// file for the life of a Mica mount only (OVL-32), and the kernel hides what it refuses in an impure directory
+    /// (D-23).
+    pub(super) fn takes(self, layout: &Layout) -> bool {
+        (self.options.contains("index=on") || !layout.has_links())
+            && (self.follows() || !layout.upper.contains(".redirect"))
+    }
+}
