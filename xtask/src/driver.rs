@@ -106,7 +106,7 @@ impl Stack {
     }
 
     /// Returns the mount options that name the directories.
-    fn options(&self) -> String {
+    pub(crate) fn mount_options(&self) -> String {
         let lowers: Vec<_> = self
             .lowers
             .iter()
@@ -183,7 +183,7 @@ impl Driver {
         point: &Path,
         server: Server<'_>,
     ) -> Result<Mounted> {
-        let options = stack.options();
+        let options = stack.mount_options();
         let mut command = match self {
             Self::Kernel => {
                 let data = std::ffi::CString::new(options.clone())?;

@@ -72,6 +72,10 @@ impl Overlay {
             // As it is it would hide what is below (OVL-3).
             return self.make_nested_whiteout(caller, &dir, name, mode);
         }
+        if let Err(errno) = dir.expect_mutable() {
+            self.expect_free(&dir, name)?;
+            return Err(errno);
+        }
         let upper_dir = self.copy_up(&dir)?;
         let _names = self.names.enter(dir.id);
         let (upper, attr) = match self.make_here(&dir, upper_dir, name, caller, make) {
@@ -164,6 +168,7 @@ impl Overlay {
             lowers: Vec::new(),
             data: None,
             place,
+            protection: attr.protection,
         };
         let Inserted::Node(node) = self.table.get_or_insert(key, None, new)? else {
             return Err(Errno::IO);
@@ -297,6 +302,7 @@ impl Overlay {
         mode: Mode,
     ) -> Result<Entry, Errno> {
         let dir = self.dir(dir)?;
+        dir.expect_mutable()?;
         let upper_dir = self.copy_up(&dir)?;
         let entry = upper_dir.fs().tmpfile(caller, upper_dir.id, mode)?;
         let upper = LayerNode::adopt(&upper_dir.layer, &entry);
@@ -310,6 +316,7 @@ impl Overlay {
             lowers: Vec::new(),
             data: None,
             place: None,
+            protection: entry.attr.protection,
         };
         let Inserted::Node(node) = self.table.get_or_insert(key, None, new)? else {
             return Err(Errno::IO);

@@ -55,6 +55,7 @@ mod node;
 mod origin;
 mod orphan;
 mod overlay;
+mod protect;
 mod readdir;
 mod redirect;
 mod remove;

@@ -15,7 +15,7 @@ use crate::stack::LayerNode;
 bitflags! {
     /// Which of the overlay's attributes an object carries.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(crate) struct Marks: u8 {
+    pub(crate) struct Marks: u16 {
         /// `opaque`: on a directory, stops merging (`y`) or tells of xattr whiteouts (`x`).
         const OPAQUE = 1;
         /// `redirect`: what lies below has another name.
@@ -30,6 +30,8 @@ bitflags! {
         const WHITEOUT = 32;
         /// `nested`: a whiteout of another overlay, or a directory that holds some (OVL-130).
         const NESTED = 64;
+        /// `protattr`: the object is immutable or append-only.
+        const PROTATTR = 1 << 12;
     }
 }
 
@@ -101,6 +103,7 @@ impl Marks {
             b"impure" => Self::IMPURE,
             b"whiteout" => Self::WHITEOUT,
             b"nested" => Self::NESTED,
+            b"protattr" => Self::PROTATTR,
             _ => Self::empty(),
         }
     }

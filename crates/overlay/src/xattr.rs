@@ -125,6 +125,7 @@ impl Overlay {
         self.expect_supported(name)?;
         let node = self.table.get(id)?;
         node.expect_user_attributes(name, Errno::PERM)?;
+        node.expect_unprotected()?;
         let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
         let stored = XattrName::new(&stored)?;
         let value = if is_acl(name.as_bytes()) {
@@ -142,6 +143,7 @@ impl Overlay {
         self.expect_supported(name)?;
         let node = self.table.get(id)?;
         node.expect_user_attributes(name, Errno::PERM)?;
+        node.expect_unprotected()?;
         let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
         let stored = XattrName::new(&stored)?;
         if node.upper().is_none() {

@@ -23,6 +23,8 @@ pub(super) struct Arena {
     pub(super) base: PathBuf,
     pub(super) workers: Vec<Worker>,
     pub(super) subject: Driver,
+    /// The program that checks at the end of a script what is left of it, if that is wanted.
+    pub(super) checker: Option<PathBuf>,
     /// Operations that were compared, and those of them that succeeded.
     pub(super) operations: u64,
     pub(super) succeeded: u64,
@@ -51,7 +53,9 @@ impl Arena {
         options: &Options,
         script: &[String],
     ) -> Result<Verdict> {
-        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
+        // The clock of file times lags behind by a tick.
+        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?
+            .saturating_sub(1);
         let dirs = ["a", "b"].map(|name| self.base.join(name));
         let [a, b] = &dirs;
         let mut bout = Bout {
@@ -112,7 +116,12 @@ impl Arena {
         if !found.is_empty() {
             return Ok(found);
         }
-        bout.lowers()
+        let mut found = bout.lowers()?;
+        if let Some(program) = &self.checker {
+            found.extend(bout.a.check(program)?);
+            found.extend(bout.b.check(program)?);
+        }
+        Ok(found)
     }
 
     /// Does one operation on both sides.

@@ -54,6 +54,8 @@ fn sit_at(args: &JobArgs, base: &Path, rights: Rights) -> Result<()> {
             base: base.to_path_buf(),
             workers,
             subject: driver(args),
+            checker: (args.all.rounds.is_some() && args.all.subject == Subject::Mica)
+                .then(|| args.program.clone()),
             operations: 0,
             succeeded: 0,
         },
@@ -184,7 +186,8 @@ impl Job {
         } else {
             Turns::Random
         };
-        let script = draw::script(&mut rng, layout, turns);
+        let mut script = draw::script(&mut rng, layout, turns);
+        script.retain(|line| set.takes_line(line));
         self.compare(&format!("seed {seed}"), set, layout, script)
     }
 

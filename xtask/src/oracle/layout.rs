@@ -210,7 +210,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         size d/a 7
         x d/a trusted.overlay.metacopy
         f a 0600 0:0
-        size a 5
+        size a 7
         x a trusted.overlay.metacopy
         x a trusted.overlay.redirect /d/b
         d e

@@ -64,6 +64,16 @@ impl Set {
         self.options.contains("userxattr")
     }
 
+    /// Says whether a line can be compared: an upper with marks of the other namespace is refused (D-16).
+    pub(super) fn takes_line(self, line: &str) -> bool {
+        let other = if self.uses_user_xattrs() {
+            " trusted.overlay."
+        } else {
+            " user.overlay.opaque"
+        };
+        !line.contains(other)
+    }
+
     /// Says whether redirects that are there are followed.
     fn follows(self) -> bool {
         ["redirect_dir=on", "redirect_dir=follow", "redirect_dir=off"]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -165,6 +166,20 @@ impl Side {
             }
         }
         Ok(all)
+    }
+
+    /// Returns what `mica check`, the `program`, has against the layers; notes do not count.
+    pub(super) fn check(&self, program: &Path) -> Result<Vec<String>> {
+        let output = Command::new(program)
+            .args(["check", "-o", &self.stack.mount_options()])
+            .output()
+            .context("cannot start `mica check`")?;
+        if output.status.success() {
+            return Ok(Vec::new());
+        }
+        let text = [output.stdout, output.stderr].concat();
+        let lines = String::from_utf8_lossy(&text);
+        Ok(lines.lines().map(|line| format!("check: {line}")).collect())
     }
 
     /// Names what changed in the lowers: nothing may.

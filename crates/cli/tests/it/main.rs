@@ -10,7 +10,10 @@
 )]
 
 mod bad_marks;
+mod beside;
+mod carried;
 mod check;
+mod coherence;
 mod durability;
 mod foreground;
 mod foreign;
@@ -28,8 +31,11 @@ mod limits;
 mod metacopies;
 mod nameless;
 mod nested;
+mod once;
 mod options;
 mod personalities;
+mod pointing;
+mod protected;
 mod recovery;
 mod redirects;
 mod refusals;

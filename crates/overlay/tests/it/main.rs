@@ -21,6 +21,7 @@ mod mounting;
 mod nameless;
 mod nested;
 mod numbers;
+mod protected;
 mod redirects;
 mod redirects_kernel;
 mod unmapped;
