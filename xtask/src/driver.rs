@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Tells a server that was built with faults which of them to make.
 pub(crate) const PLANT: &str = "MICA_PLANT";
 
+/// Tells the same server which file to add to, at its end, how often each rule took effect.
+const MET: &str = "MICA_MET";
+
 /// Who is tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Subject {
@@ -137,6 +140,8 @@ pub(crate) struct Server<'a> {
     pub(crate) log_level: Option<&'a str>,
     /// A fault for it to make, where the program was built with faults.
     pub(crate) plant: Option<&'a str>,
+    /// Where such a program notes which rules took effect.
+    pub(crate) met: Option<&'a Path>,
 }
 
 impl Server<'_> {
@@ -217,6 +222,9 @@ impl Driver {
             .arg(point);
         if let Some(fault) = server.plant {
             command.env(PLANT, fault);
+        }
+        if let Some(met) = server.met {
+            command.env(MET, met);
         }
         let server = command
             .stdin(Stdio::null())

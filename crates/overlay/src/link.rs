@@ -1,6 +1,6 @@
 //! Hard links.
 
-use mica_vfs::{Attr, Entry, Errno, FileName, FileType, NodeId, RenameFlags};
+use mica_vfs::{Attr, Entry, Errno, FileName, FileType, NodeId, RenameFlags, met};
 
 use crate::create::Spot;
 use crate::gate::Inside;
@@ -40,8 +40,10 @@ impl Overlay {
         let attr = upper.attr()?;
         // What has no name but in the work directory gets its own by moving there (OVL-63).
         let attr = if node.is_orphan() && self.name_orphan(&node, upper_dir, name)? {
+            met!(63);
             attr
         } else {
+            met!(29);
             self.link_upper(upper, upper_dir, name, spot)?
         };
         self.listing_add(&dir, name, &node)?;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Attr, Errno, FileName, FileType, Ino, NodeId, invent};
+use mica_vfs::{Attr, Errno, FileName, FileType, Ino, NodeId, invent, met};
 
 use crate::marks::Marks;
 use crate::node::{Lower, NewNode, Node, Place, XattrWhiteouts};
@@ -92,17 +92,20 @@ impl Overlay {
                 continue;
             };
             if is_device_whiteout(&attr) {
+                met!(3);
                 return Ok(None);
             }
             let mut marks = None;
             if may_be_xattr_whiteout(&attr) {
                 let found = self.marks(&node)?;
                 if found.contains(Marks::WHITEOUT) {
+                    met!(4);
                     return Ok(None);
                 }
                 marks = Some(found);
             }
             let below = first + at + 1 - usize::from(upper.is_some());
+            met!(1);
             return Ok(Some(Top {
                 node,
                 attr,
@@ -213,6 +216,7 @@ impl Overlay {
             None
         };
         while let Some(Found { node, attr, seen }) = search.next()? {
+            met!(2);
             lower_ino = lower_ino.or_else(|| Some(self.number(&node.layer, attr.dev, attr.ino)));
             let xattr_whiteouts = seen.whiteouts;
             lowers.push(Lower {

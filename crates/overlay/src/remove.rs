@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Cookie, Errno, FileName, FileNameBuf, FileType, Flow, NodeId, RenameFlags};
+use mica_vfs::{Cookie, Errno, FileName, FileNameBuf, FileType, Flow, NodeId, RenameFlags, met};
 
 use crate::node::Node;
 use crate::overlay::Overlay;
@@ -26,7 +26,10 @@ impl Overlay {
         match (victim.upper().is_some(), self.lower_has(&dir, name)?) {
             (true, false) => self.remove_upper(upper_dir, name, &victim)?,
             (true, true) => self.whiteout_over(upper_dir, name, &victim)?,
-            (false, _) => self.whiteout_at(upper_dir, name)?,
+            (false, _) => {
+                met!(23);
+                self.whiteout_at(upper_dir, name)?;
+            }
         }
         self.removed(&dir, name, &victim)
     }
@@ -53,6 +56,9 @@ impl Overlay {
         match victim.upper() {
             Some(upper) => {
                 let whiteouts = self.whiteouts_in(upper)?;
+                if !whiteouts.is_empty() {
+                    met!(25);
+                }
                 if lower_has {
                     self.replace_dir_by_whiteout(upper_dir, name, &victim)?;
                 } else if whiteouts.is_empty() {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Errno, FileName, FileType, NodeId, RenameFlags};
+use mica_vfs::{Errno, FileName, FileType, NodeId, RenameFlags, met};
 
 use crate::marks::Opaque;
 use crate::node::{Node, Place};
@@ -127,6 +127,7 @@ impl Overlay {
     ) -> Result<(), Errno> {
         for moved in [Some(source), exchanged].into_iter().flatten() {
             if !self.can_move(moved) {
+                met!(27);
                 return Err(Errno::XDEV);
             }
         }
@@ -267,6 +268,7 @@ impl Overlay {
         if !leave_whiteout {
             return rename(RenameFlags::empty());
         }
+        met!(26);
         match rename(RenameFlags::WHITEOUT) {
             // A filesystem without it takes two steps; between them both names show (OVL-26).
             Err(Errno::INVAL) => {
@@ -315,6 +317,10 @@ impl Overlay {
     fn mark_moved(&self, source: &Arc<Node>, from: &End<'_>, to: &End<'_>) -> Result<(), Errno> {
         if is_redirected(source) {
             let way = self.way(source, from, to)?;
+            match source.kind {
+                FileType::Directory => met!(90),
+                _ => met!(105),
+            }
             return self.set_redirect(source, from.name, way);
         }
         if source.kind != FileType::Directory || !to.dir.is_merged() {
@@ -325,6 +331,7 @@ impl Overlay {
         if self.opaque(upper, marks, &|| source.path())? == Opaque::Stop {
             return Ok(());
         }
+        met!(28);
         match self.set_mark(upper, "opaque", b"y") {
             // An upper that cannot hold the mark cannot have the directory there (ovl_set_opaque_xerr).
             Err(Errno::OPNOTSUPP) => Err(Errno::XDEV),

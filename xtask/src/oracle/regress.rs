@@ -26,12 +26,46 @@ impl Case {
     }
 }
 
+/// Writes a case as it is written below.
+pub(super) fn show<'a>(
+    claim: &str,
+    set: &str,
+    layout: &str,
+    steps: impl Iterator<Item = &'a str>,
+) -> String {
+    let mut text = format!(
+        "    Case {{\n        claim: {claim:?},\n        set: {set:?},\n        layout: {layout:?},\n        script: \"\n"
+    );
+    for step in steps {
+        text.push_str(&format!("            {}\n", step.escape_default()));
+    }
+    text.push_str("        \",\n    },\n");
+    text
+}
+
+/// Cuts a difference to what fits a line as the claim of a case.
+pub(super) fn shorten(line: &str) -> String {
+    const LEN_MAX: usize = 90;
+    let mut len = 0;
+    let fits = |c: &char| {
+        len += c.escape_debug().count();
+        len <= LEN_MAX
+    };
+    let cut: String = line.chars().take_while(fits).collect();
+    if cut == line {
+        cut
+    } else {
+        format!("{cut} ...")
+    }
+}
+
 /// All of them.
-pub(super) const CASES: &[Case] = &[Case {
-    claim: "OVL-23: a whiteout takes the place of what was removed, also through a remount by the other driver",
-    set: "plain",
-    layout: "plain",
-    script: "
+pub(super) const CASES: &[Case] = &[
+    Case {
+        claim: "OVL-23: a whiteout takes the place of what was removed, also through a remount by the other driver",
+        set: "plain",
+        layout: "plain",
+        script: "
             0 unlink d/a
             swap
             0 stat d/a
@@ -39,4 +73,36 @@ pub(super) const CASES: &[Case] = &[Case {
             swap
             0 read d/a
         ",
-}];
+    },
+    Case {
+        claim: "OVL-104: a file replaces a metacopy",
+        set: "metacopy",
+        layout: "rich",
+        script: "
+            0 lchown 1/d/a - 1000
+            0 rename 1/d/sub 1/d/a
+        ",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::{CASES, shorten, show};
+
+    #[test]
+    fn a_case_is_printed_as_it_is_written_here() {
+        let here = include_str!("regress.rs");
+        for case in CASES {
+            let steps = case.steps();
+            let steps = steps.iter().map(String::as_str);
+            let text = show(case.claim, case.set, case.layout, steps);
+            assert!(here.contains(&text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_claim_fits_a_line() {
+        assert_eq!(shorten("short"), "short");
+        assert_eq!(shorten(&"\n".repeat(200)).chars().count(), 49);
+    }
+}

@@ -23,6 +23,8 @@ pub(super) struct Side {
     stack: Stack,
     mounted: Option<Mounted>,
     plant: Option<String>,
+    /// Where the server notes which rules took effect.
+    met: Option<PathBuf>,
     /// Inode numbers in the order in which they were seen.
     seen: HashMap<u64, usize>,
     lowers: Vec<Dump>,
@@ -62,6 +64,7 @@ impl Side {
             stack,
             mounted: None,
             plant: options.plant.clone(),
+            met: options.met.clone(),
             seen: HashMap::new(),
             lowers,
             names,
@@ -79,6 +82,7 @@ impl Side {
             plant: self.plant.as_deref(),
             // Refusals that the kernel makes, too, would fill the screen.
             log_level: Some("error"),
+            met: self.met.as_deref(),
             ..Server::default()
         };
         let mounted = self
