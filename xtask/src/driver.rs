@@ -73,6 +73,8 @@ pub(crate) enum Driver {
 pub(crate) struct Stack {
     /// The topmost first.
     pub(crate) lowers: Vec<PathBuf>,
+    /// Data-only layers below them.
+    pub(crate) data: Vec<PathBuf>,
     pub(crate) upper: PathBuf,
     pub(crate) work: PathBuf,
     /// Further mount options, the same words for every driver.
@@ -91,6 +93,7 @@ impl Stack {
         make_open(&base.join("merged"))?;
         Ok(Self {
             lowers,
+            data: Vec::new(),
             upper: make_open(&base.join("upper"))?,
             work: make_open(&base.join("work"))?,
             options: String::new(),
@@ -115,8 +118,13 @@ impl Stack {
             .iter()
             .map(|dir| dir.to_string_lossy())
             .collect();
+        let data: String = self
+            .data
+            .iter()
+            .map(|dir| format!("::{}", dir.display()))
+            .collect();
         let mut options = format!(
-            "lowerdir={},upperdir={},workdir={}",
+            "lowerdir={}{data},upperdir={},workdir={}",
             lowers.join(":"),
             self.upper.display(),
             self.work.display()

@@ -38,6 +38,9 @@ impl Overlay {
         self.mark_impure_for(&dir, &node)?;
         // Now: a link that is made and cannot be looked at is made all the same.
         let attr = upper.attr()?;
+        if attr.nlink == 0 {
+            met!(63);
+        }
         // What has no name but in the work directory gets its own by moving there (OVL-63).
         let attr = if node.is_orphan() && self.name_orphan(&node, upper_dir, name)? {
             met!(63);

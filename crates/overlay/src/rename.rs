@@ -317,10 +317,6 @@ impl Overlay {
     fn mark_moved(&self, source: &Arc<Node>, from: &End<'_>, to: &End<'_>) -> Result<(), Errno> {
         if is_redirected(source) {
             let way = self.way(source, from, to)?;
-            match source.kind {
-                FileType::Directory => met!(90),
-                _ => met!(105),
-            }
             return self.set_redirect(source, from.name, way);
         }
         if source.kind != FileType::Directory || !to.dir.is_merged() {

@@ -49,8 +49,8 @@ pub use counters::{count, counts};
 mod tests {
     #[test]
     fn what_is_counted_is_told() {
-        crate::met!(255);
-        crate::met!(255);
-        assert!(super::counts().any(|told| told == (255, 2)));
+        crate::met!(1);
+        crate::met!(1);
+        assert!(super::counts().any(|told| told == (1, 2)));
     }
 }

@@ -74,6 +74,7 @@ const ELSEWHERE: &[(&[u32], &str)] = &[
         &[51, 81, 82, 83, 84, 87],
         "the mount is refused (D-16, D-17, D-18)",
     ),
+    (&[52], "every stack of a run has an upper"),
     (&[67], "the kernel here has no `fsync=strict`"),
     (
         &[61, 62],

@@ -33,7 +33,12 @@ pub(super) fn start_job(args: &JobArgs) -> Result<Child> {
     let mut words = vec!["oracle-job".to_owned()];
     words.extend(args.words());
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    private::command(&words)?
+    let mut command = private::command(&words)?;
+    if args.brief {
+        // What it found is on its standard output.
+        command.stderr(Stdio::null());
+    }
+    command
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start a job")

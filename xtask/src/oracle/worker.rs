@@ -136,9 +136,12 @@ impl Workers {
     }
 
     fn tell(&mut self, line: &str) -> Result<()> {
-        let told = self.0.iter_mut().map(|(_, worker)| worker.ask(line));
+        let mut result = Ok(());
         // All of them, also after one that is gone.
-        told.fold(Ok(()), |before, told| before.and(told.map(drop)))
+        for (_, worker) in &mut self.0 {
+            result = result.and(worker.ask(line).map(drop));
+        }
+        result
     }
 
     /// Does an operation as worker number `who`.
