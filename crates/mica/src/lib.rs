@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use mica::vfs::{Caller, FileName, Filesystem, KillPriv, NodeId};
-//! use mica::{Durability, Identity, Metacopies, Stack, StackSpec, UpperSpec, XattrNamespace};
+//! use mica::{Durability, Identity, Metacopies, RedirectDir, Stack, StackSpec, UpperSpec, XattrNamespace};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dir = tempfile::tempdir()?;

@@ -39,6 +39,7 @@ impl Overlay {
             ino: node.ino(),
             dev: self.dev,
             nlink,
+            protection: node.protection(),
             blocks,
             ..self.config.ids.shown(real)
         }
@@ -55,6 +56,7 @@ impl Overlay {
             let is_dir = node.kind == FileType::Directory;
             return Err(if is_dir { Errno::ISDIR } else { Errno::INVAL });
         }
+        node.expect_settable(change)?;
         let change = self.config.ids.stored(change);
         // What a truncation throws away is not copied first (OVL-21), and without one there may be no data to copy.
         let limit = match change.size {

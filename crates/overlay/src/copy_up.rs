@@ -11,8 +11,8 @@ mod step;
 use std::sync::atomic::Ordering::Relaxed;
 
 use mica_vfs::{
-    Attr, Caller, Errno, FileName, FileType, KillPriv, Mode, RenameFlags, SetAttr, SetTime,
-    SyncScope, XattrMode, XattrName, invent, met,
+    Attr, Caller, Errno, FileFlags, FileName, FileType, KillPriv, Mode, RenameFlags, SetAttr,
+    SetTime, SyncScope, XattrMode, XattrName, invent, met,
 };
 
 use crate::config::Metacopies;
@@ -20,6 +20,7 @@ use crate::durability::Durability;
 use crate::lower_data::DataObject;
 use crate::node::Node;
 use crate::overlay::Overlay;
+use crate::protect::COPIED;
 use crate::stack::LayerNode;
 use crate::table::Key;
 use crate::work::Temp;
@@ -206,6 +207,7 @@ impl<'a> Copying<'a> {
         let copied = step(self.node, CopyUpStep::Data, self.data(&upper))?;
         step(self.node, CopyUpStep::Owner, self.owner(&upper))?;
         step(self.node, CopyUpStep::Xattrs, self.xattrs(&upper))?;
+        step(self.node, CopyUpStep::Flags, self.flags(&upper))?;
         step(self.node, CopyUpStep::Origin, self.origin(&upper))?;
         if self.form == Form::Metacopy {
             met!(104);
@@ -338,6 +340,36 @@ impl<'a> Copying<'a> {
         Ok(())
     }
 
+    /// Copies the file flags: those that protect to `protattr`, and what else the kernel copies to the copy itself (OVL-120,
+    /// ovl_copy_fileattr).
+    fn flags(&self, upper: &LayerNode) -> Result<(), Errno> {
+        if !matches!(self.node.kind, FileType::Regular | FileType::Directory) {
+            return Ok(());
+        }
+        let protection = self.node.protection();
+        if !protection.is_empty() {
+            match self.overlay.keep_protection(upper, protection) {
+                // The copy is protected for the life of the mount.
+                Err(Errno::PERM) => {
+                    let path = self.node.path();
+                    tracing::warn!(path, "no room for the immutable and append-only flags");
+                }
+                kept => kept?,
+            }
+        }
+        let Some(lower) = flags_of(self.lower)?.map(|flags| flags & COPIED) else {
+            return Ok(());
+        };
+        if lower.is_empty() {
+            return Ok(());
+        }
+        let Some(had) = flags_of(upper)? else {
+            return Ok(());
+        };
+        let flags = had.difference(COPIED) | lower;
+        upper.fs().set_file_flags(upper.id, flags)
+    }
+
     /// Whether the copy, with `copied` bytes of data, has to be on disk before its name is: a rename may be durable before
     /// what it shows (OVL-65, OVL-67).
     ///
@@ -458,6 +490,17 @@ impl<'a> Copying<'a> {
             tracing::debug!(%errno, "the parent's times were not restored");
         }
         Ok(())
+    }
+}
+
+/// Reads the file flags of an object; `None` if it has none, or this process may not open it to ask.
+fn flags_of(node: &LayerNode) -> Result<Option<FileFlags>, Errno> {
+    match node.fs().file_flags(node.id) {
+        Ok(flags) => Ok(Some(flags)),
+        Err(Errno::NOTTY | Errno::INVAL | Errno::OPNOTSUPP | Errno::ACCESS | Errno::PERM) => {
+            Ok(None)
+        }
+        Err(errno) => Err(errno),
     }
 }
 

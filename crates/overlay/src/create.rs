@@ -74,6 +74,10 @@ impl Overlay {
             self.expect_free(&dir, name)?;
             return Err(Errno::PERM);
         }
+        if let Err(errno) = dir.expect_mutable() {
+            self.expect_free(&dir, name)?;
+            return Err(errno);
+        }
         let upper_dir = self.copy_up(&dir)?;
         let _names = self.names.enter(dir.id);
         let (upper, attr) = match self.make_here(&dir, upper_dir, name, caller, make) {
@@ -172,6 +176,7 @@ impl Overlay {
             lowers: Vec::new(),
             data: None,
             place,
+            protection: attr.protection,
         };
         let Inserted::Node(node) = self.table.get_or_insert(key, None, new)? else {
             return Err(Errno::IO);
@@ -306,6 +311,7 @@ impl Overlay {
         mode: Mode,
     ) -> Result<Entry, Errno> {
         let dir = self.dir(dir)?;
+        dir.expect_mutable()?;
         let upper_dir = self.copy_up(&dir)?;
         let entry = upper_dir.fs().tmpfile(caller, upper_dir.id, mode)?;
         let upper = LayerNode::adopt(&upper_dir.layer, &entry);
@@ -319,6 +325,7 @@ impl Overlay {
             lowers: Vec::new(),
             data: None,
             place: None,
+            protection: entry.attr.protection,
         };
         let Inserted::Node(node) = self.table.get_or_insert(key, None, new)? else {
             return Err(Errno::IO);

@@ -54,6 +54,7 @@ mod node;
 mod origin;
 mod orphan;
 mod overlay;
+mod protect;
 mod readdir;
 mod redirect;
 mod remove;

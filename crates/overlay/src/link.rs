@@ -23,6 +23,14 @@ impl Overlay {
             self.expect_free(&dir, name)?;
             return Err(Errno::PERM);
         }
+        // vfs_link: what is at the new name comes first.
+        if let Err(errno) = dir
+            .expect_mutable()
+            .and_then(|()| node.expect_unprotected())
+        {
+            self.expect_free(&dir, name)?;
+            return Err(errno);
+        }
         self.copy_up_to_move(&node, Way::Elsewhere)?;
         let upper = node.upper().ok_or(Errno::STALE)?;
         let upper_dir = self.copy_up(&dir)?;

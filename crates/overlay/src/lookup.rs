@@ -154,6 +154,7 @@ impl Overlay {
             (None, Position::Bottom, FileType::Regular) => self.marks_of_bottom_file(&node)?,
             (None, Position::Bottom, _) => Marks::empty(),
         };
+        let protection = self.protection_of(&node, &attr, Some(marks), &path)?;
         let data = if kind == FileType::Regular && marks.contains(Marks::METACOPY) {
             Some(self.lower_data((dir, name), (&node, &attr, marks), below)?)
         } else {
@@ -171,6 +172,7 @@ impl Overlay {
                 lowers,
                 data,
                 place: Some(place),
+                protection,
             });
         }
         let candidate = || {
@@ -187,6 +189,7 @@ impl Overlay {
             lowers: Vec::new(),
             place: data.is_some().then_some(place),
             data,
+            protection,
         })
     }
 
@@ -202,6 +205,7 @@ impl Overlay {
             node, attr, below, ..
         } = top;
         let own = self.number(&node.layer, attr.dev, attr.ino);
+        let protection = self.protection_of(&node, &attr, None, &|| dir.path_of(name))?;
         let (mut search, seen) = Search::below(self, (dir, name), (&node, &attr, None), below)?;
         let (mut lowers, mut lower_ino) = (Vec::new(), None);
         let upper = if node.layer.idx == LayerIdx::UPPER {
@@ -233,6 +237,7 @@ impl Overlay {
             lowers,
             data: None,
             place: Some(place),
+            protection,
         })
     }
 

@@ -15,7 +15,7 @@ use crate::stack::LayerNode;
 bitflags! {
     /// Which of the overlay's attributes an object carries.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(crate) struct Marks: u8 {
+    pub(crate) struct Marks: u16 {
         /// `opaque`: on a directory, stops merging (`y`) or tells of xattr whiteouts (`x`).
         const OPAQUE = 1;
         /// `redirect`: what lies below has another name.
@@ -28,6 +28,8 @@ bitflags! {
         const IMPURE = 16;
         /// `whiteout`: an empty regular file that hides its name.
         const WHITEOUT = 32;
+        /// `protattr`: the object is immutable or append-only.
+        const PROTATTR = 1 << 12;
     }
 }
 
@@ -98,6 +100,7 @@ impl Marks {
             b"origin" => Self::ORIGIN,
             b"impure" => Self::IMPURE,
             b"whiteout" => Self::WHITEOUT,
+            b"protattr" => Self::PROTATTR,
             _ => Self::empty(),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use bitflags::bitflags;
 use mica_vfs::lock::{Mutex, Rank};
-use mica_vfs::{Errno, FileName, FileNameBuf, FileType, Ino, NodeId};
+use mica_vfs::{Errno, FileName, FileNameBuf, FileType, Ino, NodeId, Protection};
 
 use crate::lower_data::LowerData;
 use crate::stack::LayerNode;
@@ -47,8 +47,13 @@ bitflags! {
         const NAME = 2;
         /// Of a regular file: the upper object is a metacopy, the data lies below. Set before the upper object is.
         const DATA = 64;
+        /// Not hidden at all: the two bits of [`Protection`], moved up by [`PROTECTION_SHIFT`].
+        const PROTECTION = 16 + 32;
     }
 }
+
+/// Where the bits of [`Protection`] begin in a node's bits.
+const PROTECTION_SHIFT: u32 = Hidden::PROTECTION.bits().trailing_zeros();
 
 /// An object of the overlay.
 #[derive(Debug)]
@@ -132,6 +137,7 @@ pub(crate) struct NewNode {
     /// Where the data is, if the only object is a metacopy.
     pub(crate) data: Option<LowerData>,
     pub(crate) place: Option<Place>,
+    pub(crate) protection: Protection,
 }
 
 impl Node {
@@ -148,7 +154,7 @@ impl Node {
             ino: AtomicU64::new(new.ino.0),
             refs: AtomicU64::new(1),
             version: AtomicU32::new(0),
-            hidden: AtomicU8::new(hidden.bits()),
+            hidden: AtomicU8::new(hidden.bits() | (new.protection.bits() << PROTECTION_SHIFT)),
             impure: AtomicBool::new(false),
             has_upper: new.upper.is_some(),
             made_of: MadeOf::new(new.upper, new.lowers, new.data),
@@ -268,6 +274,19 @@ impl Node {
         } else {
             self.hidden.fetch_and(!bits, Release);
         }
+    }
+
+    /// What the node is protected from. Costs no call: it was read with the node (OVL-120).
+    pub(crate) fn protection(&self) -> Protection {
+        Protection::from_bits_truncate(self.hidden.load(Acquire) >> PROTECTION_SHIFT)
+    }
+
+    /// Remembers what was written to the upper object. The caller is in the copying gate of the node.
+    pub(crate) fn set_protection(&self, protection: Protection) {
+        let bits = protection.bits() << PROTECTION_SHIFT;
+        self.hidden.fetch_or(bits, Release);
+        let others = Hidden::PROTECTION.complement().bits();
+        self.hidden.fetch_and(bits | others, Release);
     }
 
     pub(crate) fn expect_dir(&self) -> Result<(), Errno> {

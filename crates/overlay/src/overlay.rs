@@ -242,7 +242,7 @@ fn root_of(
     namespace: XattrNamespace,
 ) -> Result<NewNode, SetupError> {
     let mut merged = Vec::with_capacity(lowers.len());
-    let mut ino = None;
+    let (mut ino, mut protection) = (None, None);
     for layer in lowers {
         let failed = |source| SetupError::Root {
             label: layer.label.clone(),
@@ -250,6 +250,7 @@ fn root_of(
         };
         let node = LayerNode::root(layer);
         let attr = node.attr().map_err(failed)?;
+        protection = protection.or(Some(attr.protection));
         let own = || numbering.number(layer.fs_idx, attr.ino);
         ino = ino
             .or_else(own)
@@ -267,6 +268,7 @@ fn root_of(
         lowers: merged,
         data: None,
         place: None,
+        protection: protection.unwrap_or_default(),
     })
 }
 

@@ -8,18 +8,23 @@ use mica_vfs::{Cookie, Errno, FileName, FileNameBuf, FileType, Flow, NodeId, Ren
 
 use crate::node::Node;
 use crate::overlay::Overlay;
+use crate::protect::expect_removable;
 use crate::stack::LayerNode;
 
 impl Overlay {
     pub(crate) fn remove_file(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
         let dir = self.dir(dir)?;
         // What is not there is missed before the parent is copied up for it.
-        if self.hold(&dir, name)?.kind == FileType::Directory {
+        let found = self.hold(&dir, name)?;
+        expect_removable(&dir, &found)?;
+        if found.kind == FileType::Directory {
             return Err(Errno::ISDIR);
         }
+        drop(found);
         let upper_dir = self.copy_up(&dir)?;
         let _names = self.names.enter(dir.id);
         let victim = self.hold(&dir, name)?;
+        expect_removable(&dir, &victim)?;
         if victim.kind == FileType::Directory {
             return Err(Errno::ISDIR);
         }
@@ -37,6 +42,7 @@ impl Overlay {
     pub(crate) fn remove_dir(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
         let dir = self.dir(dir)?;
         let victim = self.hold(&dir, name)?;
+        expect_removable(&dir, &victim)?;
         victim.expect_dir()?;
         // Before the parent is copied up for nothing (ovl_do_remove), and again where nothing changes any more.
         if !self.is_empty_dir(&victim)? {

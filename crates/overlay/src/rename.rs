@@ -10,6 +10,7 @@ use mica_vfs::{Errno, FileName, FileType, NodeId, RenameFlags, met};
 use crate::marks::Opaque;
 use crate::node::{Node, Place};
 use crate::overlay::Overlay;
+use crate::protect::expect_removable;
 use crate::redirect::Way;
 use crate::stack::LayerNode;
 
@@ -87,7 +88,12 @@ impl Overlay {
             if target.id == source.id {
                 return Ok(());
             }
+            expect_removable(&from.dir, &source)?;
+            expect_removable(&to.dir, target)?;
             check_kinds(&source, target, exchange)?;
+        } else {
+            expect_removable(&from.dir, &source)?;
+            to.dir.expect_mutable()?;
         }
         let over_dir = |target: &Node| !exchange && target.kind == FileType::Directory;
         if let Some(target) = target.as_ref().filter(|target| over_dir(target))

@@ -109,6 +109,7 @@ impl Overlay {
     ) -> Result<(), Errno> {
         self.expect_supported(name)?;
         let node = self.table.get(id)?;
+        node.expect_unprotected()?;
         let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
         if stored.len() > name.as_bytes().len() {
             met!(40);
@@ -127,6 +128,7 @@ impl Overlay {
     pub(crate) fn xattr_remove(&self, id: NodeId, name: XattrName<'_>) -> Result<(), Errno> {
         self.expect_supported(name)?;
         let node = self.table.get(id)?;
+        node.expect_unprotected()?;
         let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
         let stored = XattrName::new(&stored)?;
         if node.upper().is_none() {

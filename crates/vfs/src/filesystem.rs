@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bitflags::bitflags;
 
 use crate::{
-    Attr, Caller, Cookie, DirEntry, Errno, FileName, FileType, Flow, ListedNode, Mode, Rdev,
-    SetAttr, StatFs, XattrMode, XattrName,
+    Attr, Caller, Cookie, DirEntry, Errno, FileName, FileType, Flow, ListedNode, Mode, Protection,
+    Rdev, SetAttr, StatFs, XattrMode, XattrName,
 };
 
 /// Names an object of one [`Filesystem`] while somebody holds a reference on it.
@@ -124,6 +124,29 @@ bitflags! {
         const SYNC = 0x8;
         // Bits without a name here pass through unchanged.
         const _ = !0;
+    }
+}
+
+impl FileFlags {
+    /// The flags that protect an object.
+    pub const PROTECTING: Self = Self::IMMUTABLE.union(Self::APPEND);
+
+    /// Returns what these flags protect an object from.
+    #[must_use]
+    pub fn protection(self) -> Protection {
+        let mut protection = Protection::empty();
+        protection.set(Protection::APPEND, self.contains(Self::APPEND));
+        protection.set(Protection::IMMUTABLE, self.contains(Self::IMMUTABLE));
+        protection
+    }
+}
+
+impl From<Protection> for FileFlags {
+    fn from(protection: Protection) -> Self {
+        let mut flags = Self::empty();
+        flags.set(Self::APPEND, protection.contains(Protection::APPEND));
+        flags.set(Self::IMMUTABLE, protection.contains(Protection::IMMUTABLE));
+        flags
     }
 }
 

@@ -23,7 +23,9 @@ mod readdir;
 mod slab;
 mod xattr;
 
-pub use attr::{Attr, DevId, FileType, Ino, Mode, Rdev, SetAttr, SetTime, StatFs, Time};
+pub use attr::{
+    Attr, DevId, FileType, Ino, Mode, Protection, Rdev, SetAttr, SetTime, StatFs, Time,
+};
 pub use caller::Caller;
 pub use errno::Errno;
 pub use filesystem::{

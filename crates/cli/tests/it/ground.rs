@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::UnmountFlags;
@@ -322,6 +322,28 @@ impl Server {
 
     pub(crate) fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
+    }
+
+    /// Stops it and waits until each of its threads stands still: a signal is answered by one thread after the other.
+    #[track_caller]
+    pub(crate) fn stops(&self) {
+        self.signal(Signal::STOP);
+        let deadline = Instant::now() + LIMIT;
+        while !self.stands_still() {
+            assert!(Instant::now() < deadline, "the server does not stop");
+            thread::yield_now();
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        fs::read_dir(format!("/proc/{}/task", self.pid()))
+            .unwrap()
+            .all(|thread| {
+                let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+                // The state follows the name, which may hold anything.
+                let (_, state) = stat.rsplit_once(") ").unwrap();
+                state.starts_with('T')
+            })
     }
 
     /// Waits until it has ended, within [`LIMIT`].

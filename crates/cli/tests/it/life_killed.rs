@@ -53,7 +53,7 @@ fn who_waits_for_a_server_that_is_killed_gets_an_error() {
     // No file of the mount may be open here: each program that is started would close its copy, and wait for the server
     // while the kernel holds locks of its start that all readers of /proc want.
     let server = ground.server();
-    server.signal(Signal::STOP);
+    server.stops();
     let callers = [
         blocked(&ground, "cat m/g"),
         blocked(&ground, "ls m"),

@@ -10,7 +10,10 @@
 )]
 
 mod bad_marks;
+mod beside;
+mod carried;
 mod check;
+mod coherence;
 mod durability;
 mod foreground;
 mod foreign;
@@ -27,8 +30,11 @@ mod life_remount;
 mod limits;
 mod metacopies;
 mod nameless;
+mod once;
 mod options;
 mod personalities;
+mod pointing;
+mod protected;
 mod recovery;
 mod redirects;
 mod refusals;

@@ -20,6 +20,7 @@ mod metacopies_kernel;
 mod mounting;
 mod nameless;
 mod numbers;
+mod protected;
 mod redirects;
 mod redirects_kernel;
 mod unmapped;

@@ -1,6 +1,6 @@
 //! Operations on files that a process holds open.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use rustix::fs::{FileType, FlockOperation, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -92,9 +92,13 @@ fn use_held(call: &str, rest: &[&str], held: Result<&OwnedFd, Errno>, at: At<'_>
             let count = rustix::fs::fgetxattr(fd, *name, &mut buffer)?;
             Ok(super::show_data(buffer.get(..count).unwrap_or_default()))
         }),
-        ("heldstat", []) => {
-            with(&|fd| rustix::fs::fstat(fd).map(|stat| questions::show_stat(&stat)))
-        }
+        ("heldstat", []) => with(&|fd| {
+            let mut stat = rustix::fs::fstat(fd)?;
+            if has_lost_its_name(fd) {
+                stat.st_nlink = 0;
+            }
+            Ok(questions::show_stat(&stat))
+        }),
         ("heldflags", []) => with(&questions::show_flags),
         ("heldlist", []) => with(&|fd| {
             let kind = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
@@ -117,6 +121,13 @@ fn use_held(call: &str, rest: &[&str], held: Result<&OwnedFd, Errno>, at: At<'_>
         ("posixlock", [how]) => with(&|fd| done(rustix::fs::fcntl_lock(fd, lock(how)?))),
         _ => return None,
     })
+}
+
+/// Says whether what is open went by a name that is gone: the links that it has then are not compared (D-32).
+fn has_lost_its_name(fd: &OwnedFd) -> bool {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let path = rustix::fs::readlink(link, Vec::new());
+    path.is_ok_and(|path| path.to_bytes().ends_with(b" (deleted)"))
 }
 
 fn lock(how: &str) -> Result<FlockOperation, Errno> {
