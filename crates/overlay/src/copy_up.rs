@@ -15,6 +15,7 @@ use mica_vfs::{
     SetTime, SyncScope, XattrMode, XattrName, invent, met,
 };
 
+use crate::acl::is_acl;
 use crate::config::Metacopies;
 use crate::durability::Durability;
 use crate::lower_data::DataObject;
@@ -320,6 +321,9 @@ impl<'a> Copying<'a> {
         })?;
         for name in &names {
             let name = XattrName::new(name)?;
+            if is_acl(name.as_bytes()) {
+                met!(128);
+            }
             let value = match self.lower.xattr(name) {
                 Ok(value) => value,
                 // A broken file capability is listed and cannot be read (ovl_copy_xattr).

@@ -298,6 +298,7 @@ impl Overlay {
             },
         )?;
         if let Some(acl) = acl {
+            met!(128);
             fs.set_xattr(heir.id, default_acl, &acl, XattrMode::Set, KillPriv::Keep)?;
         }
         Ok(Some((temp, heir)))

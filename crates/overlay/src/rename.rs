@@ -194,6 +194,11 @@ impl Overlay {
         if let Some(target) = target.filter(|t| t.kind == FileType::Directory)
             && !self.is_empty_dir(target)?
         {
+            if target.lowers().is_empty() {
+                // The kernel hears it of the upper, which it asks last: what moves is marked by then.
+                self.mark_impure_for(&to.dir, source)?;
+                self.mark_moved(source, from, to)?;
+            }
             return Err(Errno::NOTEMPTY);
         }
         let replaced = self.replace_swept(from, to, source, target);

@@ -75,6 +75,7 @@ const ELSEWHERE: &[(&[u32], &str)] = &[
         "the mount is refused (D-16, D-17, D-18)",
     ),
     (&[52], "every stack of a run has an upper"),
+    (&[64], "the kernel refuses it (D-24)"),
     (&[67], "the kernel here has no `fsync=strict`"),
     (
         &[61, 62],
@@ -86,6 +87,16 @@ const ELSEWHERE: &[(&[u32], &str)] = &[
         "the kernel's overlayfs has none of these options",
     ),
     (&[85, 86], "no disk is full (D-15)"),
+    (&[120, 121, 122, 123], "no flags are set (D-19)"),
+    (
+        &[124, 125],
+        "the FUSE client answers, and the server is not asked",
+    ),
+    (
+        &[126],
+        "what the server does for it is counted under other rules",
+    ),
+    (&[127], "operations come one after the other"),
     (
         &[150],
         "`mica check` runs on what `--rounds` leave, in a process of its own",

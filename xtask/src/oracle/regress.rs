@@ -83,6 +83,17 @@ pub(super) const CASES: &[Case] = &[
             0 rename 1/d/sub 1/d/a
         ",
     },
+    Case {
+        claim: "OVL-90: what moves is marked before the upper is asked whether a directory of its own is empty",
+        set: "redirect",
+        layout: "plain",
+        script: "
+            0 mkdir e/new 755
+            0 creat e/new/a 644
+            0 rename d new
+            0 rename new e/new
+        ",
+    },
 ];
 
 #[cfg(test)]
