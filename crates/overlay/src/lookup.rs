@@ -245,7 +245,12 @@ impl Overlay {
     pub(crate) fn lower_has(&self, dir: &Node, name: FileName<'_>) -> Result<bool, Errno> {
         for lower in dir.lowers() {
             if let Some((node, attr)) = lower.node.child(name)? {
-                return Ok(!self.is_whiteout(&node, &attr)?);
+                let is_whiteout = self.is_whiteout(&node, &attr)?;
+                if is_whiteout && !is_device_whiteout(&attr) {
+                    // Where the directory has no mark its layers list this name (OVL-6), whatever becomes of the upper's.
+                    self.listings.drop_dir(dir.id)?;
+                }
+                return Ok(!is_whiteout);
             }
         }
         Ok(false)

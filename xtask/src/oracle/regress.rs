@@ -94,6 +94,17 @@ pub(super) const CASES: &[Case] = &[
             0 rename new e/new
         ",
     },
+    Case {
+        claim: "OVL-6: a whiteout by attribute in a directory without the mark is listed again when what was over it goes",
+        set: "plain",
+        layout: "whiteouts by xattr",
+        script: "
+            1 mkdir 1/other 755
+            1 list 1/e
+            0 tmplink 1/other 1/e/c
+            0 unlink 1/e/c
+        ",
+    },
 ];
 
 #[cfg(test)]

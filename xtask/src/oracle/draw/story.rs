@@ -6,7 +6,7 @@ use crate::rng::Rng;
 /// Draws one story, of one process.
 pub(super) fn draw(rng: &mut Rng, scene: &Scene) -> Vec<String> {
     let (a, b) = (scene.path(rng), scene.path(rng));
-    let story: &[&str] = match rng.below(10) {
+    let story: &[&str] = match rng.below(15) {
         // A file that lost its name is changed (OVL-60, OVL-64).
         0 => &[
             "hold 0 A",
@@ -58,6 +58,20 @@ pub(super) fn draw(rng: &mut Rng, scene: &Scene) -> Vec<String> {
             "setx A user.note other new",
             "getx A user.note",
         ],
+        9 => &["unlink E/c", "rmdir E", "list .", "mkdir E 755", "list E"],
+        10 => &["mkdir B 755", "unlink E/c", "rename B E", "list E"],
+        // Who writes takes setuid away (OVL-43).
+        11 => &["chmod A 6755", "write A 0 x", "stat A"],
+        12 => &["chmod A 2755", "truncate A 1", "stat A"],
+        // What is inherited over a whiteout (OVL-24, OVL-128).
+        13 => &[
+            "setx D system.posix_acl_default @acl any",
+            "unlink D/a",
+            "creat D/a 640",
+            "stat D/a",
+            "mkdir D/new 755",
+            "listx D/new",
+        ],
         _ => &[
             "link A B",
             "write B 0 both",
@@ -78,10 +92,14 @@ pub(super) fn draw(rng: &mut Rng, scene: &Scene) -> Vec<String> {
                 "A" => a.clone(),
                 "B" => b.clone(),
                 "D" => part("d"),
+                "E" => part("e"),
                 "N" => part("new"),
-                _ => word
-                    .strip_prefix("A/")
-                    .map_or_else(|| word.to_owned(), |rest| format!("{a}/{rest}")),
+                _ => match word.split_once('/') {
+                    Some(("A", rest)) => format!("{a}/{rest}"),
+                    Some(("D", rest)) => part(&format!("d/{rest}")),
+                    Some(("E", rest)) => part(&format!("e/{rest}")),
+                    _ => word.to_owned(),
+                },
             });
             words.collect::<Vec<_>>().join(" ")
         })
