@@ -267,6 +267,13 @@ pub(crate) const CASES: &[Case] = &[
         REFUSES,
         "test -e m/f"
     ),
+    case!(
+        "foreign-marks",
+        "mkdir l/d u/d; touch l/d/f u/d/.wh.f; chown 1000 u/d",
+        UPPER,
+        LESS,
+        "test -e m/d/f"
+    ),
     Case {
         mark: Some(("l/f", "metacopy", "")),
         ..case!(

@@ -118,7 +118,7 @@ fn warned(warning: StackWarning) -> Finding {
     let row = match &warning {
         StackWarning::LowerInUse { .. } => &rows::LOWER_IN_USE,
         StackWarning::MaybeInUse { .. } => &rows::IN_USE,
-        StackWarning::StrayMark { .. } => &rows::FOREIGN,
+        StackWarning::StrayMark { .. } | StackWarning::DoubtfulMark { .. } => &rows::FOREIGN,
     };
     let hint = warning.hint();
     Finding::less(row, warning, hint)
