@@ -38,6 +38,7 @@ mod options;
 mod personalities;
 mod pointing;
 mod protected;
+mod quota;
 mod recovery;
 mod redirects;
 mod refusals;
