@@ -141,8 +141,9 @@ impl Stack {
     /// As [`open`](Self::open).
     pub(crate) fn examine(spec: &StackSpec) -> Result<Vec<StackWarning>, StackError> {
         let checked = Checked::new(spec)?;
-        if let Some(upper) = &checked.upper {
-            Overlay::examine_work(upper).map_err(|error| not_stacked(spec, error))?;
+        if let Some(upper) = checked.upper {
+            Overlay::examine(upper, checked.lowers, &checked.config)
+                .map_err(|error| not_stacked(spec, error))?;
         }
         Ok(checked.warnings)
     }
