@@ -12,6 +12,7 @@ mod cause;
 mod check;
 mod convert;
 mod describe;
+mod doctor;
 mod error;
 mod log;
 mod mount;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Convert(args) => error::status(convert::run(&args), Manner::Mica),
         Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
+        Command::Doctor(args) => doctor::run(&args),
         Command::UnmountHelper(args) => error::status(unmount_helper::run(&args), Manner::Mica),
     }
 }

@@ -39,6 +39,7 @@ mod create;
 mod data;
 mod durability;
 mod error;
+mod examine;
 mod filesystem;
 mod gate;
 mod ids;

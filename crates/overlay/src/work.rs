@@ -279,7 +279,7 @@ fn remove_entry(
 }
 
 /// Lists a directory, which is about to be changed, to its end.
-fn names_in(
+pub(crate) fn names_in(
     fs: &dyn Filesystem,
     dir: NodeId,
 ) -> Result<Vec<(FileNameBuf, Option<FileType>)>, Errno> {
@@ -294,7 +294,7 @@ fn names_in(
 /// Counts what a mount that ended without unmounting was working on.
 ///
 /// A whiteout is none of it: the kernel leaves the one that it links to behind whenever it unmounts.
-fn unfinished(work: &LayerNode) -> Result<usize, Errno> {
+pub(crate) fn unfinished(work: &LayerNode) -> Result<usize, Errno> {
     let mut count = 0;
     for (name, _) in names_in(work.fs(), work.id)? {
         if name.as_name().as_bytes() == INCOMPAT {

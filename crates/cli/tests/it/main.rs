@@ -13,7 +13,13 @@ mod bad_marks;
 mod beside;
 mod carried;
 mod check;
+<<<<<<< HEAD
+mod doctor_cases;
+mod doctor_rows;
+mod doctor_users;
+=======
 mod coherence;
+>>>>>>> stress
 mod durability;
 mod foreground;
 mod foreign;
