@@ -13,13 +13,10 @@ mod bad_marks;
 mod beside;
 mod carried;
 mod check;
-<<<<<<< HEAD
+mod coherence;
 mod doctor_cases;
 mod doctor_rows;
 mod doctor_users;
-=======
-mod coherence;
->>>>>>> stress
 mod durability;
 mod foreground;
 mod foreign;
