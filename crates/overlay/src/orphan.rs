@@ -188,11 +188,9 @@ impl Overlay {
         victim: &Node,
     ) -> Result<bool, Errno> {
         let work = self.work()?;
-        let temp = work.temp_name();
-        let (to, flags) = (work.dir.id, RenameFlags::empty());
-        match dir.fs().rename(dir.id, name, to, temp.as_name(), flags) {
-            Ok(()) => {
-                self.table.keep_orphan(victim, temp, Past::Named)?;
+        match work.take(dir, name, victim.kind, RenameFlags::empty()) {
+            Ok(temp) => {
+                self.keep_temp(victim, temp)?;
                 Ok(true)
             }
             Err(errno) => {
