@@ -15,6 +15,8 @@ impl Overlay {
         let nlink = if node.is_merged() || (is_dir && self.config.dir_links == DirLinks::One) {
             // Subdirectories are not counted across layers; 1 tells programs so (OVL-33, OVL-76).
             1
+        } else if let Some(links) = self.counted_links(node) {
+            links
         } else if node.is_orphan() && node.upper().is_some() {
             // The name in the work directory does not count (OVL-60).
             match node.kind {
