@@ -40,7 +40,7 @@ impl Overlay {
             nlink,
             protection: node.protection(),
             blocks,
-            ..self.config.ids.shown(real)
+            ..self.config.ids.shown(node.shown_device(real))
         }
     }
 

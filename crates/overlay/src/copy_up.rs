@@ -212,7 +212,10 @@ impl<'a> Copying<'a> {
             step(
                 self.node,
                 CopyUpStep::Impure,
-                self.overlay.mark_impure(&place.parent),
+                self.overlay.mark_impure(&place.parent).and_then(|()| {
+                    self.overlay
+                        .mark_nested_for(&place.parent, self.node, &self.attr)
+                }),
             )?;
         }
         let (temp, upper) = step(self.node, CopyUpStep::Create, self.create())?;
@@ -258,6 +261,9 @@ impl<'a> Copying<'a> {
             FileType::Symlink => {
                 let target = self.lower.fs().read_link(self.lower.id)?;
                 fs.symlink(caller, dir.id, as_name, &target)
+            }
+            _ if self.node.is_nested_whiteout(&self.attr) => {
+                fs.create(caller, dir.id, as_name, private)
             }
             kind => fs.mknod(caller, dir.id, as_name, kind, private, self.attr.rdev),
         }?;

@@ -10,6 +10,7 @@ use mica_vfs::{Attr, Errno, FileName, FileType, Ino, NodeId, invent};
 
 use crate::hard_link::Noted;
 use crate::marks::Marks;
+use crate::nested::kind_shown;
 use crate::node::{Lower, NewNode, Node, Place, XattrWhiteouts};
 use crate::overlay::Overlay;
 use crate::search::{Found, Search};
@@ -164,13 +165,14 @@ impl Overlay {
         } else {
             None
         };
+        let shown = kind_shown(&attr, marks);
         if node.layer.idx != LayerIdx::UPPER {
             let lowers = vec![Lower {
                 node,
                 xattr_whiteouts: XattrWhiteouts::None,
             }];
             return Ok(NewNode {
-                kind,
+                kind: shown,
                 ino: own,
                 upper: None,
                 lowers,
@@ -187,7 +189,7 @@ impl Overlay {
         let origin = self.origin_ino(&node, kind, marks, &candidate, &path)?;
         let ino = origin.unwrap_or(own);
         Ok(NewNode {
-            kind,
+            kind: shown,
             ino,
             upper: Some(node),
             lowers: Vec::new(),
