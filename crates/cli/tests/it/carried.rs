@@ -15,7 +15,12 @@ const PREPARE: &str = "
 fn three_hundred_ordinary_calls_are_answered_as_by_the_kernels_overlay() {
     let test = "three_hundred_ordinary_calls_are_answered_as_by_the_kernels_overlay";
     if let Some(beside) = Beside::new(test, PREPARE) {
-        beside.assert_same(include_str!("beside/ordinary.pl"));
+        // OVL-130, OVL-131: an overlay whose upper lies here needs both.
+        let known = [
+            ("mknod 0:0", "errno 0", "ok"),
+            ("whiteout rename", "EINVAL", "ok"),
+        ];
+        beside.assert_differs_in(include_str!("beside/ordinary.pl"), &known);
     }
 }
 
