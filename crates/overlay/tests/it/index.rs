@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use mica_overlay::{Config, Index, Layer, Overlay, OwnUuid, SetupError};
+use mica_overlay::{
+    Config, Index, Layer, Metacopies, Overlay, OwnUuid, Redirects, SetupError, Xino,
+};
 use mica_testkit::{
     Detail, Dump, FaultLayer, Filesystems, KernelMount, Lacks, Medium, Mounted, Stack, dump,
 };
@@ -477,6 +479,54 @@ fn ovl_111_ovl_112_an_index_is_what_the_kernel_makes_and_each_goes_on_with_the_o
         let found = run(test, turns).unwrap();
         for (at, (expected, found)) in kernel.iter().zip(&found).enumerate() {
             assert_eq!(expected, found, "{who}, after {}", DEEDS[at].0);
+        }
+    }
+}
+
+#[test]
+fn ovl_93_whoever_relies_on_its_lowers_marks_new_directories() {
+    let plain = Config {
+        redirects: Redirects::NoFollow,
+        ..Config::default()
+    };
+    let index = Config {
+        index: Index::On,
+        ..plain.clone()
+    };
+    for (asked, expected) in [
+        (plain.clone(), Err(Errno::NODATA)),
+        (index, Ok(b"y".to_vec())),
+        (
+            Config {
+                xino: Xino::On,
+                ..plain.clone()
+            },
+            Ok(b"y".to_vec()),
+        ),
+        (
+            Config {
+                metacopies: Metacopies::On,
+                ..plain
+            },
+            Ok(b"y".to_vec()),
+        ),
+    ] {
+        for medium in Medium::all() {
+            let stack = Stack::new()
+                .upper("")
+                .lower("d/f='1'")
+                .config(asked.clone());
+            let mounted = stack.mount(medium);
+            mounted.walk().mkdir("d/new").unwrap();
+            mounted.walk().mkdir("d/new/inner").unwrap();
+            let mark = |path| {
+                mounted
+                    .walk_upper()
+                    .getxattr(path, "trusted.overlay.opaque")
+            };
+            assert_eq!(mark("d/new"), expected);
+            assert_eq!(mark("d/new/inner"), Err(Errno::NODATA));
+            mounted.finish();
         }
     }
 }
