@@ -97,6 +97,17 @@ impl Overlay {
         Ok(())
     }
 
+    /// Forgets the name that the upper was to get of a file in the index, which was now found by one that it has.
+    pub(crate) fn drop_notes(&self, node: &Node) -> Result<(), Errno> {
+        if self.index_for(node).is_none() {
+            return Ok(());
+        }
+        while let Some(noted) = self.table.links.take(node, |_| true)? {
+            self.table.drop_place(Some(noted));
+        }
+        Ok(())
+    }
+
     /// Lets the place of a file that goes to the index be the first name that the upper gets.
     pub(crate) fn place_to_note(&self, node: &Node, links: u32) -> Result<(), Errno> {
         let Some(Place { parent, name }) = node.place()? else {

@@ -10,7 +10,7 @@ use mica_overlay::{
 use mica_testkit::{
     Detail, Dump, FaultLayer, Filesystems, KernelMount, Lacks, Medium, Mounted, Stack, dump,
 };
-use mica_vfs::{Errno, Ino, RenameFlags, Uuid};
+use mica_vfs::{Errno, Filesystem as _, Ino, RenameFlags, Uuid};
 
 const LOWER: &str = "a='1' b=>a d/c=>a d/e/x=>a o='other' s='single'";
 
@@ -529,4 +529,27 @@ fn ovl_93_whoever_relies_on_its_lowers_marks_new_directories() {
             mounted.finish();
         }
     }
+}
+
+#[test]
+fn ovl_111_the_upper_gets_the_name_that_was_looked_up_last() {
+    with_index(|mounted| {
+        let walk = mounted.walk();
+        let has = || ["a", "b", "d/c"].map(|name| mounted.walk_upper().exists(name));
+        walk.stat("a").unwrap();
+        walk.chmod("b", 0o600).unwrap();
+        assert_eq!(has(), [false, true, false]);
+        // Known by two names, and changed by the one that is there.
+        walk.stat("a").unwrap();
+        walk.chmod("b", 0o640).unwrap();
+        assert_eq!(has(), [false, true, false]);
+        walk.setxattr("a", "user.k", b"v").unwrap();
+        assert_eq!(has(), [false, true, false]);
+        walk.chmod("a", 0o600).unwrap();
+        assert_eq!(has(), [true, true, false]);
+        for (name, again) in [("a", false), ("o", true)] {
+            let held = walk.hold(name).unwrap();
+            assert_eq!(mounted.overlay().keeps_name(held.node()), again, "{name}");
+        }
+    });
 }
