@@ -56,6 +56,7 @@
 mod cage;
 mod check;
 mod convert;
+pub mod doctor;
 mod escaped;
 mod housekeeping;
 mod mount;

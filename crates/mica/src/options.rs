@@ -45,7 +45,8 @@ use layers::Layers;
 pub use manner::Manner;
 pub use note::Note;
 pub use remount::Remount;
-use split::{options, unescape};
+use split::options;
+pub(crate) use split::{cut, unescape, unescape_comma};
 
 bitflags! {
     /// What a mount allows, in the words of mount(8).
@@ -465,6 +466,29 @@ impl<'a> RawOption<'a> {
             }),
         }
     }
+}
+
+/// An option as it was written, its name and its value.
+pub(crate) type Written = (Vec<u8>, Option<Vec<u8>>);
+
+/// Returns the options of all `-o` strings as they were written, but for those that mount(8) keeps from a filesystem.
+///
+/// # Errors
+///
+/// What makes a string none of options.
+pub(crate) fn for_filesystem<S: AsRef<OsStr>>(strings: &[S]) -> Result<Vec<Written>, OptionError> {
+    let strings = strings.iter().map(|string| string.as_ref().as_bytes());
+    let given = strings.flat_map(options).collect::<Result<Vec<_>, _>>()?;
+    let of_mount = |name: &[u8]| {
+        let mut own = generic::OPTIONS.iter();
+        own.any(|Entry(own, _)| own.as_bytes() == name)
+            || generic::by_prefix(name).is_some()
+            || security::NAMES.iter().any(|own| own.as_bytes() == name)
+    };
+    let kept = given.into_iter().filter(|option| !of_mount(option.name));
+    Ok(kept
+        .map(|option| (option.name.to_vec(), option.value.map(<[u8]>::to_vec)))
+        .collect())
 }
 
 /// Finds the row of an option; `None` if no table has it.

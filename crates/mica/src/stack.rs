@@ -11,19 +11,19 @@
 
 mod at_rest;
 mod casefold;
-mod error;
+pub(crate) mod error;
 mod foreign;
 mod half_converted;
 mod holder;
-mod in_use;
+pub(crate) mod in_use;
 mod index;
 mod namespaces;
 mod opened;
-mod others;
+pub(crate) mod others;
 mod owners;
-mod place;
+pub(crate) mod place;
 mod reach;
-mod unmapped;
+pub(crate) mod unmapped;
 mod warning;
 mod writable;
 
@@ -32,8 +32,8 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mica_host::{FdCache, Features};
-use mica_overlay::{Config, Overlay, SetupError, XattrNamespace};
+use mica_host::{FdCache, Features, Owners};
+use mica_overlay::{Config, Layer, Overlay, SetupError, Unmapped, Upper, XattrNamespace};
 use mica_vfs::{Caller, Uuid};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
@@ -44,7 +44,7 @@ pub use foreign::ForeignMark;
 pub use holder::{Holder, Overlayer};
 use in_use::InUse;
 use opened::{Opened, open_data, open_lowers};
-use owners::{recorded_root, with_overflow_ids};
+use owners::{RootRecord, recorded_root, with_overflow_ids};
 use place::{DirId, Place};
 pub use reach::Reach;
 pub use warning::StackWarning;
@@ -97,7 +97,116 @@ impl Stack {
     ///
     /// A [`StackError`] that names the directory that does not fit.
     pub fn open(spec: &StackSpec) -> Result<Self, StackError> {
-        if spec.xattrs == XattrNamespace::Trusted && !Self::may_use_trusted() {
+        let Checked {
+            upper,
+            lowers,
+            data,
+            config,
+            record,
+            fds,
+            features,
+            reach,
+            warnings,
+            in_use,
+        } = Checked::new(spec)?;
+        let overlay = Overlay::with_data(upper, lowers, data, config)
+            .map_err(|error| not_stacked(spec, error))?;
+        if let Some(record) = record {
+            record.write().inspect_err(|_| overlay.abandon())?;
+        }
+        let recovered = match (&spec.upper, overlay.recovered()) {
+            (None, _) | (_, 0) => None,
+            (Some(upper), objects) => Some(Recovered {
+                work: upper.work.clone(),
+                objects,
+            }),
+        };
+        Ok(Self {
+            overlay: Arc::new(overlay),
+            fds,
+            features,
+            recovered,
+            xattrs: spec.xattrs,
+            reach,
+            warnings,
+            _in_use: in_use,
+        })
+    }
+
+    /// Looks whether [`open`](Self::open) would succeed, by all that it does before it lays the layers over each other. Nothing
+    /// is changed but the probe's scratch files in the work directory, which are removed.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub(crate) fn examine(spec: &StackSpec) -> Result<Vec<StackWarning>, StackError> {
+        let checked = Checked::new(spec)?;
+        if let Some(upper) = &checked.upper {
+            Overlay::examine_work(upper).map_err(|error| not_stacked(spec, error))?;
+        }
+        Ok(checked.warnings)
+    }
+
+    /// Returns the overlay, a [`Filesystem`](mica_vfs::Filesystem).
+    #[must_use]
+    pub fn overlay(&self) -> &Arc<Overlay> {
+        &self.overlay
+    }
+
+    /// Returns the open files of the layers.
+    pub(crate) fn fds(&self) -> &Arc<FdCache> {
+        &self.fds
+    }
+
+    /// Returns how far the upper and its work directory let their server reach; `None` without an upper.
+    #[must_use]
+    pub fn reach(&self) -> Option<&Reach> {
+        self.reach.as_ref()
+    }
+
+    /// Returns where the overlay keeps its marks.
+    #[must_use]
+    pub fn xattrs(&self) -> XattrNamespace {
+        self.xattrs
+    }
+
+    /// Returns what a user should know of the directories, though they can be a stack.
+    #[must_use]
+    pub fn warnings(&self) -> &[StackWarning] {
+        &self.warnings
+    }
+
+    /// Returns what the upper filesystem can do; `None` without an upper.
+    #[must_use]
+    pub fn features(&self) -> Option<Features> {
+        self.features
+    }
+
+    /// Returns what was cleaned up after a mount that ended without unmounting, if there was anything.
+    #[must_use]
+    pub fn recovered(&self) -> Option<&Recovered> {
+        self.recovered.as_ref()
+    }
+}
+
+/// Directories that fit together, and what an overlay of them is made of.
+#[derive(Debug)]
+struct Checked {
+    upper: Option<Upper>,
+    lowers: Vec<Layer>,
+    data: Vec<Layer>,
+    config: Config,
+    record: Option<RootRecord>,
+    fds: Arc<FdCache>,
+    features: Option<Features>,
+    reach: Option<Reach>,
+    warnings: Vec<StackWarning>,
+    in_use: Vec<InUse>,
+}
+
+impl Checked {
+    fn new(spec: &StackSpec) -> Result<Self, StackError> {
+        if spec.xattrs == XattrNamespace::Trusted && !Stack::may_use_trusted() {
             return Err(StackError::Trusted);
         }
         let fds = FdCache::new(raise_fd_limit());
@@ -151,7 +260,11 @@ impl Stack {
                 umask: 0,
             },
             durability: spec.durability,
-            unmapped: unmapped::unmapped(),
+            // Recorded owners are known, whoever they are (OVL-77).
+            unmapped: match spec.identity.owners {
+                Owners::Real => unmapped::unmapped(),
+                Owners::Xattr(_) => Unmapped::default(),
+            },
             ids: with_overflow_ids(&spec.identity.ids),
             acls: spec.identity.acls,
             dir_links: spec.identity.dir_links,
@@ -160,69 +273,18 @@ impl Stack {
             nameless_max: fds.limit() / 2,
             ..Config::default()
         };
-        let overlay = Overlay::with_data(upper, lowers, data, config)
-            .map_err(|error| not_stacked(spec, error))?;
-        if let Some(record) = record {
-            record.write().inspect_err(|_| overlay.abandon())?;
-        }
-        let recovered = match (&spec.upper, overlay.recovered()) {
-            (None, _) | (_, 0) => None,
-            (Some(upper), objects) => Some(Recovered {
-                work: upper.work.clone(),
-                objects,
-            }),
-        };
         Ok(Self {
-            overlay: Arc::new(overlay),
+            upper,
+            lowers,
+            data,
+            config,
+            record,
             fds,
             features,
-            recovered,
-            xattrs: spec.xattrs,
             reach,
             warnings,
-            _in_use: in_use,
+            in_use,
         })
-    }
-
-    /// Returns the overlay, a [`Filesystem`](mica_vfs::Filesystem).
-    #[must_use]
-    pub fn overlay(&self) -> &Arc<Overlay> {
-        &self.overlay
-    }
-
-    /// Returns the open files of the layers.
-    pub(crate) fn fds(&self) -> &Arc<FdCache> {
-        &self.fds
-    }
-
-    /// Returns how far the upper and its work directory let their server reach; `None` without an upper.
-    #[must_use]
-    pub fn reach(&self) -> Option<&Reach> {
-        self.reach.as_ref()
-    }
-
-    /// Returns where the overlay keeps its marks.
-    #[must_use]
-    pub fn xattrs(&self) -> XattrNamespace {
-        self.xattrs
-    }
-
-    /// Returns what a user should know of the directories, though they can be a stack.
-    #[must_use]
-    pub fn warnings(&self) -> &[StackWarning] {
-        &self.warnings
-    }
-
-    /// Returns what the upper filesystem can do; `None` without an upper.
-    #[must_use]
-    pub fn features(&self) -> Option<Features> {
-        self.features
-    }
-
-    /// Returns what was cleaned up after a mount that ended without unmounting, if there was anything.
-    #[must_use]
-    pub fn recovered(&self) -> Option<&Recovered> {
-        self.recovered.as_ref()
     }
 }
 

@@ -8,6 +8,7 @@ use mica_vfs::{Attr, DevId, Errno, FileName, FileType, Ino, NodeId, Observer, Uu
 use crate::bad_mark::MarkError;
 use crate::config::{Config, Index, Metacopies, Redirects, XattrNamespace};
 use crate::error::SetupError;
+use crate::examine::examine;
 use crate::gate::Gates;
 use crate::index::IndexDir;
 use crate::ino::{Filesystems, FsIdx, Numbering, next_dev};
@@ -162,6 +163,20 @@ impl Overlay {
             lowers,
             data_layers,
         })
+    }
+
+    /// Looks whether [`new`](Self::new) would take the work directory of `upper`, and changes nothing. Returns how many
+    /// unfinished objects it would remove.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn examine_work(upper: &Upper) -> Result<usize, SetupError> {
+        let mut filesystems = Filesystems::default();
+        let Upper { layer, work } = upper.clone();
+        let fs_of = |dev| filesystems.index(dev);
+        let info = LayerInfo::new(layer, LayerIdx::UPPER, Position::Above, fs_of)?;
+        examine(&info, work)
     }
 
     /// Refuses directory `node` of a layer if it is the root of one, or the work directory (OVL-92, ovl_lookup_trap_inode).

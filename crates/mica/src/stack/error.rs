@@ -417,6 +417,6 @@ fn try_work_beside(upper: &Path) -> String {
 }
 
 /// Writes a path as a word of a command.
-pub(super) fn word(path: &Path) -> String {
+pub(crate) fn word(path: &Path) -> String {
     format!("{:#}", Escaped::new(path))
 }
