@@ -172,7 +172,7 @@ impl Target {
                 mounted.unmount();
                 expect_refused(&mounted);
             }
-            mounted.remount_with(Config::default());
+            mounted.remount_with(case.config(Config::default()));
             let view = mounted.dump(VIEW);
             mounted.finish();
             view
