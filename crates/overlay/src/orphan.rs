@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mica_vfs::lock::{Mutex, Rank};
-use mica_vfs::{Errno, FileName, FileNameBuf, FileType, NodeId, RenameFlags};
+use mica_vfs::{Errno, FileName, FileNameBuf, FileType, NodeId, RenameFlags, met};
 
 use crate::node::Node;
 use crate::overlay::Overlay;
@@ -211,6 +211,7 @@ impl Overlay {
         name: FileName<'_>,
         victim: &Node,
     ) -> Result<(), Errno> {
+        met!(23);
         self.part(victim, |keeper| {
             let whiteout = self.whiteout_temp()?;
             let spare = match keeper {

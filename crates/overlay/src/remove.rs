@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Cookie, Errno, FileName, FileNameBuf, FileType, Flow, NodeId, RenameFlags};
+use mica_vfs::{Cookie, Errno, FileName, FileNameBuf, FileType, Flow, NodeId, RenameFlags, met};
 
 use crate::hard_link::LinksLeft;
 use crate::node::Node;
@@ -34,7 +34,10 @@ impl Overlay {
         match (in_upper, self.lower_has(&dir, name)?) {
             (true, false) => self.remove_upper(upper_dir, name, &victim)?,
             (true, true) => self.whiteout_over(upper_dir, name, &victim)?,
-            (false, _) => self.whiteout_at(upper_dir, name)?,
+            (false, _) => {
+                met!(23);
+                self.whiteout_at(upper_dir, name)?;
+            }
         }
         self.removed(&dir, name, &victim)
     }
@@ -62,6 +65,9 @@ impl Overlay {
         match victim.upper() {
             Some(upper) => {
                 let whiteouts = self.whiteouts_in(upper)?;
+                if !whiteouts.is_empty() {
+                    met!(25);
+                }
                 if lower_has {
                     self.replace_dir_by_whiteout(upper_dir, name, &victim)?;
                 } else if whiteouts.is_empty() {

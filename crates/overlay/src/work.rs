@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use mica_vfs::lock::{Mutex, Rank};
 use mica_vfs::{
     Attr, Caller, Cookie, Errno, FileName, FileNameBuf, FileType, Filesystem, Flow, Mode, NodeId,
-    RenameFlags, SetAttr, XattrName,
+    RenameFlags, SetAttr, XattrName, met,
 };
 
 use crate::config::Config;
@@ -62,6 +62,7 @@ impl Work {
         let mut recovered = 0;
         match fs.lookup(work, name) {
             Ok(entry) => {
+                met!(50);
                 let old = LayerNode::adopt(upper, &entry);
                 make_readable(&old, &entry.attr).map_err(failed("open", "work"))?;
                 if entry.attr.kind == FileType::Directory {

@@ -21,7 +21,7 @@
 //! | D-20 | no layout has a malformed mark |
 //! | D-22 | every owner has a mapping |
 //! | D-23 | no upper has a redirect where redirects are refused (`set`) |
-//! | D-24 | pipes and devices are not held open (`call::held`) |
+//! | D-24 | what lost its name is changed by writers only, who copied it up before; pipes and devices are not held open (`call::held`) |
 //! | D-25 | it is not drawn (`draw::operation`) |
 //! | D-26, D-27 | no path is that long, and no layout has a digest |
 //! | D-28 | every option set says what it wants (`set`) |
