@@ -278,7 +278,6 @@ impl Overlay {
 
     /// Keeps what lost its name by the temporary one under which it is in the work directory.
     pub(crate) fn keep_temp(&self, node: &Node, temp: Temp<'_>) -> Result<(), Errno> {
-        met!(64);
         self.table.keep_orphan(node, temp.into_name()?, Past::Named)
     }
 
