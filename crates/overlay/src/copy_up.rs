@@ -390,7 +390,7 @@ impl<'a> Copying<'a> {
     /// Notes the lower object, so that the number stays what it is. Not for one of several hard links: the copy is
     /// another file from then on (OVL-32).
     fn origin(&self, upper: &LayerNode) -> Result<(), Errno> {
-        if self.node.kind != FileType::Directory && self.attr.nlink > 1 {
+        if self.breaks_link() {
             return Ok(());
         }
         let origin = Overlay::origin_of(self.lower)?;
