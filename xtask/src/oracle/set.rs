@@ -64,8 +64,12 @@ impl Set {
         self.options.contains("userxattr")
     }
 
-    /// Says whether a line can be compared: an upper with marks of the other namespace is refused (D-16).
+    /// Says whether a line can be compared: an upper with marks of the other namespace is refused (D-16), and the kernel takes
+    /// the names of a file for several where marks are `user.overlay.*` (D-35).
     pub(super) fn takes_line(self, line: &str) -> bool {
+        if self.uses_user_xattrs() && line.split(' ').any(|word| word.starts_with("link")) {
+            return false;
+        }
         let other = if self.uses_user_xattrs() {
             " trusted.overlay."
         } else {

@@ -257,3 +257,27 @@ fn ovl_136_with_userxattr_what_is_no_file_has_another_number_from_the_next_mount
         );
     }
 }
+
+#[test]
+fn ovl_136_both_names_of_what_cannot_say_its_origin_have_one_number() {
+    if !can_mount("ovl_136_both_names_of_what_cannot_say_its_origin_have_one_number") {
+        return;
+    }
+    let [kernel, mica] = DRIVERS.map(|(driver, mount)| {
+        let ground = Ground::new();
+        let mount = mount.replace("$1", "userxattr");
+        let mount = mount.replace("\"$MICA\"", env!("CARGO_BIN_EXE_mica"));
+        let script = format!(
+            "mkfifo l/p; {mount}; cd m; ln p new; stat -c %i p new | uniq | wc -l; cd ..; umount m"
+        );
+        let shown = sh(&ground, &script);
+        assert_eq!(
+            (shown.status, shown.stderr.as_str()),
+            (Some(0), ""),
+            "{driver}"
+        );
+        shown.stdout
+    });
+    // D-35.
+    assert_eq!((kernel.as_str(), mica.as_str()), ("2\n", "1\n"));
+}
