@@ -168,7 +168,7 @@ pub(crate) fn status(done: Result<(), CliError>, manner: Manner) -> ExitCode {
 }
 
 /// Shows one cause; a system error by its words and its name.
-fn in_words(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn in_words(error: &(dyn Error + 'static)) -> String {
     let errno = match error.downcast_ref::<Errno>() {
         Some(errno) => Some(*errno),
         None => error

@@ -12,11 +12,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use mica_vfs::{
     Attr, Caller, Errno, FileFlags, FileName, FileType, KillPriv, Mode, RenameFlags, SetAttr,
-    SetTime, SyncScope, XattrMode, XattrName, invent,
+    SetTime, SyncScope, XattrMode, XattrName, invent, met,
 };
 
+use crate::acl::is_acl;
 use crate::config::Metacopies;
 use crate::durability::Durability;
+use crate::index::Nlink;
 use crate::lower_data::DataObject;
 use crate::node::Node;
 use crate::overlay::Overlay;
@@ -114,6 +116,9 @@ impl Overlay {
         if let Some(upper) = node.upper()
             && (limit == DataLimit::Metadata || !node.is_metacopy())
         {
+            if node.is_shared() {
+                self.link_names(node, upper)?;
+            }
             return Ok((upper, Made::Before));
         }
         self.work()?;
@@ -131,7 +136,13 @@ impl Overlay {
         for dir in missing.iter().rev() {
             self.copy_up_one(dir, DataLimit::Whole)?;
         }
-        self.copy_up_one(node, limit)
+        if !node.is_shared() {
+            return self.copy_up_one(node, limit);
+        }
+        self.prepare_names(node)?;
+        let copied = self.copy_up_one(node, limit)?;
+        self.link_names(node, copied.0)?;
+        Ok(copied)
     }
 
     fn copy_up_one<'n>(
@@ -146,9 +157,13 @@ impl Overlay {
             }
             return Ok((upper, self.copy_lower_data(node, upper, limit)?));
         }
+        met!(20);
         let lower = node.real()?;
         let attr = step(node, CopyUpStep::Read, lower.attr())?;
         self.refuse_unmapped(node, lower, &attr)?;
+        if node.is_shared() {
+            self.count_links(node)?;
+        }
         let copying = Copying {
             overlay: self,
             node,
@@ -235,6 +250,7 @@ impl<'a> Copying<'a> {
         step(self.node, CopyUpStep::Flags, self.flags(&upper))?;
         step(self.node, CopyUpStep::Origin, self.origin(&upper))?;
         if self.form == Form::Metacopy {
+            met!(104);
             step(self.node, CopyUpStep::Size, self.size(&upper))?;
             let marked = self.overlay.set_mark(&upper, "metacopy", b"");
             step(self.node, CopyUpStep::Mark, marked)?;
@@ -341,12 +357,17 @@ impl<'a> Copying<'a> {
         let prefix = self.overlay.config.xattrs.prefix();
         let mut names: Vec<Box<[u8]>> = Vec::new();
         self.lower.for_each_xattr(&mut |name| {
-            if !is_private(prefix, name) {
+            if is_private(prefix, name) {
+                met!(41);
+            } else {
                 names.push(name.into());
             }
         })?;
         for name in &names {
             let name = XattrName::new(name)?;
+            if is_acl(name.as_bytes()) {
+                met!(128);
+            }
             let value = match self.lower.xattr(name) {
                 Ok(value) => value,
                 // A broken file capability is listed and cannot be read (ovl_copy_xattr).
@@ -404,20 +425,32 @@ impl<'a> Copying<'a> {
     /// (ovl_should_sync_metadata).
     fn must_sync(&self, copied: u64) -> bool {
         match self.overlay.config.durability {
-            Durability::Auto => copied > 0,
+            Durability::Auto => {
+                if copied > 0 {
+                    met!(65);
+                }
+                copied > 0
+            }
             Durability::Strict => {
                 matches!(self.node.kind, FileType::Regular | FileType::Directory)
             }
-            Durability::Volatile => false,
+            Durability::Volatile => {
+                met!(66);
+                false
+            }
         }
     }
 
-    /// Notes the lower object, so that the number stays what it is. Not for one of several hard links: the copy is
-    /// another file from then on (OVL-32).
+    /// Notes the lower object, so that the number stays what it is. Not of a file with several names, unless there is an index:
+    /// for the next mount the others are another file (OVL-32).
     fn origin(&self, upper: &LayerNode) -> Result<(), Errno> {
-        if self.breaks_link() {
+        let indexed = self.overlay.index_for(self.node).is_some();
+        if self.node.kind != FileType::Directory && self.attr.nlink > 1 && !indexed {
             return Ok(());
         }
+        // Its entry is its one link in the upper.
+        self.overlay
+            .set_nlink(self.node, upper, |all| Nlink::Upper(all - 1))?;
         let origin = Overlay::origin_of(self.lower)?;
         match self.overlay.set_mark(upper, "origin", &origin) {
             // `user.*` is for files and directories only.
@@ -446,11 +479,25 @@ impl<'a> Copying<'a> {
         let key = Key::inode(upper.layer.idx, &attr);
         overlay.counters.copy_ups.fetch_add(1, Relaxed);
         node.set_metacopy(self.form == Form::Metacopy);
+        if let Some(index) = overlay.index_for(node) {
+            overlay.table.add_key(node, key)?;
+            if let Err(errno) = overlay.to_entry(index, temp, self.lower) {
+                overlay.table.drop_key(node, key)?;
+                return Err(errno);
+            }
+            node.set_upper(upper);
+            overlay.table.rekey(node, Some(key), None)?;
+            overlay.place_to_note(node, self.attr.nlink)?;
+            return Ok(attr);
+        }
         loop {
             let Some(place) = node.place()? else {
                 // The file lost its name while it was open: the copy lives on without one.
                 overlay.keep_copy(node, temp)?;
                 node.set_upper(upper);
+                if overlay.has_lower_names(node) {
+                    overlay.table.rekey(node, Some(key), None)?;
+                }
                 return Ok(attr);
             };
             let parent = &place.parent;
@@ -463,13 +510,10 @@ impl<'a> Copying<'a> {
                 overlay.table.drop_key(node, key)?;
                 return Err(errno);
             }
-            if self.breaks_link() {
-                node.set_ino(overlay.number(&upper.layer, attr.dev, attr.ino));
-            }
             node.set_upper(upper);
             overlay.listing_add(parent, place.name.as_name(), node)?;
             overlay.table.rekey(node, Some(key), Some(parent))?;
-            self.tell_observer(parent);
+            self.tell_observer();
             if node.kind != FileType::Directory && self.form == Form::Whole {
                 // A file in the upper needs its place no more, nor its parent.
                 overlay.table.move_to(node, None)?;
@@ -478,22 +522,12 @@ impl<'a> Copying<'a> {
         }
     }
 
-    /// Whether the lower file has other names, which stay what they are.
-    fn breaks_link(&self) -> bool {
-        self.node.kind != FileType::Directory && self.attr.nlink > 1
-    }
-
-    /// Tells of what the caller did not ask for: a directory that merges counts its links otherwise (OVL-33), and a link
-    /// that broke has another number (OVL-32).
-    fn tell_observer(&self, parent: &Node) {
-        let Some(observer) = self.overlay.observer.get() else {
-            return;
-        };
-        if self.breaks_link() || self.node.kind == FileType::Directory {
+    /// Tells of what the caller did not ask for: a directory that merges counts its links otherwise (OVL-33).
+    fn tell_observer(&self) {
+        if let Some(observer) = self.overlay.observer.get()
+            && self.node.kind == FileType::Directory
+        {
             observer.attributes_changed(self.node.id);
-        }
-        if self.breaks_link() {
-            observer.numbers_changed(parent.id);
         }
     }
 
@@ -501,6 +535,7 @@ impl<'a> Copying<'a> {
     fn rename(&self, temp: Temp<'_>, parent: &Node, name: FileName<'_>) -> Result<(), Errno> {
         let dir = parent.upper().ok_or(Errno::STALE)?;
         let before = dir.attr()?;
+        met!(22);
         temp.publish(dir, name, RenameFlags::empty())?;
         // The object is in place: a parent with another time is not worth an error.
         if let Err(errno) = set_times(dir, &before) {
@@ -527,7 +562,7 @@ fn is_protective(name: &[u8]) -> bool {
 }
 
 /// Gives `node` the access and modification times of `attr`.
-fn set_times(node: &LayerNode, attr: &Attr) -> Result<(), Errno> {
+pub(crate) fn set_times(node: &LayerNode, attr: &Attr) -> Result<(), Errno> {
     let (atime, mtime) = (Some(SetTime::At(attr.atime)), Some(SetTime::At(attr.mtime)));
     node.fs()
         .set_attr(

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use bitflags::bitflags;
-use mica_vfs::{Errno, XattrMode, XattrName};
+use mica_vfs::{Errno, XattrMode, XattrName, met};
 
 use crate::bad_mark::{BadMark, MarkError};
 use crate::config::XattrNamespace;
@@ -167,6 +167,7 @@ impl Overlay {
     pub(crate) fn mark_impure(&self, dir: &Node) -> Result<(), Errno> {
         if !dir.impure.load(Relaxed) {
             let upper = dir.upper().ok_or(Errno::STALE)?;
+            met!(34);
             self.set_mark(upper, "impure", b"y")?;
             dir.impure.store(true, Relaxed);
         }

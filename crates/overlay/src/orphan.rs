@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mica_vfs::lock::{Mutex, Rank};
-use mica_vfs::{Errno, FileName, FileNameBuf, FileType, NodeId, RenameFlags};
+use mica_vfs::{Errno, FileName, FileNameBuf, FileType, NodeId, RenameFlags, met};
 
 use crate::node::Node;
 use crate::overlay::Overlay;
@@ -153,7 +153,11 @@ impl Overlay {
         victim: &Node,
         remove: impl Fn(Keeper) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
-        match self.orphans()?.keeper(victim) {
+        let keeper = match self.must_stay(victim)? {
+            true => Keeper::Work,
+            false => self.orphans()?.keeper(victim),
+        };
+        match keeper {
             Keeper::Work => remove(Keeper::Work),
             Keeper::Layer => match remove(Keeper::Layer) {
                 Err(Errno::MFILE | Errno::NFILE) if !victim.is_orphan() => remove(Keeper::Work),
@@ -209,6 +213,7 @@ impl Overlay {
         name: FileName<'_>,
         victim: &Node,
     ) -> Result<(), Errno> {
+        met!(23);
         self.part(victim, |keeper| {
             let whiteout = self.whiteout_temp()?;
             let spare = match keeper {
@@ -281,6 +286,7 @@ impl Overlay {
     /// Keeps a copy of a lower file that lost its name, under the temporary name that it was built under: to remove that
     /// now would save nothing (OVL-64).
     pub(crate) fn keep_copy(&self, node: &Node, temp: Temp<'_>) -> Result<(), Errno> {
+        met!(64);
         self.table.keep_orphan(node, temp.into_name()?, Past::Named)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use mica_vfs::{
-    Cookie, DirEntry, Entry, Errno, FileName, FileNameBuf, FileType, Flow, Ino, ListedNode,
+    Cookie, DirEntry, Entry, Errno, FileName, FileNameBuf, FileType, Flow, Ino, ListedNode, met,
 };
 
 use crate::listing::{Listed, Listing};
@@ -87,6 +87,7 @@ impl Overlay {
     /// Reads every layer's directory once, topmost first (OVL-10).
     pub(crate) fn read_layers(&self, dir: &Node) -> Result<Listing, Errno> {
         self.counters.listings.fetch_add(1, Relaxed);
+        met!(10);
         let mut listing = Vec::new();
         let mut hidden = Hidden::default();
         let mut below = dir.lowers().len();
@@ -202,6 +203,9 @@ impl Overlay {
         sink: &mut dyn FnMut(DirEntry<'_>) -> Flow,
     ) -> Result<(), Errno> {
         let listing = self.listing(dir)?;
+        if from != Cookie::START {
+            met!(12);
+        }
         let mut from = from;
         loop {
             let mut unresolved: Option<(Cookie, Listed)> = None;
@@ -217,6 +221,7 @@ impl Overlay {
                     kind: listed.kind,
                     cookie,
                 };
+                met!(11);
                 stopped = sink(entry) == Flow::Stop;
                 if !stopped {
                     from = cookie;
@@ -279,6 +284,9 @@ impl Overlay {
         // Before the listing, and once: the listing may be dropped from the cache meanwhile, and is told of no change then.
         let version = dir.version();
         let listing = self.listing(dir)?;
+        if from != Cookie::START {
+            met!(12);
+        }
         let mut from = from;
         let mut batch: Vec<(Cookie, Listed)> = Vec::with_capacity(BATCH);
         loop {
@@ -309,6 +317,7 @@ impl Overlay {
                     // Also one that is not there: it went away meanwhile, or a lookup alone hides it (OVL-6).
                     Err(_) => None,
                 };
+                met!(11);
                 let ino = found.as_ref().map(|e| e.attr.ino).or(ino_of(&listed));
                 let kind = found.as_ref().map(|e| e.attr.kind).or(listed.kind);
                 let ino = ino.unwrap_or(UNKNOWN);

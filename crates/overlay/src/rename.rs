@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Errno, FileName, FileType, NodeId, RenameFlags};
+use mica_vfs::{Errno, FileName, FileType, NodeId, RenameFlags, met};
 
 use crate::marks::Opaque;
 use crate::node::{Node, Place};
@@ -107,6 +107,9 @@ impl Overlay {
         let exchanged = target.as_ref().filter(|_| exchange).map(|target| &**target);
         self.copy_up_ends(&from, &to, &source, exchanged)?;
         let replaced = target.as_ref().map(|target| &***target);
+        if let Some(target) = replaced.filter(|_| !exchange) {
+            self.before_loss(target, &to.dir, to.name)?;
+        }
 
         let gates = [from.dir.id, to.dir.id].map(Some);
         let target_gate = target
@@ -133,16 +136,19 @@ impl Overlay {
     ) -> Result<(), Errno> {
         for moved in [Some(source), exchanged].into_iter().flatten() {
             if !self.can_move(moved) {
+                met!(27);
                 return Err(Errno::XDEV);
             }
         }
         self.copy_up(&from.dir)?;
         self.copy_up(&to.dir)?;
         self.copy_up_to_move(source, self.way(source, from, to)?)?;
-        match exchanged {
-            Some(target) => self.copy_up_to_move(target, self.way(target, to, from)?),
-            None => Ok(()),
-        }
+        self.ensure_name(source, &from.dir, from.name)?;
+        let Some(target) = exchanged else {
+            return Ok(());
+        };
+        self.copy_up_to_move(target, self.way(target, to, from)?)?;
+        self.ensure_name(target, &to.dir, to.name)
     }
 
     /// Says how the layers below find what moves from one end to the other.
@@ -177,7 +183,9 @@ impl Overlay {
                 Err(errno) => return Err(errno),
             },
         };
-        let same = target_same && self.shows(&from.dir, from.name, source)?;
+        let same = target_same
+            && self.shows(&from.dir, from.name, source)?
+            && self.is_in_upper(source, from.upper()?, from.name)?;
         // A front orders renames of a directory by itself; for others this is a lost race, as ESTALE says.
         if same { Ok(()) } else { Err(Errno::STALE) }
     }
@@ -193,6 +201,11 @@ impl Overlay {
         if let Some(target) = target.filter(|t| t.kind == FileType::Directory)
             && !self.is_empty_dir(target)?
         {
+            if target.lowers().is_empty() {
+                // The kernel hears it of the upper, which it asks last: what moves is marked by then.
+                self.mark_impure_for(&to.dir, source)?;
+                self.mark_moved(source, from, to)?;
+            }
             return Err(Errno::NOTEMPTY);
         }
         let replaced = self.replace_swept(from, to, source, target);
@@ -227,7 +240,7 @@ impl Overlay {
         let at_target = self.target(to)?;
         let leave_whiteout = self.lower_has(&from.dir, from.name)?;
         let rename = || self.move_name(from, to, source, at_target, leave_whiteout);
-        match target {
+        match target.filter(|_| at_target == Target::Object) {
             Some(target) => self.replace_upper(target, rename),
             None => rename(),
         }
@@ -273,6 +286,7 @@ impl Overlay {
         if !leave_whiteout {
             return rename(RenameFlags::empty());
         }
+        met!(26);
         match rename(RenameFlags::WHITEOUT) {
             // A filesystem without it takes two steps; between them both names show (OVL-26).
             Err(Errno::INVAL) => {
@@ -301,6 +315,9 @@ impl Overlay {
         source: &Arc<Node>,
         target: &Arc<Node>,
     ) -> Result<(), Errno> {
+        if !self.is_in_upper(target, to.upper()?, to.name)? {
+            return Err(Errno::STALE);
+        }
         self.mark_impure_for(&to.dir, source)?;
         self.mark_impure_for(&from.dir, target)?;
         self.mark_moved(source, from, to)?;
@@ -331,6 +348,7 @@ impl Overlay {
         if self.opaque(upper, marks, &|| source.path())? == Opaque::Stop {
             return Ok(());
         }
+        met!(28);
         match self.set_mark(upper, "opaque", b"y") {
             // An upper that cannot hold the mark cannot have the directory there (ovl_set_opaque_xerr).
             Err(Errno::OPNOTSUPP) => Err(Errno::XDEV),

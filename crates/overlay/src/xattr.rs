@@ -3,7 +3,7 @@
 //! An overlay may lie on an overlay, and its attributes must then be kept by the one below like any other: `P.foo` of
 //! a user, where `P` is the prefix in use, is stored as `P.overlay.foo` (OVL-40).
 
-use mica_vfs::{Errno, FileType, KillPriv, NodeId, XATTR_NAME_MAX, XattrMode, XattrName};
+use mica_vfs::{Errno, FileType, KillPriv, NodeId, XATTR_NAME_MAX, XattrMode, XattrName, met};
 
 use crate::acl::{Acls, is_acl};
 use crate::node::Node;
@@ -127,6 +127,9 @@ impl Overlay {
         node.expect_user_attributes(name, Errno::PERM)?;
         node.expect_unprotected()?;
         let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
+        if stored.len() > name.as_bytes().len() {
+            met!(40);
+        }
         let stored = XattrName::new(&stored)?;
         let value = if is_acl(name.as_bytes()) {
             self.config.ids.stored_acl(value)?

@@ -216,7 +216,7 @@ fn ovl_136_numbers_of_copies_in_a_user_namespace_stay_over_a_remount() {
         in_namespace(Maps::One, mount, "userxattr", &script)
     });
     let said = |outcome: &Outcome| outcome.stdout.lines().next().map(str::to_owned);
-    // D-34.
+    // D-33.
     assert_eq!(said(&kernel).as_deref(), Some("remounted"), "{kernel:?}");
     assert_eq!(
         said(&mica).as_deref(),
@@ -278,6 +278,6 @@ fn ovl_136_both_names_of_what_cannot_say_its_origin_have_one_number() {
         );
         shown.stdout
     });
-    // D-35.
+    // D-34.
     assert_eq!((kernel.as_str(), mica.as_str()), ("2\n", "1\n"));
 }

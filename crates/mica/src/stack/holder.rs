@@ -56,7 +56,7 @@ impl fmt::Display for Holder {
 
 impl Holder {
     /// Returns the command that ends the mount, or shows who it is.
-    pub(super) fn command(&self) -> String {
+    pub(crate) fn command(&self) -> String {
         let (Some(mountpoint), namespace) = (&self.mountpoint, self.namespace) else {
             return match self.server {
                 Some(pid) => format!("`ps -fp {pid}` shows it"),
@@ -78,7 +78,7 @@ impl Holder {
 }
 
 /// Finds who has locked directory `id`, which is how Mica marks an upper and a work directory.
-pub(super) fn of_lock(id: DirId) -> Holder {
+pub(crate) fn of_lock(id: DirId) -> Holder {
     let mut holder = Holder {
         program: Overlayer::Mica,
         mountpoint: None,
@@ -113,7 +113,7 @@ fn lock_holder(locks: &str, file: &str) -> Option<u32> {
 }
 
 /// Tells whether a process has `/dev/fuse` open; false if this process may not see.
-pub(super) fn serves_fuse(pid: u32) -> bool {
+pub(crate) fn serves_fuse(pid: u32) -> bool {
     let fds = fs::read_dir(format!("/proc/{pid}/fd"));
     let mut links = fds.into_iter().flatten();
     links.any(|fd| {
@@ -124,7 +124,7 @@ pub(super) fn serves_fuse(pid: u32) -> bool {
 
 /// Returns the device number of the filesystem that process `pid` serves, as mountinfo(5) writes it. Before Linux 6.13
 /// nothing tells.
-pub(super) fn device_of(pid: u32) -> Option<String> {
+pub(crate) fn device_of(pid: u32) -> Option<String> {
     let fds = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
     let mut devices = fds.filter_map(|fd| {
         let fd = fd.ok()?;

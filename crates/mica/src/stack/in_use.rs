@@ -142,6 +142,24 @@ pub(super) fn refuse_shared(
     Ok(())
 }
 
+/// Finds who writes to an open directory whose path is `path`, without waiting for a mount that is about to end.
+pub(crate) fn used_by(dir: &OwnedFd, path: &Path, others: &[Other]) -> Option<Box<Holder>> {
+    let id = Place::of(dir).ok()?.id;
+    let path = path.canonicalize().unwrap_or_default();
+    let other = others
+        .iter()
+        .find(|other| other.uses(id, &path) == Use::Yes);
+    if let Some(other) = other {
+        return Some(Box::new(other.holder.clone()));
+    }
+    // Locked by a mount of Mica, and by nobody else.
+    let own = reopen(dir).ok()?;
+    match rustix::fs::flock(&own, FlockOperation::NonBlockingLockShared) {
+        Err(Errno::WOULDBLOCK) => Some(Box::new(holder::of_lock(id))),
+        _ => None,
+    }
+}
+
 /// Warns of a lower that another mount writes to, as the kernel does: what both see is undefined.
 pub(super) fn warn_of_shared_lower(
     lower: &Opened,

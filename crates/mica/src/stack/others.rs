@@ -27,8 +27,8 @@ use crate::mountinfo::mounts;
 
 /// A mounted overlay of another program, and the directories that it writes to.
 #[derive(Debug)]
-pub(super) struct Other {
-    pub(super) holder: Holder,
+pub(crate) struct Other {
+    pub(crate) holder: Holder,
     written: Vec<Written>,
 }
 
@@ -42,7 +42,7 @@ enum Written {
 
 /// Whether an overlay writes to a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
+pub(crate) enum Use {
     Yes,
     /// A path that cannot be followed could be that of the directory.
     Maybe,
@@ -51,7 +51,7 @@ pub(super) enum Use {
 
 impl Other {
     /// Tells whether it writes to directory `id`, whose absolute path is `path`.
-    pub(super) fn uses(&self, id: DirId, path: &Path) -> Use {
+    pub(crate) fn uses(&self, id: DirId, path: &Path) -> Use {
         let uses = self.written.iter().map(|written| match written {
             Written::Found(found) if *found == id => Use::Yes,
             Written::Lost(lost) if path.ends_with(lost) => Use::Maybe,
@@ -66,7 +66,7 @@ impl Other {
 }
 
 /// Finds the overlays of other programs that are mounted in any namespace in sight.
-pub(super) fn others() -> Vec<Other> {
+pub(crate) fn others() -> Vec<Other> {
     let tables = mount_tables();
     let mut found = Vec::new();
     let mut known = HashSet::new();
@@ -206,7 +206,7 @@ fn without_backslashes(path: &[u8]) -> Vec<u8> {
 ///
 /// The attempt leaves a line in the kernel's log, so it is only made where mount tables leave a doubt. `None`: this
 /// process may not ask, or this kernel does not tell.
-pub(super) fn ask_kernel(dir: &OwnedFd) -> Option<bool> {
+pub(crate) fn ask_kernel(dir: &OwnedFd) -> Option<bool> {
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).ok()?;
     let itself = format!("/proc/self/fd/{}", dir.as_raw_fd());
     let options = [

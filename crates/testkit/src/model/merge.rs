@@ -39,6 +39,8 @@ struct Merge<'a> {
     model: Model,
     /// Objects of the upper that have several names, by inode number.
     upper_inodes: BTreeMap<u64, ModelId>,
+    /// Those of lowers, by layer and number.
+    lower_inodes: BTreeMap<(usize, u64), ModelId>,
     /// The data of what is added next.
     data: Vec<u8>,
 }
@@ -71,12 +73,14 @@ impl Model {
             prefix,
             model: Self {
                 names: BTreeMap::new(),
+                changed_by: BTreeSet::new(),
                 inodes: BTreeMap::new(),
                 next: Self::ROOT,
                 caller: Caller::ROOT,
                 redirects: false,
             },
             upper_inodes: BTreeMap::new(),
+            lower_inodes: BTreeMap::new(),
             data: Vec::new(),
         };
         merge.add("", &roots[0], Origin::Lower);
@@ -242,17 +246,18 @@ impl<'a> Merge<'a> {
     }
 
     fn non_directory(&mut self, path: &str, part: &Part<'a>) {
-        let linked = part.object.nlink.unwrap() > 1;
+        let ino = part.object.ino.unwrap();
         if !self.layers[part.layer].is_upper {
-            let origin = if linked {
-                Origin::LowerAlias
+            if part.object.nlink.unwrap() == 1 {
+                self.add(path, part, Origin::Lower);
+            } else if let Some(&id) = self.lower_inodes.get(&(part.layer, ino)) {
+                self.model.names.insert(path.to_owned(), id);
             } else {
-                Origin::Lower
-            };
-            self.add(path, part, origin);
+                let id = self.add(path, part, Origin::LowerAlias);
+                self.lower_inodes.insert((part.layer, ino), id);
+            }
             return;
         }
-        let ino = part.object.ino.unwrap();
         match self.upper_inodes.get(&ino) {
             Some(&id) => {
                 self.model.names.insert(path.to_owned(), id);
@@ -295,6 +300,7 @@ impl<'a> Merge<'a> {
             mtime: object.mtime,
             atime: object.atime,
             origin,
+            before: None,
         };
         self.model.insert(path, inode)
     }

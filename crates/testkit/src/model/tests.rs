@@ -54,16 +54,22 @@ fn the_overlays_attributes_are_hidden_and_escaped_ones_are_shown() {
 }
 
 #[test]
-fn links_of_the_upper_hold_and_those_of_a_lower_break() {
-    let mut model = merged("u='1' v=>u", &["l='2' m=>l"]);
+fn links_hold_and_those_of_a_lower_split_at_the_next_mount() {
+    let mut model = merged("u='1' v=>u", &["l='2' m=>l k=>l"]);
     model.write_at("u", 0, b"x").unwrap();
     assert_eq!(model.read("v").unwrap(), b"x");
     assert_eq!(model.dump().0["v"].same_as.as_deref(), Some("u"));
     assert_eq!(model.dump().0["l"].nlink, None);
     model.write_at("l", 0, b"x").unwrap();
+    model.rename("k", "n", RenameFlags::empty()).unwrap();
+    assert_eq!(model.read("m").unwrap(), b"x");
+    assert_eq!(model.dump().0["m"].same_as.as_deref(), Some("l"));
+    model.remount(&merged(
+        "u='x' v=>u l='x' n=>l k:whiteout",
+        &["l='2' m=>l k=>l"],
+    ));
     assert_eq!(model.read("m").unwrap(), b"2");
-    assert_eq!(model.dump().0["l"].nlink, Some(1));
-    model.link("m", "n").unwrap();
+    assert_eq!(model.read("n").unwrap(), b"x");
     assert_eq!(model.dump().0["n"].nlink, Some(2));
     model.check();
 }

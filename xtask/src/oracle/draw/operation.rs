@@ -50,7 +50,7 @@ fn names(rng: &mut Rng, scene: &Scene) -> String {
         20 => format!("tmplink {a} {b}"),
         _ => {
             let kind = rng.pick(&["p", "s", "b", "c", "f"], "p");
-            // Character device 0:0 is a whiteout: the kernel's overlay makes none (D-33).
+            // Character device 0:0 is a whiteout: the kernel's overlay makes none (D-31).
             let device = match kind {
                 "b" => rng.pick(&[0, 0x103], 0),
                 "c" => 0x103,

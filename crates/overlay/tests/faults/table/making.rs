@@ -69,7 +69,7 @@ const LINK_UPPER: [Case; 6] = everywhere!(Call::Link, "link an upper file", |w: 
 const LINK_LOWER: [Case; 6] = everywhere!(Call::Link, "link a lower file", |w: Walk<'_>, p| w
     .link("f", p));
 
-/// A copy is another file than the lower's other names from then on (OVL-32).
+/// A copy is another file than the lower's other names from the next mount on (OVL-32).
 const BROKEN: &[Operate] = &[|w| w.write_at("n", 0, b"")];
 
 /// `u::rwx,g::r-x,o::---,m::r-x,u:7:r--`, as the kernel stores it.
