@@ -207,6 +207,29 @@ impl Overlay {
     }
 }
 
+impl Overlay {
+    /// Fails if the data of a lower object changed since it had the attributes `before`: what was copied is a mix (OVL-137).
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE`. The log says so once.
+    fn expect_unchanged(&self, data: &LayerNode, before: &Attr, node: &Node) -> Result<(), Errno> {
+        let now = data.attr()?;
+        if (now.size, now.mtime) == (before.size, before.mtime) {
+            return Ok(());
+        }
+        self.changed_told.call_once(|| {
+            _ = invent!(
+                Errno::STALE,
+                "a lower was changed from outside while a file of it was copied up; others are not reported",
+                layer = data.layer.label,
+                path = node.path()
+            );
+        });
+        Err(Errno::STALE)
+    }
+}
+
 impl<'a> Copying<'a> {
     /// Builds the copy in the work directory.
     fn build(&self) -> Result<(Temp<'a>, LayerNode), Errno> {
@@ -289,11 +312,13 @@ impl<'a> Copying<'a> {
         }
         let DataObject { node: data, end } = self.overlay.data_of(self.node)?;
         // Below a metacopy may lie less than it says.
-        let there = match end {
-            Some(end) => data.attr()?.size.min(end).min(len),
-            None => len,
+        let before = match end {
+            Some(_) => data.attr()?,
+            None => self.attr,
         };
+        let there = end.map_or(len, |end| before.size.min(end).min(len));
         upper.fs().copy_from(upper.id, data.fs(), data.id, there)?;
+        self.overlay.expect_unchanged(data, &before, self.node)?;
         if there < len {
             self.size(upper)?;
         }

@@ -46,6 +46,8 @@ pub struct Overlay {
     pub(crate) observer: OnceLock<Box<dyn Observer>>,
     /// Told of a whiteout in a form that is not read (OVL-81).
     pub(crate) foreign_told: Once,
+    /// Told of a lower that changed during a copy-up (OVL-137).
+    pub(crate) changed_told: Once,
     /// The upper's work directory; `None`: the overlay is read-only.
     work: Option<Arc<Work>>,
     /// `None`: names of lower files stay together only for this mount.
@@ -184,6 +186,7 @@ impl Overlay {
             counters: Counters::default(),
             observer: OnceLock::new(),
             foreign_told: Once::new(),
+            changed_told: Once::new(),
             work,
             index,
             lowers,

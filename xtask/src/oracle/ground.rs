@@ -214,9 +214,9 @@ fn wait_for_namespace(proc: &Path) -> Result<()> {
 pub(super) fn rights_of_this_process() -> Result<Rights> {
     let map = std::fs::read_to_string("/proc/self/uid_map")?;
     let count = map.split_whitespace().nth(2).context("no uid_map")?;
-    Ok(if count == "1" {
-        Rights::Single
-    } else {
-        Rights::Mapped
+    Ok(match count {
+        "4294967295" => Rights::All,
+        "1" => Rights::Single,
+        _ => Rights::Mapped,
     })
 }

@@ -7,8 +7,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::Options;
+use super::ground::rights_of_this_process;
 use super::handle::{self, Names};
-use super::layout::{self, Layout};
+use super::layout::{self, Layout, Rights};
 use crate::driver::{Driver, Mounted, Server, Stack};
 use crate::dump::{self, Dump, Faults, Lens};
 use crate::image::make_open;
@@ -30,6 +31,8 @@ pub(super) struct Side {
     lowers: Vec<Dump>,
     /// What the handles in the upper may point at.
     names: Names,
+    /// What this process may.
+    rights: Rights,
 }
 
 impl Side {
@@ -74,6 +77,7 @@ impl Side {
             seen: HashMap::new(),
             lowers,
             names,
+            rights: rights_of_this_process()?,
         })
     }
 
@@ -113,6 +117,10 @@ impl Side {
             return Ok(());
         };
         super::watch::set(self.driver.name(), None);
+        if self.rights != Rights::All {
+            // The kernel's numbers are others at the next mount (D-33).
+            self.seen.clear();
+        }
         mounted
             .unmount()
             .with_context(|| format!("{} does not unmount", self.driver.name()))
@@ -162,6 +170,10 @@ impl Side {
                     node.mode = 0;
                 }
                 for (name, value) in &mut node.xattrs {
+                    // In a user namespace the kernel's say nothing (D-33).
+                    if self.rights != Rights::All && name.ends_with(".origin") {
+                        value.clear();
+                    }
                     if [".origin", ".upper"].iter().any(|end| name.ends_with(end)) {
                         *value = handle::name(value, &names);
                     }

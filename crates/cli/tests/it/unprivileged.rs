@@ -106,8 +106,33 @@ fn ovl_134_a_directory_that_is_closed_to_its_owner_is_copied_up_moved_and_remove
     assert_eq!(outcome.stdout, expected);
 }
 
+/// The ids of a user namespace.
+#[derive(Debug, Clone, Copy)]
+enum Maps {
+    One,
+    Ranges,
+}
+
+impl Maps {
+    /// Returns the script that runs another, its `$0`, as root of a namespace of user `id`.
+    fn enter(self, id: u32) -> String {
+        let user = format!("setpriv --reuid {id} --regid {id} --clear-groups");
+        match self {
+            Self::One => format!("exec {user} unshare -Urm sh -ec \"$0\""),
+            // Only root outside may map them.
+            Self::Ranges => format!(
+                "mkfifo -m 666 ready go
+                {user} unshare -Um sh -ec 'echo $$ > ready; read _ < go
+                    exec setpriv --reuid 0 --regid 0 --clear-groups sh -ec \"$0\"' \"$0\" &
+                read pid < ready; for map in uid_map gid_map; do echo 0 {id} 65536 > /proc/$pid/$map; done
+                echo > go; wait $!"
+            ),
+        }
+    }
+}
+
 /// Runs `script` after a mount of either driver as root of a user namespace, and shows what it finds and leaves.
-fn in_namespace(maps: &[&str], mount: &str, options: &str, script: &str) -> Outcome {
+fn in_namespace(maps: Maps, mount: &str, options: &str, script: &str) -> Outcome {
     let ground = Ground::alone();
     fs::set_permissions(ground.root(), Permissions::from_mode(0o755)).unwrap();
     let fill = "mkdir -p l/d/e l/closed l/other; for f in l/f l/g l/d/f l/d/e/f l/closed/f l/other/f; do echo lower > $f; done
@@ -128,10 +153,8 @@ fn in_namespace(maps: &[&str], mount: &str, options: &str, script: &str) -> Outc
         umount m; (cd u; find . -printf '%p %y %m %U:%G %n %s %l\\n' | sort)";
     let script = format!("{mount}\n{{ set +e\n{script}\n}} 2>&1\nset -e\n{show}");
     let prepare = format!(
-        "mknod -m 666 fuse c 10 229 && mount --bind fuse /dev/fuse && exec setpriv --reuid {0} --regid {0} --clear-groups \
-         unshare -Um {1} sh -ec \"$0\"",
-        ids[0],
-        maps.join(" ")
+        "mknod -m 666 fuse c 10 229; mount --bind fuse /dev/fuse; {}",
+        maps.enter(ids[0])
     );
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-ec", &prepare, &script]);
@@ -166,10 +189,95 @@ fn ovl_135_in_a_user_namespace_a_mount_is_what_the_kernels_is() {
             .replace("Value too large for defined data type", "Permission denied")
             .replace("Operation not permitted", "Permission denied")
     };
-    let one = ["--map-root-user"];
-    let [kernel, mica] = DRIVERS.map(|(_, mount)| in_namespace(&one, mount, "userxattr", script));
-    assert_eq!(kernel.status, Some(0), "{kernel:?}");
-    assert_eq!(same(&mica.stdout), same(&kernel.stdout));
-    assert_eq!(whiteouts(&mica.stdout), whiteouts(&kernel.stdout));
-    assert_eq!(mica.stderr, kernel.stderr);
+    for maps in [Maps::One, Maps::Ranges] {
+        let [kernel, mica] =
+            DRIVERS.map(|(_, mount)| in_namespace(maps, mount, "userxattr", script));
+        assert_eq!(kernel.status, Some(0), "{kernel:?}");
+        assert_eq!(same(&mica.stdout), same(&kernel.stdout));
+        assert_eq!(whiteouts(&mica.stdout), whiteouts(&kernel.stdout));
+        assert_eq!(mica.stderr, kernel.stderr);
+    }
+}
+
+#[test]
+fn ovl_136_numbers_of_copies_in_a_user_namespace_stay_over_a_remount() {
+    if !can_mount("ovl_136_numbers_of_copies_in_a_user_namespace_stay_over_a_remount") {
+        return;
+    }
+    // The one that an `mv` made is found by its handle alone, which nobody may open there.
+    let script = "before=$(stat -c %i m/f m/d m/d/f); chmod 600 m/f m/d/f; changed=$(stat -c %i m/f m/d m/d/f)
+        umount m; MOUNT; after=$(stat -c %i m/f m/d m/d/f)
+        test \"$before\" = \"$changed\" || echo changed; test \"$before\" = \"$after\" || echo remounted";
+    let [kernel, mica] = DRIVERS.map(|(_, mount)| {
+        let again = mount
+            .replace("$1", "userxattr")
+            .replace("\"$MICA\"", "./mica");
+        let script = script.replace("MOUNT", &again);
+        in_namespace(Maps::One, mount, "userxattr", &script)
+    });
+    let said = |outcome: &Outcome| outcome.stdout.lines().next().map(str::to_owned);
+    // D-33.
+    assert_eq!(said(&kernel).as_deref(), Some("remounted"), "{kernel:?}");
+    assert_eq!(
+        said(&mica).as_deref(),
+        Some(". d 755 0:0 1 4096 "),
+        "{mica:?}"
+    );
+}
+
+#[test]
+fn ovl_136_with_userxattr_what_is_no_file_has_another_number_from_the_next_mount_on() {
+    if !can_mount(
+        "ovl_136_with_userxattr_what_is_no_file_has_another_number_from_the_next_mount_on",
+    ) {
+        return;
+    }
+    let script = "mkfifo l/p; ln -s x l/s; mknod l/c c 1 3; echo x > l/f; MOUNT; cd m
+        for i in p s c f; do stat -c '%n %i' $i; chown -h 1:1 $i; stat -c '%n %i' $i; done > ../said; cd ..; umount m
+        ls -i u | sed 's/^ *\\([0-9]*\\) \\(.*\\)/\\2 \\1/' >> said; MOUNT; cd m; stat -c '%n %i' p s c f >> ../said; cd ..; umount m
+        cut -d' ' -f2 said | awk '!n[$1] {n[$1] = ++i} {print n[$1]}'";
+    let [kernel, mica] = DRIVERS.map(|(driver, mount)| {
+        let ground = Ground::new();
+        let mount = mount.replace("$1", "userxattr");
+        let mount = mount.replace("\"$MICA\"", env!("CARGO_BIN_EXE_mica"));
+        let shown = sh(&ground, &script.replace("MOUNT", &mount));
+        assert_eq!(
+            (shown.status, shown.stderr.as_str()),
+            (Some(0), ""),
+            "{driver}"
+        );
+        shown.stdout
+    });
+    // Where a number was seen first.
+    let expected = "1 1 2 2 3 3 4 4 5 6 7 8 7 8 5 4";
+    for shown in [mica, kernel] {
+        assert_eq!(
+            shown.split_whitespace().collect::<Vec<_>>().join(" "),
+            expected
+        );
+    }
+}
+
+#[test]
+fn ovl_136_both_names_of_what_cannot_say_its_origin_have_one_number() {
+    if !can_mount("ovl_136_both_names_of_what_cannot_say_its_origin_have_one_number") {
+        return;
+    }
+    let [kernel, mica] = DRIVERS.map(|(driver, mount)| {
+        let ground = Ground::new();
+        let mount = mount.replace("$1", "userxattr");
+        let mount = mount.replace("\"$MICA\"", env!("CARGO_BIN_EXE_mica"));
+        let script = format!(
+            "mkfifo l/p; {mount}; cd m; ln p new; stat -c %i p new | uniq | wc -l; cd ..; umount m"
+        );
+        let shown = sh(&ground, &script);
+        assert_eq!(
+            (shown.status, shown.stderr.as_str()),
+            (Some(0), ""),
+            "{driver}"
+        );
+        shown.stdout
+    });
+    // D-34.
+    assert_eq!((kernel.as_str(), mica.as_str()), ("2\n", "1\n"));
 }

@@ -103,18 +103,19 @@ impl LateCopy<'_> {
 
     /// Copies the data and returns how much of it there was.
     fn copy(&self, cut: Option<&SetAttr>) -> Result<u64, Errno> {
-        let lower = self.data.node.attr()?.size;
+        let lower = self.data.node.attr()?;
         let size = self.attr.size.min(self.data.end.unwrap_or(u64::MAX));
         let len = cut
             .map_or(DataLimit::Whole, DataLimit::Cut)
             .of(size)
-            .min(lower);
+            .min(lower.size);
         if self.attr.blocks > 0 {
             self.free();
         }
         if len > 0 {
             let (to, from) = (self.upper, self.data.node);
             to.fs().copy_from(to.id, from.fs(), from.id, len)?;
+            self.overlay.expect_unchanged(from, &lower, self.node)?;
         }
         Ok(len)
     }

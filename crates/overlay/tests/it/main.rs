@@ -9,6 +9,7 @@
 )]
 
 mod bad_marks;
+mod changed;
 mod changing;
 mod durability;
 mod faults;
