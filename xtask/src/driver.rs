@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Tells a server that was built with faults which of them to make.
 pub(crate) const PLANT: &str = "MICA_PLANT";
 
+/// Tells the same server which file to add to, at its end, how often each rule took effect.
+const MET: &str = "MICA_MET";
+
 /// Who is tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Subject {
@@ -70,6 +73,8 @@ pub(crate) enum Driver {
 pub(crate) struct Stack {
     /// The topmost first.
     pub(crate) lowers: Vec<PathBuf>,
+    /// Data-only layers below them.
+    pub(crate) data: Vec<PathBuf>,
     pub(crate) upper: PathBuf,
     pub(crate) work: PathBuf,
     /// Further mount options, the same words for every driver.
@@ -88,6 +93,7 @@ impl Stack {
         make_open(&base.join("merged"))?;
         Ok(Self {
             lowers,
+            data: Vec::new(),
             upper: make_open(&base.join("upper"))?,
             work: make_open(&base.join("work"))?,
             options: String::new(),
@@ -112,8 +118,13 @@ impl Stack {
             .iter()
             .map(|dir| dir.to_string_lossy())
             .collect();
+        let data: String = self
+            .data
+            .iter()
+            .map(|dir| format!("::{}", dir.display()))
+            .collect();
         let mut options = format!(
-            "lowerdir={},upperdir={},workdir={}",
+            "lowerdir={}{data},upperdir={},workdir={}",
             lowers.join(":"),
             self.upper.display(),
             self.work.display()
@@ -137,6 +148,8 @@ pub(crate) struct Server<'a> {
     pub(crate) log_level: Option<&'a str>,
     /// A fault for it to make, where the program was built with faults.
     pub(crate) plant: Option<&'a str>,
+    /// Where such a program notes which rules took effect.
+    pub(crate) met: Option<&'a Path>,
 }
 
 impl Server<'_> {
@@ -217,6 +230,9 @@ impl Driver {
             .arg(point);
         if let Some(fault) = server.plant {
             command.env(PLANT, fault);
+        }
+        if let Some(met) = server.met {
+            command.env(MET, met);
         }
         let server = command
             .stdin(Stdio::null())

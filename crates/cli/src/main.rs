@@ -40,6 +40,14 @@ fn main() -> ExitCode {
     if let Some(status) = planted::plant() {
         return status;
     }
+    let status = run();
+    #[cfg(feature = "planted")]
+    planted::note_met();
+    status
+}
+
+/// Does what the command line says.
+fn run() -> ExitCode {
     let mut words = env::args_os();
     let called = words.next().unwrap_or_default();
     if let Some(personality) = Personality::of(&called) {

@@ -246,6 +246,7 @@ impl HostFs {
         &self,
         open: impl Fn(OFlags) -> Result<OwnedFd, Errno>,
     ) -> Result<OwnedFd, Errno> {
+        mica_vfs::met!(54);
         match self.fds.with_room(|| open(OFlags::NOATIME)) {
             Err(Errno::PERM) => self.fds.with_room(|| open(OFlags::empty())),
             result => result,

@@ -32,8 +32,8 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mica_host::{FdCache, Features};
-use mica_overlay::{Config, Layer, Overlay, SetupError, Upper, XattrNamespace};
+use mica_host::{FdCache, Features, Owners};
+use mica_overlay::{Config, Layer, Overlay, SetupError, Unmapped, Upper, XattrNamespace};
 use mica_vfs::{Caller, Uuid};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
@@ -260,7 +260,11 @@ impl Checked {
                 umask: 0,
             },
             durability: spec.durability,
-            unmapped: unmapped::unmapped(),
+            // Recorded owners are known, whoever they are (OVL-77).
+            unmapped: match spec.identity.owners {
+                Owners::Real => unmapped::unmapped(),
+                Owners::Xattr(_) => Unmapped::default(),
+            },
             ids: with_overflow_ids(&spec.identity.ids),
             acls: spec.identity.acls,
             dir_links: spec.identity.dir_links,

@@ -12,9 +12,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use mica_vfs::{
     Attr, Caller, Errno, FileFlags, FileName, FileType, KillPriv, Mode, RenameFlags, SetAttr,
-    SetTime, SyncScope, XattrMode, XattrName, invent,
+    SetTime, SyncScope, XattrMode, XattrName, invent, met,
 };
 
+use crate::acl::is_acl;
 use crate::config::Metacopies;
 use crate::durability::Durability;
 use crate::index::Nlink;
@@ -156,6 +157,7 @@ impl Overlay {
             }
             return Ok((upper, self.copy_lower_data(node, upper, limit)?));
         }
+        met!(20);
         let lower = node.real()?;
         let attr = step(node, CopyUpStep::Read, lower.attr())?;
         self.refuse_unmapped(node, lower, &attr)?;
@@ -212,7 +214,10 @@ impl<'a> Copying<'a> {
             step(
                 self.node,
                 CopyUpStep::Impure,
-                self.overlay.mark_impure(&place.parent),
+                self.overlay.mark_impure(&place.parent).and_then(|()| {
+                    self.overlay
+                        .mark_nested_for(&place.parent, self.node, &self.attr)
+                }),
             )?;
         }
         let (temp, upper) = step(self.node, CopyUpStep::Create, self.create())?;
@@ -222,6 +227,7 @@ impl<'a> Copying<'a> {
         step(self.node, CopyUpStep::Flags, self.flags(&upper))?;
         step(self.node, CopyUpStep::Origin, self.origin(&upper))?;
         if self.form == Form::Metacopy {
+            met!(104);
             step(self.node, CopyUpStep::Size, self.size(&upper))?;
             let marked = self.overlay.set_mark(&upper, "metacopy", b"");
             step(self.node, CopyUpStep::Mark, marked)?;
@@ -258,6 +264,9 @@ impl<'a> Copying<'a> {
             FileType::Symlink => {
                 let target = self.lower.fs().read_link(self.lower.id)?;
                 fs.symlink(caller, dir.id, as_name, &target)
+            }
+            _ if self.node.is_nested_whiteout(&self.attr) => {
+                fs.create(caller, dir.id, as_name, private)
             }
             kind => fs.mknod(caller, dir.id, as_name, kind, private, self.attr.rdev),
         }?;
@@ -323,12 +332,17 @@ impl<'a> Copying<'a> {
         let prefix = self.overlay.config.xattrs.prefix();
         let mut names: Vec<Box<[u8]>> = Vec::new();
         self.lower.for_each_xattr(&mut |name| {
-            if !is_private(prefix, name) {
+            if is_private(prefix, name) {
+                met!(41);
+            } else {
                 names.push(name.into());
             }
         })?;
         for name in &names {
             let name = XattrName::new(name)?;
+            if is_acl(name.as_bytes()) {
+                met!(128);
+            }
             let value = match self.lower.xattr(name) {
                 Ok(value) => value,
                 // A broken file capability is listed and cannot be read (ovl_copy_xattr).
@@ -386,11 +400,19 @@ impl<'a> Copying<'a> {
     /// (ovl_should_sync_metadata).
     fn must_sync(&self, copied: u64) -> bool {
         match self.overlay.config.durability {
-            Durability::Auto => copied > 0,
+            Durability::Auto => {
+                if copied > 0 {
+                    met!(65);
+                }
+                copied > 0
+            }
             Durability::Strict => {
                 matches!(self.node.kind, FileType::Regular | FileType::Directory)
             }
-            Durability::Volatile => false,
+            Durability::Volatile => {
+                met!(66);
+                false
+            }
         }
     }
 
@@ -445,8 +467,9 @@ impl<'a> Copying<'a> {
         }
         loop {
             let Some(place) = node.place()? else {
-                // The file lost its name while it was open: the copy lives on without one.
-                overlay.keep_copy(node, temp)?;
+                // The file lost its name while it was open: the copy lives on under the one that it was built under. To
+                // remove that now would save nothing (OVL-64).
+                overlay.keep_temp(node, temp)?;
                 node.set_upper(upper);
                 if overlay.has_lower_names(node) {
                     overlay.table.rekey(node, Some(key), None)?;
@@ -488,6 +511,7 @@ impl<'a> Copying<'a> {
     fn rename(&self, temp: Temp<'_>, parent: &Node, name: FileName<'_>) -> Result<(), Errno> {
         let dir = parent.upper().ok_or(Errno::STALE)?;
         let before = dir.attr()?;
+        met!(22);
         temp.publish(dir, name, RenameFlags::empty())?;
         // The object is in place: a parent with another time is not worth an error.
         if let Err(errno) = set_times(dir, &before) {

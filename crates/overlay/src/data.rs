@@ -4,7 +4,7 @@
 
 use mica_vfs::{
     Access, Errno, FallocateMode, FileType, Filesystem, HostFile, KillPriv, NodeId, SeekFrom,
-    SetAttr, SyncScope,
+    SetAttr, SyncScope, met,
 };
 
 use crate::durability::Durability;
@@ -44,6 +44,7 @@ impl Overlay {
             mode: Some(kept),
             ..SetAttr::default()
         };
+        met!(43);
         upper.fs().set_attr(upper.id, &change)?;
         if let Some(observer) = self.observer.get() {
             observer.attributes_changed(node.id);
@@ -62,6 +63,9 @@ impl Overlay {
         let DataObject { node: real, end } = self.data_of(&node)?;
         let rest = end.map_or(u64::MAX, |end| end.saturating_sub(offset));
         let len = usize::try_from(rest).unwrap_or(usize::MAX).min(data.len());
+        if end.is_some() {
+            met!(101);
+        }
         let data = data.get_mut(..len).unwrap_or_default();
         real.fs().read(real.id, offset, data)
     }
@@ -150,6 +154,7 @@ impl Overlay {
     /// Syncs the upper object; what lies in a lower is on disk as far as this mount can tell (ovl_fsync, OVL-53). A volatile
     /// mount syncs nothing (OVL-66).
     pub(crate) fn data_sync(&self, id: NodeId, scope: SyncScope) -> Result<(), Errno> {
+        met!(53);
         let node = self.table.get(id)?;
         match node.upper() {
             Some(upper) if self.config.durability != Durability::Volatile => {

@@ -54,6 +54,7 @@ mod lookup;
 mod lower_data;
 mod marks;
 mod metacopy;
+mod nested;
 mod node;
 mod origin;
 mod orphan;

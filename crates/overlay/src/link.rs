@@ -1,6 +1,6 @@
 //! Hard links.
 
-use mica_vfs::{Attr, Entry, Errno, FileName, FileType, NodeId, RenameFlags};
+use mica_vfs::{Attr, Entry, Errno, FileName, FileType, NodeId, RenameFlags, met};
 
 use crate::create::Spot;
 use crate::gate::Inside;
@@ -47,11 +47,16 @@ impl Overlay {
         self.follow_upper(&node, upper)?;
         // Now: a link that is made and cannot be looked at is made all the same.
         let attr = upper.attr()?;
+        if attr.nlink == 0 {
+            met!(63);
+        }
         // What has no name but in the work directory gets its own by moving there (OVL-63).
         let nameless = node.is_orphan() && !self.has_lower_names(&node);
         let attr = if nameless && self.name_orphan(&node, upper_dir, name)? {
+            met!(63);
             attr
         } else {
+            met!(29);
             self.link_upper(upper, upper_dir, name, spot)?
         };
         self.name_added(&node)?;

@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Attr, Errno, FileName, FileType, Ino, NodeId, invent};
+use mica_vfs::{Attr, Errno, FileName, FileType, Ino, NodeId, invent, met};
 
 use crate::hard_link::Noted;
 use crate::marks::Marks;
+use crate::nested::kind_shown;
 use crate::node::{Lower, NewNode, Node, Place, XattrWhiteouts};
 use crate::overlay::Overlay;
 use crate::search::{Found, Search};
@@ -108,17 +109,20 @@ impl Overlay {
                 continue;
             };
             if is_device_whiteout(&attr) {
+                met!(3);
                 return Ok(None);
             }
             let mut marks = None;
             if may_be_xattr_whiteout(&attr) {
                 let found = self.marks(&node)?;
                 if found.contains(Marks::WHITEOUT) {
+                    met!(4);
                     return Ok(None);
                 }
                 marks = Some(found);
             }
             let below = first + at + 1 - usize::from(upper.is_some());
+            met!(1);
             return Ok(Some(Top {
                 node,
                 attr,
@@ -164,13 +168,14 @@ impl Overlay {
         } else {
             None
         };
+        let shown = kind_shown(&attr, marks);
         if node.layer.idx != LayerIdx::UPPER {
             let lowers = vec![Lower {
                 node,
                 xattr_whiteouts: XattrWhiteouts::None,
             }];
             return Ok(NewNode {
-                kind,
+                kind: shown,
                 ino: own,
                 upper: None,
                 lowers,
@@ -187,7 +192,7 @@ impl Overlay {
         let origin = self.origin_ino(&node, kind, marks, &candidate, &path)?;
         let ino = origin.unwrap_or(own);
         Ok(NewNode {
-            kind,
+            kind: shown,
             ino,
             upper: Some(node),
             lowers: Vec::new(),
@@ -224,6 +229,7 @@ impl Overlay {
             None
         };
         while let Some(Found { node, attr, seen }) = search.next()? {
+            met!(2);
             lower_ino = lower_ino.or_else(|| Some(self.number(&node.layer, attr.dev, attr.ino)));
             let xattr_whiteouts = seen.whiteouts;
             lowers.push(Lower {
@@ -248,7 +254,12 @@ impl Overlay {
     pub(crate) fn lower_has(&self, dir: &Node, name: FileName<'_>) -> Result<bool, Errno> {
         for lower in dir.lowers() {
             if let Some((node, attr)) = lower.node.child(name)? {
-                return Ok(!self.is_whiteout(&node, &attr)?);
+                let is_whiteout = self.is_whiteout(&node, &attr)?;
+                if is_whiteout && !is_device_whiteout(&attr) {
+                    // Where the directory has no mark its layers list this name (OVL-6), whatever becomes of the upper's.
+                    self.listings.drop_dir(dir.id)?;
+                }
+                return Ok(!is_whiteout);
             }
         }
         Ok(false)

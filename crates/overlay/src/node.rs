@@ -49,6 +49,8 @@ bitflags! {
         const SHARED = 4;
         /// The table holds a reference on it.
         const KEPT = 8;
+        /// Of a directory: the upper one is known to be marked as holding whiteouts of another overlay (OVL-130).
+        const NESTED = 128;
         /// Of a regular file: the upper object is a metacopy, the data lies below. Set before the upper object is.
         const DATA = 64;
         /// Not hidden at all: the two bits of [`Protection`], moved up by [`PROTECTION_SHIFT`].
@@ -303,6 +305,14 @@ impl Node {
             self.hidden.fetch_and(!bit, Release)
         };
         before & bit != 0
+    }
+
+    pub(crate) fn holds_nested(&self) -> bool {
+        self.is(Hidden::NESTED)
+    }
+
+    pub(crate) fn set_holds_nested(&self) {
+        self.set(Hidden::NESTED, true);
     }
 
     /// What the node is protected from. Costs no call: it was read with the node (OVL-120).

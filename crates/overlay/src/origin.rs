@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Attr, Errno, FileHandle, FileType, Ino, Uuid};
+use mica_vfs::{Attr, Errno, FileHandle, FileType, Ino, Uuid, met};
 
 use crate::bad_mark::{BadMark, MarkError};
 use crate::marks::Marks;
@@ -184,7 +184,10 @@ impl Overlay {
             }
         };
         let found = |layer: &Arc<LayerInfo>, attr: Attr| {
-            (attr.kind == kind).then(|| (Arc::clone(layer), attr))
+            (attr.kind == kind).then(|| {
+                met!(30);
+                (Arc::clone(layer), attr)
+            })
         };
         for layer in self.lowers.iter().filter(|l| l.uuid == origin.uuid) {
             match layer.fs.attr_by_handle(&origin.handle) {

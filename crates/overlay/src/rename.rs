@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Errno, FileName, FileType, NodeId, RenameFlags};
+use mica_vfs::{Errno, FileName, FileType, NodeId, RenameFlags, met};
 
 use crate::marks::Opaque;
 use crate::node::{Node, Place};
@@ -136,6 +136,7 @@ impl Overlay {
     ) -> Result<(), Errno> {
         for moved in [Some(source), exchanged].into_iter().flatten() {
             if !self.can_move(moved) {
+                met!(27);
                 return Err(Errno::XDEV);
             }
         }
@@ -200,6 +201,11 @@ impl Overlay {
         if let Some(target) = target.filter(|t| t.kind == FileType::Directory)
             && !self.is_empty_dir(target)?
         {
+            if target.lowers().is_empty() {
+                // The kernel hears it of the upper, which it asks last: what moves is marked by then.
+                self.mark_impure_for(&to.dir, source)?;
+                self.mark_moved(source, from, to)?;
+            }
             return Err(Errno::NOTEMPTY);
         }
         let replaced = self.replace_swept(from, to, source, target);
@@ -280,6 +286,7 @@ impl Overlay {
         if !leave_whiteout {
             return rename(RenameFlags::empty());
         }
+        met!(26);
         match rename(RenameFlags::WHITEOUT) {
             // A filesystem without it takes two steps; between them both names show (OVL-26).
             Err(Errno::INVAL) => {
@@ -341,6 +348,7 @@ impl Overlay {
         if self.opaque(upper, marks, &|| source.path())? == Opaque::Stop {
             return Ok(());
         }
+        met!(28);
         match self.set_mark(upper, "opaque", b"y") {
             // An upper that cannot hold the mark cannot have the directory there (ovl_set_opaque_xerr).
             Err(Errno::OPNOTSUPP) => Err(Errno::XDEV),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use mica_vfs::lock::{Mutex, Rank};
 use mica_vfs::{
     Attr, Caller, Cookie, Errno, FileName, FileNameBuf, FileType, Filesystem, Flow, Mode, NodeId,
-    RenameFlags, SetAttr, XattrName,
+    RenameFlags, SetAttr, XattrName, met,
 };
 
 use crate::config::Config;
@@ -62,6 +62,7 @@ impl Work {
         let mut recovered = 0;
         match fs.lookup(work, name) {
             Ok(entry) => {
+                met!(50);
                 let old = LayerNode::adopt(upper, &entry);
                 make_readable(&old, &entry.attr).map_err(failed("open", "work"))?;
                 if entry.attr.kind == FileType::Directory {
@@ -96,6 +97,20 @@ impl Work {
         let name = format!("#{:x}", self.counter.fetch_add(1, Relaxed));
         // A short ASCII name without a slash is always valid; the other arm is never reached.
         FileNameBuf::new(name.as_bytes()).unwrap_or_else(|_| self.temp_name())
+    }
+
+    /// Moves `name` of upper directory `dir` here. [`RenameFlags::WHITEOUT`] leaves one in its place.
+    pub(crate) fn take(
+        &self,
+        dir: &LayerNode,
+        name: FileName<'_>,
+        kind: FileType,
+        flags: RenameFlags,
+    ) -> Result<Temp<'_>, Errno> {
+        let temp = self.temp_name();
+        dir.fs()
+            .rename(dir.id, name, self.dir.id, temp.as_name(), flags)?;
+        Ok(self.temp(temp, kind))
     }
 
     /// Takes charge of an object that was made under `name`.

@@ -7,7 +7,7 @@
 //! - The names of one lower file are one file until the mount ends; their link count is left open. From the next mount on
 //!   those that the upper has are one file, and the others show what the lower has ([`Model::remount`]).
 //! - A directory that a lower has cannot be renamed without `redirect_dir=on` (`EXDEV`).
-//! - A whiteout cannot be made by hand (`EPERM`), and `RENAME_WHITEOUT` is no flag (`EINVAL`).
+//! - A device 0:0 that is made by hand, or by `RENAME_WHITEOUT`, is one, whatever the layer has for it.
 //!
 //! # Invariants
 //!

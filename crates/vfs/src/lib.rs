@@ -17,6 +17,7 @@ mod caller;
 mod errno;
 mod filesystem;
 pub mod lock;
+pub mod met;
 mod name;
 mod readdir;
 mod slab;

@@ -1,6 +1,7 @@
 //! Random scripts, weighted to the edges: few names, deep collisions, what the overlay keeps marks for.
 
 mod operation;
+mod story;
 
 use super::layout::Layout;
 use super::side::PARTS;
@@ -72,7 +73,7 @@ pub(super) fn script(rng: &mut Rng, layout: &Layout, turns: Turns) -> Vec<String
     for (number, part) in parts.into_iter().enumerate() {
         let scene = Scene::draw(rng, layout, part);
         for _ in 0..rng.below(30).saturating_add(8) {
-            script.push(line(rng, &scene));
+            script.extend(lines(rng, &scene));
             if turns == Turns::Random && rng.one_in(60) {
                 script.push(turn(rng));
             }
@@ -94,7 +95,15 @@ fn turn(rng: &mut Rng) -> String {
     if rng.one_in(2) { "swap" } else { "remount" }.to_owned()
 }
 
-fn line(rng: &mut Rng, scene: &Scene) -> String {
+fn lines(rng: &mut Rng, scene: &Scene) -> Vec<String> {
     let who = rng.pick(&[0, 0, 0, 0, 1, 2, 2, 3], 0);
-    format!("{who} {}", operation::draw(rng, scene))
+    let calls = if rng.one_in(25) {
+        story::draw(rng, scene)
+    } else {
+        vec![operation::draw(rng, scene)]
+    };
+    calls
+        .into_iter()
+        .map(|call| format!("{who} {call}"))
+        .collect()
 }

@@ -140,6 +140,11 @@ impl Ground {
         // The namespace waits until its ids are mapped, which only root outside may do.
         let script = "read _; exec setpriv --reuid=0 --regid=0 --clear-groups \"$@\"";
         let alone = "read _; exec \"$@\"";
+        let inside = JobArgs {
+            program: subject,
+            base: Some(self.base.clone()),
+            ..args.clone()
+        };
         let mut command = Command::new("setpriv");
         command
             .args([format!("--reuid={first}"), format!("--regid={first}")])
@@ -153,12 +158,7 @@ impl Ground {
             .arg("sh")
             .arg(&xtask)
             .arg("oracle-seat")
-            .args(args.all.words())
-            .arg(format!("--job={}", args.job))
-            .arg("--program")
-            .arg(subject)
-            .arg("--base")
-            .arg(&self.base)
+            .args(inside.words())
             .stdin(Stdio::piped());
         let mut child = command.spawn().context("cannot make a user namespace")?;
         let proc = PathBuf::from(format!("/proc/{}", child.id()));

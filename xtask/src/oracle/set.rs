@@ -26,6 +26,10 @@ const SETS: &[Set] = &[
         "xino",
         "redirect_dir=nofollow,metacopy=off,index=off,xino=on",
     ),
+    set(
+        "volatile",
+        "redirect_dir=nofollow,metacopy=off,index=off,volatile",
+    ),
     set("userxattr", "userxattr,index=off"),
     set("all", "redirect_dir=on,metacopy=on,index=on,xino=on"),
 ];
@@ -56,14 +60,21 @@ impl Set {
         self.options.contains("userxattr")
     }
 
-    /// Says whether a line can be compared: an upper with marks of the other namespace is refused (D-16).
+    /// Says whether a line can be compared: an upper with marks of the other namespace is refused (D-16), and after a volatile mount
+    /// each further one (OVL-66).
     pub(super) fn takes_line(self, line: &str) -> bool {
         let other = if self.uses_user_xattrs() {
             " trusted.overlay."
         } else {
             " user.overlay.opaque"
         };
-        !line.contains(other)
+        let is_turn = matches!(line, "remount" | "swap");
+        !line.contains(other) && (!is_turn || !self.is_volatile())
+    }
+
+    /// Whether nothing mounts the layers again.
+    fn is_volatile(self) -> bool {
+        self.options.contains("volatile")
     }
 
     /// Says whether redirects that are there are followed.
@@ -78,6 +89,7 @@ impl Set {
     /// (D-23).
     pub(super) fn takes(self, layout: &Layout) -> bool {
         (self.options.contains("index=on") || !layout.has_links())
+            && (!self.is_volatile() || layout.upper.trim().is_empty())
             && (self.follows() || !layout.upper.contains(".redirect"))
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Side {
     stack: Stack,
     mounted: Option<Mounted>,
     plant: Option<String>,
+    /// Where the server notes which rules took effect.
+    met: Option<PathBuf>,
     /// Inode numbers in the order in which they were seen.
     seen: HashMap<u64, usize>,
     lowers: Vec<Dump>,
@@ -48,9 +50,15 @@ impl Side {
             layout::write_parts(text, &PARTS, rights, lower)?;
         }
         layout::write_parts(layout.upper, &PARTS, rights, &stack.upper)?;
+        for (index, text) in layout.data.iter().enumerate() {
+            let dir = make_open(&dir.join(format!("data{index}")))?;
+            layout::write_parts(text, &PARTS, rights, &dir)?;
+            stack.data.push(dir);
+        }
         let lowers = stack
             .lowers
             .iter()
+            .chain(&stack.data)
             .map(|lower| dump::read(lower))
             .collect::<Result<Vec<_>>>()?;
         let mut names = Names::new();
@@ -62,6 +70,7 @@ impl Side {
             stack,
             mounted: None,
             plant: options.plant.clone(),
+            met: options.met.clone(),
             seen: HashMap::new(),
             lowers,
             names,
@@ -79,6 +88,7 @@ impl Side {
             plant: self.plant.as_deref(),
             // Refusals that the kernel makes, too, would fill the screen.
             log_level: Some("error"),
+            met: self.met.as_deref(),
             ..Server::default()
         };
         let mounted = self
@@ -185,7 +195,8 @@ impl Side {
     /// Names what changed in the lowers: nothing may.
     pub(super) fn changed_lowers(&self) -> Result<Vec<String>> {
         let mut lines = Vec::new();
-        for (before, lower) in self.lowers.iter().zip(&self.stack.lowers) {
+        let layers = self.stack.lowers.iter().chain(&self.stack.data);
+        for (before, lower) in self.lowers.iter().zip(layers) {
             let sides = ("the lower before", "the lower after");
             lines.extend(dump::compare(
                 before,

@@ -6,7 +6,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use mica_vfs::{Attr, Errno, FallocateMode, KillPriv, SetAttr, SyncScope, XattrMode, XattrName};
+use mica_vfs::{
+    Attr, Errno, FallocateMode, KillPriv, SetAttr, SyncScope, XattrMode, XattrName, met,
+};
 
 use super::{CopyUpStep, DataLimit, Made, step};
 use crate::durability::Durability;
@@ -65,6 +67,7 @@ impl Overlay {
             DataLimit::Whole | DataLimit::Metadata => None,
         };
         let attr = late.run(cut).inspect_err(|_| late.undo())?;
+        met!(106);
         node.set_metacopy(false);
         // A whole file needs its place no more, nor its parent.
         self.table.move_to(node, None)?;

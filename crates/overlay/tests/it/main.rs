@@ -21,6 +21,7 @@ mod metacopies;
 mod metacopies_kernel;
 mod mounting;
 mod nameless;
+mod nested;
 mod numbers;
 mod protected;
 mod redirects;

@@ -271,16 +271,29 @@ impl<'a> Merge<'a> {
 
     fn add(&mut self, path: &str, part: &Part<'_>, origin: Origin) -> ModelId {
         let object = part.object;
+        // A whiteout of another overlay is stored as an empty file.
+        let mark = object.xattrs.get(&format!("{}nested", self.prefix));
+        let nested = object.kind == FileType::Regular && object.size == Some(0) && mark.is_some();
+        // What it carries for others is not shown.
+        let hidden = match object.kind {
+            _ if mark.map(Vec::as_slice) != Some(b"x") => None,
+            FileType::Directory => Some(format!("{}opaque", self.prefix)),
+            _ => Some(format!("{}whiteout", self.prefix)),
+        };
         let xattrs = object.xattrs.iter().filter_map(|(name, value)| {
             let name = shown_xattr(name, self.prefix)?;
-            Some((name, value.clone()))
+            (Some(&name) != hidden.as_ref()).then(|| (name, value.clone()))
         });
         let inode = Inode {
-            kind: object.kind,
+            kind: if nested {
+                FileType::CharDevice
+            } else {
+                object.kind
+            },
             mode: object.mode,
             uid: object.uid,
             gid: object.gid,
-            rdev: object.rdev.unwrap_or_default(),
+            rdev: object.rdev.unwrap_or(Rdev::WHITEOUT),
             data: std::mem::take(&mut self.data),
             target: object.target.clone().unwrap_or_default(),
             xattrs: xattrs.collect(),

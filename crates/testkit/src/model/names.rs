@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mica_vfs::{Errno, FileType, Mode, Rdev, RenameFlags};
+use mica_vfs::{Caller, Errno, FileType, Mode, Rdev, RenameFlags};
 
 use super::{Inode, Model, ModelId, Origin, split};
 
@@ -35,7 +35,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// As mknod(2); `EPERM` for a whiteout.
+    /// As mknod(2).
     pub fn mknod(
         &mut self,
         path: &str,
@@ -43,11 +43,6 @@ impl Model {
         mode: u32,
         rdev: Rdev,
     ) -> Result<(), Errno> {
-        if kind == FileType::CharDevice && rdev == Rdev::WHITEOUT {
-            self.find_dir_of(path)?;
-            self.expect_free(path)?;
-            return Err(Errno::PERM);
-        }
         let is_device = matches!(kind, FileType::CharDevice | FileType::BlockDevice);
         let rdev = if is_device { rdev } else { Rdev::default() };
         self.make(path, kind, mode, rdev, "")
@@ -123,7 +118,8 @@ impl Model {
         }
         let exchange = flags.contains(RenameFlags::EXCHANGE);
         let noreplace = flags.contains(RenameFlags::NOREPLACE);
-        if flags.contains(RenameFlags::WHITEOUT) || (exchange && noreplace) {
+        let whiteout = flags.contains(RenameFlags::WHITEOUT);
+        if exchange && (noreplace || whiteout) {
             return Err(Errno::INVAL);
         }
         let from_dir = self.find_dir_of(from)?;
@@ -162,6 +158,13 @@ impl Model {
         self.swap_paths(from, to, exchange);
         self.touch(from_dir);
         self.touch(to_dir);
+        if whiteout {
+            self.mknod(from, FileType::CharDevice, 0, Rdev::WHITEOUT)?;
+            // The mounter's, whatever its directory hands down.
+            let left = self.find(from)?;
+            let left = self.inode_mut(left);
+            (left.mode, left.uid, left.gid) = (0, Caller::ROOT.uid, Caller::ROOT.gid);
+        }
         Ok(())
     }
 

@@ -109,14 +109,16 @@ fn a_rename_moves_what_is_below_and_an_exchange_both() {
 }
 
 #[test]
-fn whiteouts_are_not_made_by_hand() {
+fn whiteouts_that_are_made_by_hand_are_devices() {
     let mut model = merged("u='1'", &["l='2'"]);
     let made = model.mknod("w", FileType::CharDevice, 0, Rdev::WHITEOUT);
-    assert_eq!(made, Err(Errno::PERM));
-    assert_eq!(
-        model.rename("l", "w", RenameFlags::WHITEOUT),
-        Err(Errno::INVAL)
-    );
+    assert_eq!(made, Ok(()));
+    assert_eq!(model.rename("l", "m", RenameFlags::WHITEOUT), Ok(()));
+    for path in ["w", "l"] {
+        assert_eq!(model.dump().0[path].kind, FileType::CharDevice);
+    }
+    let both = RenameFlags::WHITEOUT | RenameFlags::EXCHANGE;
+    assert_eq!(model.rename("u", "m", both), Err(Errno::INVAL));
 }
 
 #[test]

@@ -76,7 +76,6 @@ impl Planted {
         flags.difference(match self.plant {
             Plant::WhiteoutMissed => RenameFlags::WHITEOUT,
             Plant::ExchangeMissed => RenameFlags::EXCHANGE,
-            Plant::NoreplaceMissed => RenameFlags::NOREPLACE,
             _ => RenameFlags::empty(),
         })
     }

@@ -54,6 +54,14 @@ fn hold(at: At<'_>, path: &str) -> Result<OwnedFd, Errno> {
 
 fn use_held(call: &str, rest: &[&str], held: Result<&OwnedFd, Errno>, at: At<'_>) -> Option<Said> {
     let with = |act: &dyn Fn(&OwnedFd) -> Said| held.and_then(act);
+    let change = |act: &dyn Fn(&OwnedFd) -> Said| {
+        with(&|fd| {
+            if has_lost_its_name(fd) && !is_for_writing(fd)? {
+                return Err(Errno::STALE);
+            }
+            act(fd)
+        })
+    };
     Some(match (call, rest) {
         ("heldread", []) => with(&show_file),
         ("heldwrite", [offset, text]) => with(&|fd| {
@@ -70,15 +78,15 @@ fn use_held(call: &str, rest: &[&str], held: Result<&OwnedFd, Errno>, at: At<'_>
                 number(len)?,
             ))
         }),
-        ("heldchmod", [bits]) => with(&|fd| done(rustix::fs::fchmod(fd, mode(bits)?))),
-        ("heldchown", [uid, gid]) => with(&|fd| {
+        ("heldchmod", [bits]) => change(&|fd| done(rustix::fs::fchmod(fd, mode(bits)?))),
+        ("heldchown", [uid, gid]) => change(&|fd| {
             let (uid, gid) = (id(uid)?.map(Uid::from_raw), id(gid)?.map(Gid::from_raw));
             done(rustix::fs::fchown(fd, uid, gid))
         }),
         ("heldutimens", [time]) => {
-            with(&|fd| done(rustix::fs::futimens(fd, &attributes::times(time)?)))
+            change(&|fd| done(rustix::fs::futimens(fd, &attributes::times(time)?)))
         }
-        ("heldsetx", [name, value]) => with(&|fd| {
+        ("heldsetx", [name, value]) => change(&|fd| {
             let value = attributes::value_of(value);
             done(rustix::fs::fsetxattr(
                 fd,
@@ -128,6 +136,11 @@ fn has_lost_its_name(fd: &OwnedFd) -> bool {
     let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let path = rustix::fs::readlink(link, Vec::new());
     path.is_ok_and(|path| path.to_bytes().ends_with(b" (deleted)"))
+}
+
+/// Says whether a file was opened by [`open_to_write`], which copied it up. The kernel copies nothing up whose name is gone (D-24).
+fn is_for_writing(fd: &OwnedFd) -> Result<bool, Errno> {
+    Ok(rustix::fs::fcntl_getfl(fd)?.contains(OFlags::RDWR))
 }
 
 fn lock(how: &str) -> Result<FlockOperation, Errno> {
