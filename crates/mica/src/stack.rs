@@ -253,6 +253,7 @@ impl Checked {
             xattrs: spec.xattrs,
             redirects: spec.redirects.in_xattrs(spec.xattrs),
             index: spec.index,
+            xino: spec.xino,
             uuid: spec.uuid.with(fresh_uuid()),
             mounter: Caller {
                 uid: rustix::process::geteuid().as_raw(),
