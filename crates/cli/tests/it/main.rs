@@ -18,6 +18,7 @@ mod doctor_cases;
 mod doctor_rows;
 mod doctor_users;
 mod durability;
+mod features;
 mod foreground;
 mod foreign;
 mod fuse_overlayfs;
