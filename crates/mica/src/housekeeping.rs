@@ -191,6 +191,8 @@ mod tests {
             xattrs: XattrNamespace::User,
             redirects: crate::RedirectDir::Off,
             metacopies: Metacopies::Off,
+            index: mica_overlay::Index::Off,
+            uuid: crate::OverlayUuid::Null,
             durability: Durability::Auto,
             identity: crate::Identity::default(),
         });

@@ -6,7 +6,8 @@
 //!
 //! ```
 //! use mica::vfs::{Caller, FileName, Filesystem, KillPriv, NodeId};
-//! use mica::{Durability, Identity, Metacopies, RedirectDir, Stack, StackSpec, UpperSpec, XattrNamespace};
+//! use mica::{Durability, Identity, Index, Metacopies, OverlayUuid, RedirectDir};
+//! use mica::{Stack, StackSpec, UpperSpec, XattrNamespace};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dir = tempfile::tempdir()?;
@@ -25,6 +26,8 @@
 //!     xattrs: XattrNamespace::User,
 //!     redirects: RedirectDir::Off,
 //!     metacopies: Metacopies::Off,
+//!     index: Index::Off,
+//!     uuid: OverlayUuid::Auto,
 //!     durability: Durability::Auto,
 //!     identity: Identity::default(),
 //! })?;
@@ -72,7 +75,7 @@ pub use mica_fuse::{
 };
 pub use mica_host::{Features, OwnerXattr, Owners};
 pub use mica_overlay::{
-    Acls, DirLinks, Durability, IdMap, IdRange, IdRangeError, IdRanges, IdRules, LAYERS_MAX,
+    Acls, DirLinks, Durability, IdMap, IdRange, IdRangeError, IdRanges, IdRules, Index, LAYERS_MAX,
     Metacopies, OverlayStats, Redirects, XattrNamespace,
 };
 pub use mica_vfs as vfs;
@@ -83,8 +86,8 @@ pub use convert::{ConvertError, ConvertSpec, Converted, Form, Unsayable, convert
 pub use escaped::Escaped;
 pub use mount::{Attached, Mount, MountError, Mountpoint, Observer, Stats, mount};
 pub use options::{
-    FuseSpec, Identity, Manner, MountFlags, MountSpec, Note, OptionError, RedirectDir, Remount,
-    Request, StackSpec, UpperSpec,
+    FuseSpec, Identity, Manner, MountFlags, MountSpec, Note, OptionError, OverlayUuid, RedirectDir,
+    Remount, Request, StackSpec, UpperSpec,
 };
 pub use remount::{RemountError, remount};
 pub use stack::{

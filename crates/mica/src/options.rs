@@ -17,6 +17,7 @@ mod fuse;
 mod fuse_overlayfs;
 mod generic;
 mod ids;
+mod index;
 mod kernel;
 mod layers;
 mod libfuse;
@@ -32,11 +33,12 @@ use std::path::PathBuf;
 
 use bitflags::bitflags;
 use mica_fuse::{CacheTimes, SecurityLabel, Threads};
-use mica_overlay::{Durability, LAYERS_MAX, Metacopies, XattrNamespace};
+use mica_overlay::{Durability, Index, LAYERS_MAX, Metacopies, XattrNamespace};
 
 pub use error::OptionError;
 pub(crate) use error::work_beside;
 pub use ids::Identity;
+pub use index::OverlayUuid;
 use kernel::Chosen;
 pub use kernel::RedirectDir;
 use layers::Layers;
@@ -121,6 +123,10 @@ pub struct StackSpec {
     pub redirects: RedirectDir,
     /// `metacopy=`: whether a change of metadata alone copies no data.
     pub metacopies: Metacopies,
+    /// `index=`: what ties the names of changed lower files together when the mount is over.
+    pub index: Index,
+    /// `uuid=`: whether the overlay has a UUID of its own, and file handles that of their filesystem.
+    pub uuid: OverlayUuid,
     /// `volatile`, `fsync=`: when changes are put on disk.
     pub durability: Durability,
     /// Whose the objects are.
@@ -375,6 +381,7 @@ impl Given {
             Some("on") => Metacopies::On,
             _ => Metacopies::Off,
         };
+        let (index, uuid) = index::of(&chosen);
         for (option, answer) in chosen.answers() {
             self.answer(option, answer)?;
         }
@@ -383,6 +390,8 @@ impl Given {
             stack: StackSpec {
                 redirects,
                 metacopies,
+                index,
+                uuid,
                 durability: self.durability,
                 identity: self.ids.finish(),
                 ..self.layers.finish()?

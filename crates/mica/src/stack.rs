@@ -28,12 +28,13 @@ mod warning;
 mod writable;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mica_host::{FdCache, Features};
-use mica_overlay::{Config, Layer, Overlay, SetupError, Upper, XattrNamespace};
-use mica_vfs::Caller;
+use mica_host::{FdCache, Features, Owners};
+use mica_overlay::{Config, Layer, Overlay, SetupError, Unmapped, Upper, XattrNamespace};
+use mica_vfs::{Caller, Uuid};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 
@@ -233,7 +234,7 @@ impl Checked {
         let upper = match writable {
             Some(writable) => {
                 let (upper, found, root) = writable.into_upper(
-                    spec.xattrs,
+                    (spec.xattrs, spec.index),
                     (owners, like),
                     &fds,
                     &lowers,
@@ -250,13 +251,19 @@ impl Checked {
         let config = Config {
             xattrs: spec.xattrs,
             redirects: spec.redirects.in_xattrs(spec.xattrs),
+            index: spec.index,
+            uuid: spec.uuid.with(fresh_uuid()),
             mounter: Caller {
                 uid: rustix::process::geteuid().as_raw(),
                 gid: rustix::process::getegid().as_raw(),
                 umask: 0,
             },
             durability: spec.durability,
-            unmapped: unmapped::unmapped(),
+            // Recorded owners are known, whoever they are (OVL-77).
+            unmapped: match spec.identity.owners {
+                Owners::Real => unmapped::unmapped(),
+                Owners::Xattr(_) => Unmapped::default(),
+            },
             ids: with_overflow_ids(&spec.identity.ids),
             acls: spec.identity.acls,
             dir_links: spec.identity.dir_links,
@@ -395,6 +402,15 @@ fn raise_fd_limit() -> usize {
     let meant = [current, limit.current].into_iter().flatten().min();
     let half = meant.map_or(FDS_KEPT, |files| files / 2).min(FDS_KEPT);
     usize::try_from(half).unwrap_or(usize::MAX)
+}
+
+/// Makes a UUID as the kernel does (`uuid_gen`, version 4). That of an overlay only has to differ from others.
+fn fresh_uuid() -> Uuid {
+    let random = RandomState::new();
+    let (high, low) = (random.hash_one(0_u8), random.hash_one(1_u8));
+    let bits = u128::from(high) << 64 | u128::from(low);
+    let version = bits & !(0xf << 76) | 4 << 76;
+    Uuid((version & !(3 << 62) | 2 << 62).to_be_bytes())
 }
 
 /// Tells whether this process is in it, by the identity map of the initial namespace; where /proc is not mounted, it is taken for granted.

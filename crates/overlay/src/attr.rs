@@ -16,6 +16,8 @@ impl Overlay {
             // Subdirectories are not counted across layers; 1 tells programs so (OVL-33, OVL-76).
             met!(33);
             1
+        } else if let Some(links) = self.counted_links(node) {
+            links
         } else if node.is_orphan() && node.upper().is_some() {
             // The name in the work directory does not count (OVL-60).
             met!(60);
@@ -41,7 +43,7 @@ impl Overlay {
             nlink,
             protection: node.protection(),
             blocks,
-            ..self.config.ids.shown(real)
+            ..self.config.ids.shown(node.shown_device(real))
         }
     }
 

@@ -7,6 +7,7 @@ use mica_vfs::Caller;
 use crate::acl::Acls;
 use crate::durability::Durability;
 use crate::ids::IdMap;
+use crate::uuid::OwnUuid;
 
 /// Where the overlay keeps its own extended attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +55,16 @@ pub enum DirLinks {
     One,
 }
 
+/// What ties the names of changed lower files together when the mount is over, the mount option `index`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Index {
+    /// Nothing: names that only a lower has show the old content at the next mount (OVL-32).
+    #[default]
+    Off,
+    /// `work/index` (OVL-111). Without an upper there is nothing to tie.
+    On,
+}
+
 /// Whether metacopies are made and followed, the mount option `metacopy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Metacopies {
@@ -93,6 +104,10 @@ impl Redirects {
 pub struct Config {
     /// Where the overlay keeps its own extended attributes.
     pub xattrs: XattrNamespace,
+    /// What ties the names of changed lower files together.
+    pub index: Index,
+    /// Whether the overlay has a UUID of its own.
+    pub uuid: OwnUuid,
     /// Whether redirects of directories are written and followed.
     pub redirects: Redirects,
     /// Who makes whiteouts and temporary files: the mounter.
@@ -134,6 +149,8 @@ impl Default for Config {
         let random = RandomState::new();
         Self {
             xattrs: XattrNamespace::default(),
+            index: Index::default(),
+            uuid: OwnUuid::default(),
             redirects: Redirects::default(),
             mounter: Caller::ROOT,
             durability: Durability::default(),

@@ -18,6 +18,7 @@ use mica_vfs::{
 use crate::acl::is_acl;
 use crate::config::Metacopies;
 use crate::durability::Durability;
+use crate::index::Nlink;
 use crate::lower_data::DataObject;
 use crate::node::Node;
 use crate::overlay::Overlay;
@@ -115,6 +116,9 @@ impl Overlay {
         if let Some(upper) = node.upper()
             && (limit == DataLimit::Metadata || !node.is_metacopy())
         {
+            if node.is_shared() {
+                self.link_names(node, upper)?;
+            }
             return Ok((upper, Made::Before));
         }
         self.work()?;
@@ -132,7 +136,13 @@ impl Overlay {
         for dir in missing.iter().rev() {
             self.copy_up_one(dir, DataLimit::Whole)?;
         }
-        self.copy_up_one(node, limit)
+        if !node.is_shared() {
+            return self.copy_up_one(node, limit);
+        }
+        self.prepare_names(node)?;
+        let copied = self.copy_up_one(node, limit)?;
+        self.link_names(node, copied.0)?;
+        Ok(copied)
     }
 
     fn copy_up_one<'n>(
@@ -151,6 +161,9 @@ impl Overlay {
         let lower = node.real()?;
         let attr = step(node, CopyUpStep::Read, lower.attr())?;
         self.refuse_unmapped(node, lower, &attr)?;
+        if node.is_shared() {
+            self.count_links(node)?;
+        }
         let copying = Copying {
             overlay: self,
             node,
@@ -201,7 +214,10 @@ impl<'a> Copying<'a> {
             step(
                 self.node,
                 CopyUpStep::Impure,
-                self.overlay.mark_impure(&place.parent),
+                self.overlay.mark_impure(&place.parent).and_then(|()| {
+                    self.overlay
+                        .mark_nested_for(&place.parent, self.node, &self.attr)
+                }),
             )?;
         }
         let (temp, upper) = step(self.node, CopyUpStep::Create, self.create())?;
@@ -248,6 +264,9 @@ impl<'a> Copying<'a> {
             FileType::Symlink => {
                 let target = self.lower.fs().read_link(self.lower.id)?;
                 fs.symlink(caller, dir.id, as_name, &target)
+            }
+            _ if self.node.is_nested_whiteout(&self.attr) => {
+                fs.create(caller, dir.id, as_name, private)
             }
             kind => fs.mknod(caller, dir.id, as_name, kind, private, self.attr.rdev),
         }?;
@@ -397,12 +416,16 @@ impl<'a> Copying<'a> {
         }
     }
 
-    /// Notes the lower object, so that the number stays what it is. Not for one of several hard links: the copy is
-    /// another file from then on (OVL-32).
+    /// Notes the lower object, so that the number stays what it is. Not of a file with several names, unless there is an index:
+    /// for the next mount the others are another file (OVL-32).
     fn origin(&self, upper: &LayerNode) -> Result<(), Errno> {
-        if self.node.kind != FileType::Directory && self.attr.nlink > 1 {
+        let indexed = self.overlay.index_for(self.node).is_some();
+        if self.node.kind != FileType::Directory && self.attr.nlink > 1 && !indexed {
             return Ok(());
         }
+        // Its entry is its one link in the upper.
+        self.overlay
+            .set_nlink(self.node, upper, |all| Nlink::Upper(all - 1))?;
         let origin = Overlay::origin_of(self.lower)?;
         match self.overlay.set_mark(upper, "origin", &origin) {
             // `user.*` is for files and directories only.
@@ -431,11 +454,25 @@ impl<'a> Copying<'a> {
         let key = Key::inode(upper.layer.idx, &attr);
         overlay.counters.copy_ups.fetch_add(1, Relaxed);
         node.set_metacopy(self.form == Form::Metacopy);
+        if let Some(index) = overlay.index_for(node) {
+            overlay.table.add_key(node, key)?;
+            if let Err(errno) = overlay.to_entry(index, temp, self.lower) {
+                overlay.table.drop_key(node, key)?;
+                return Err(errno);
+            }
+            node.set_upper(upper);
+            overlay.table.rekey(node, Some(key), None)?;
+            overlay.place_to_note(node, self.attr.nlink)?;
+            return Ok(attr);
+        }
         loop {
             let Some(place) = node.place()? else {
                 // The file lost its name while it was open: the copy lives on without one.
                 overlay.keep_copy(node, temp)?;
                 node.set_upper(upper);
+                if overlay.has_lower_names(node) {
+                    overlay.table.rekey(node, Some(key), None)?;
+                }
                 return Ok(attr);
             };
             let parent = &place.parent;
@@ -448,14 +485,10 @@ impl<'a> Copying<'a> {
                 overlay.table.drop_key(node, key)?;
                 return Err(errno);
             }
-            if self.breaks_link() {
-                met!(32);
-                node.set_ino(overlay.number(&upper.layer, attr.dev, attr.ino));
-            }
             node.set_upper(upper);
             overlay.listing_add(parent, place.name.as_name(), node)?;
             overlay.table.rekey(node, Some(key), Some(parent))?;
-            self.tell_observer(parent);
+            self.tell_observer();
             if node.kind != FileType::Directory && self.form == Form::Whole {
                 // A file in the upper needs its place no more, nor its parent.
                 overlay.table.move_to(node, None)?;
@@ -464,22 +497,12 @@ impl<'a> Copying<'a> {
         }
     }
 
-    /// Whether the lower file has other names, which stay what they are.
-    fn breaks_link(&self) -> bool {
-        self.node.kind != FileType::Directory && self.attr.nlink > 1
-    }
-
-    /// Tells of what the caller did not ask for: a directory that merges counts its links otherwise (OVL-33), and a link
-    /// that broke has another number (OVL-32).
-    fn tell_observer(&self, parent: &Node) {
-        let Some(observer) = self.overlay.observer.get() else {
-            return;
-        };
-        if self.breaks_link() || self.node.kind == FileType::Directory {
+    /// Tells of what the caller did not ask for: a directory that merges counts its links otherwise (OVL-33).
+    fn tell_observer(&self) {
+        if let Some(observer) = self.overlay.observer.get()
+            && self.node.kind == FileType::Directory
+        {
             observer.attributes_changed(self.node.id);
-        }
-        if self.breaks_link() {
-            observer.numbers_changed(parent.id);
         }
     }
 
@@ -514,7 +537,7 @@ fn is_protective(name: &[u8]) -> bool {
 }
 
 /// Gives `node` the access and modification times of `attr`.
-fn set_times(node: &LayerNode, attr: &Attr) -> Result<(), Errno> {
+pub(crate) fn set_times(node: &LayerNode, attr: &Attr) -> Result<(), Errno> {
     let (atime, mtime) = (Some(SetTime::At(attr.atime)), Some(SetTime::At(attr.mtime)));
     node.fs()
         .set_attr(

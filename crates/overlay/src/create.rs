@@ -68,11 +68,9 @@ impl Overlay {
         make: Make<'_>,
     ) -> Result<Entry, Errno> {
         let dir = self.dir(dir)?;
-        if let Make::Node(FileType::CharDevice, _, Rdev::WHITEOUT) = make {
-            // A user cannot make whiteouts: it would hide what is below (OVL-3, ovl_mknod).
-            met!(3);
-            self.expect_free(&dir, name)?;
-            return Err(Errno::PERM);
+        if let Make::Node(FileType::CharDevice, mode, Rdev::WHITEOUT) = make {
+            // As it is it would hide what is below (OVL-3).
+            return self.make_nested_whiteout(caller, &dir, name, mode);
         }
         if let Err(errno) = dir.expect_mutable() {
             self.expect_free(&dir, name)?;
@@ -250,7 +248,7 @@ impl Overlay {
     ///
     /// What an object inherits from its directory (group, setgid, ACL) comes from the upper filesystem itself: where `dir`
     /// hands something down, the object is made in a directory of the work directory that hands down the same.
-    fn make_in_work(
+    pub(crate) fn make_in_work(
         &self,
         dir: &LayerNode,
         caller: &Caller,

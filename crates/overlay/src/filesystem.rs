@@ -173,7 +173,11 @@ impl Filesystem for Overlay {
         to: FileName<'_>,
         flags: RenameFlags,
     ) -> Result<(), Errno> {
-        self.rename_at((from_dir, from), (to_dir, to), flags)
+        let (from, to) = ((from_dir, from), (to_dir, to));
+        if flags.contains(RenameFlags::WHITEOUT) {
+            return self.rename_for_nested(from, to, flags);
+        }
+        self.rename_at(from, to, flags)
     }
 
     fn read(&self, node: NodeId, offset: u64, data: &mut [u8]) -> Result<usize, Errno> {

@@ -25,6 +25,7 @@
 //!     120 place of a node
 //!     130 node table
 //!     140 shared whiteout
+//!     145 hard links                   (names and link counts of lower files with several)
 //!     150 orphans                      (objects without a name that the work directory keeps)
 //! ```
 
@@ -42,8 +43,10 @@ mod error;
 mod examine;
 mod filesystem;
 mod gate;
+mod hard_link;
 mod ids;
 mod incompat;
+mod index;
 mod ino;
 mod link;
 mod listing;
@@ -51,6 +54,7 @@ mod lookup;
 mod lower_data;
 mod marks;
 mod metacopy;
+mod nested;
 mod node;
 mod origin;
 mod orphan;
@@ -64,17 +68,19 @@ mod search;
 mod stack;
 mod stats;
 mod table;
+mod uuid;
 mod whiteout;
 mod work;
 mod xattr;
 
 pub use acl::Acls;
 pub use bad_mark::BadMark;
-pub use config::{Config, DirLinks, Metacopies, Redirects, Unmapped, XattrNamespace};
+pub use config::{Config, DirLinks, Index, Metacopies, Redirects, Unmapped, XattrNamespace};
 pub use copy_up::CopyUpStep;
 pub use durability::Durability;
 pub use error::SetupError;
 pub use ids::{IdMap, IdRange, IdRangeError, IdRanges, IdRules, OVERFLOW_ID};
+pub use index::Nlink;
 pub use marks::{Opaque, parse_opaque};
 pub use metacopy::{Metacopy, parse_metacopy};
 pub use origin::{Origin, OriginError};
@@ -82,6 +88,7 @@ pub use overlay::Overlay;
 pub use redirect::{Redirect, parse_redirect};
 pub use stack::{LAYERS_MAX, Layer, Upper};
 pub use stats::OverlayStats;
+pub use uuid::OwnUuid;
 pub use xattr::{escape, unescape};
 
 #[cfg(doc)]

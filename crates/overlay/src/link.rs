@@ -44,19 +44,21 @@ impl Overlay {
             self.set_redirect(&node, name, Way::Elsewhere)?;
         }
         self.mark_impure_for(&dir, &node)?;
+        self.follow_upper(&node, upper)?;
         // Now: a link that is made and cannot be looked at is made all the same.
         let attr = upper.attr()?;
         if attr.nlink == 0 {
             met!(63);
         }
         // What has no name but in the work directory gets its own by moving there (OVL-63).
-        let attr = if node.is_orphan() && self.name_orphan(&node, upper_dir, name)? {
-            met!(63);
+        let nameless = node.is_orphan() && !self.has_lower_names(&node);
+        let attr = if nameless && self.name_orphan(&node, upper_dir, name)? {
             attr
         } else {
             met!(29);
             self.link_upper(upper, upper_dir, name, spot)?
         };
+        self.name_added(&node)?;
         self.listing_add(&dir, name, &node)?;
         self.table.bump(&dir)?;
         self.table.add_reference(&node);

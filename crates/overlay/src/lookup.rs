@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use mica_vfs::{Attr, Errno, FileName, FileType, Ino, NodeId, invent, met};
 
+use crate::hard_link::Noted;
 use crate::marks::Marks;
+use crate::nested::kind_shown;
 use crate::node::{Lower, NewNode, Node, Place, XattrWhiteouts};
 use crate::overlay::Overlay;
 use crate::search::{Found, Search};
@@ -27,7 +29,7 @@ pub(crate) struct Top {
     /// Read on the way if the object could have been a whiteout.
     marks: Option<Marks>,
     /// Which of the directory's lowers come after it.
-    below: usize,
+    pub(crate) below: usize,
 }
 
 /// What a listing knows of a name: the first `first` lower directories and, if there are any, the upper do not have it.
@@ -55,16 +57,26 @@ impl Overlay {
                 .filter(|hint| hint.version == version)
                 .map_or(0, |hint| hint.first);
             let top = self.topmost(dir, name, first)?.ok_or(Errno::NOENT)?;
-            let key = self.key_of(dir, name, &top);
+            let key = Key::of(top.node.layer.idx, &top.attr);
             let attr = top.attr;
             let node = match self.table.reference(key)? {
                 Some(node) => node,
-                None => {
-                    let new = self.assemble(dir, name, top)?;
-                    match self.table.get_or_insert(key, Some((dir, version)), new)? {
-                        Inserted::Node(node) => node,
-                        Inserted::Raced => continue,
+                None => match self.insert_found((dir, version), name, key, top)? {
+                    Inserted::Node(node) => node,
+                    Inserted::Raced => continue,
+                },
+            };
+            let attr = match key {
+                Key::Inode { .. } => attr,
+                Key::Shared { .. } => {
+                    let held = Held::adopt(&self.table, Arc::clone(&node));
+                    if self.note_name(&node, (dir, version), name, &attr)? == Noted::Raced {
+                        continue;
                     }
+                    // The name may be a lower's, and the file copied up by another.
+                    let attr = node.upper().map_or(Ok(attr), LayerNode::attr)?;
+                    held.keep();
+                    attr
                 }
             };
             let attr = self.shown(&node, attr);
@@ -84,7 +96,12 @@ impl Overlay {
     }
 
     /// Finds the topmost object that is called `name`; `None` if there is none or a whiteout hides it.
-    fn topmost(&self, dir: &Node, name: FileName<'_>, first: usize) -> Result<Option<Top>, Errno> {
+    pub(crate) fn topmost(
+        &self,
+        dir: &Node,
+        name: FileName<'_>,
+        first: usize,
+    ) -> Result<Option<Top>, Errno> {
         let upper = dir.upper().filter(|_| first == 0);
         let lowers = dir.lowers().iter().map(|lower| &lower.node);
         for (at, layer_dir) in upper.into_iter().chain(lowers.skip(first)).enumerate() {
@@ -116,22 +133,13 @@ impl Overlay {
         Ok(None)
     }
 
-    /// Says what makes two lookups meet in one node.
-    fn key_of(&self, dir: &Node, name: FileName<'_>, top: &Top) -> Key {
-        let layer = top.node.layer.idx;
-        let shared = top.attr.kind != FileType::Directory && top.attr.nlink > 1;
-        if shared && layer != LayerIdx::UPPER {
-            Key::Alias {
-                parent: dir.id,
-                name_hash: self.hash(name),
-            }
-        } else {
-            Key::inode(layer, &top.attr)
-        }
-    }
-
     /// Collects what a new node is made of.
-    fn assemble(&self, dir: &Arc<Node>, name: FileName<'_>, top: Top) -> Result<NewNode, Errno> {
+    pub(crate) fn assemble(
+        &self,
+        dir: &Arc<Node>,
+        name: FileName<'_>,
+        top: Top,
+    ) -> Result<NewNode, Errno> {
         let place = Place {
             parent: Arc::clone(dir),
             name: name.to_owned(),
@@ -160,13 +168,14 @@ impl Overlay {
         } else {
             None
         };
+        let shown = kind_shown(&attr, marks);
         if node.layer.idx != LayerIdx::UPPER {
             let lowers = vec![Lower {
                 node,
                 xattr_whiteouts: XattrWhiteouts::None,
             }];
             return Ok(NewNode {
-                kind,
+                kind: shown,
                 ino: own,
                 upper: None,
                 lowers,
@@ -183,7 +192,7 @@ impl Overlay {
         let origin = self.origin_ino(&node, kind, marks, &candidate, &path)?;
         let ino = origin.unwrap_or(own);
         Ok(NewNode {
-            kind,
+            kind: shown,
             ino,
             upper: Some(node),
             lowers: Vec::new(),

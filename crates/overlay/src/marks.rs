@@ -28,6 +28,8 @@ bitflags! {
         const IMPURE = 16;
         /// `whiteout`: an empty regular file that hides its name.
         const WHITEOUT = 32;
+        /// `nested`: a whiteout of another overlay, or a directory that holds some (OVL-130).
+        const NESTED = 64;
         /// `protattr`: the object is immutable or append-only.
         const PROTATTR = 1 << 12;
     }
@@ -100,6 +102,7 @@ impl Marks {
             b"origin" => Self::ORIGIN,
             b"impure" => Self::IMPURE,
             b"whiteout" => Self::WHITEOUT,
+            b"nested" => Self::NESTED,
             b"protattr" => Self::PROTATTR,
             _ => Self::empty(),
         }
@@ -175,6 +178,7 @@ impl Overlay {
     pub(crate) fn mark_impure_for(&self, dir: &Node, node: &Node) -> Result<(), Errno> {
         let upper = node.upper().ok_or(Errno::STALE)?;
         let attr = upper.attr()?;
+        self.mark_nested_for(dir, node, &attr)?;
         if self.number(&upper.layer, attr.dev, attr.ino) == node.ino() {
             return Ok(());
         }

@@ -45,6 +45,12 @@ bitflags! {
         const LOWERS = 1;
         /// The upper object has a name in the work directory. Set by [`crate::orphan`] alone.
         const NAME = 2;
+        /// A lower file with several names (OVL-32).
+        const SHARED = 4;
+        /// The table holds a reference on it.
+        const KEPT = 8;
+        /// Of a directory: the upper one is known to be marked as holding whiteouts of another overlay (OVL-130).
+        const NESTED = 128;
         /// Of a regular file: the upper object is a metacopy, the data lies below. Set before the upper object is.
         const DATA = 64;
         /// Not hidden at all: the two bits of [`Protection`], moved up by [`PROTECTION_SHIFT`].
@@ -62,7 +68,7 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     /// Immutable.
     pub(crate) kind: FileType,
-    /// `st_ino`. Atomic; changes only when copy-up breaks a lower hard link (OVL-32).
+    /// `st_ino`. Atomic; changes only of a directory that was to be replaced and merges no more (OVL-25).
     ino: AtomicU64,
     /// References of the front and of children. Changed by [`crate::table`] alone.
     pub(crate) refs: AtomicU64,
@@ -274,6 +280,39 @@ impl Node {
         } else {
             self.hidden.fetch_and(!bits, Release);
         }
+    }
+
+    /// Whether it was made of a lower file with several names.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is(Hidden::SHARED)
+    }
+
+    pub(crate) fn set_shared(&self) {
+        self.hidden.fetch_or(Hidden::SHARED.bits(), Release);
+    }
+
+    /// Whether the table holds a reference on it.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is(Hidden::KEPT)
+    }
+
+    /// Notes whether the table holds a reference on it, and returns whether it did.
+    pub(crate) fn set_kept(&self, kept: bool) -> bool {
+        let bit = Hidden::KEPT.bits();
+        let before = if kept {
+            self.hidden.fetch_or(bit, Release)
+        } else {
+            self.hidden.fetch_and(!bit, Release)
+        };
+        before & bit != 0
+    }
+
+    pub(crate) fn holds_nested(&self) -> bool {
+        self.is(Hidden::NESTED)
+    }
+
+    pub(crate) fn set_holds_nested(&self) {
+        self.set(Hidden::NESTED, true);
     }
 
     /// What the node is protected from. Costs no call: it was read with the node (OVL-120).

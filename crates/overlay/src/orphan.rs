@@ -153,7 +153,11 @@ impl Overlay {
         victim: &Node,
         remove: impl Fn(Keeper) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
-        match self.orphans()?.keeper(victim) {
+        let keeper = match self.must_stay(victim)? {
+            true => Keeper::Work,
+            false => self.orphans()?.keeper(victim),
+        };
+        match keeper {
             Keeper::Work => remove(Keeper::Work),
             Keeper::Layer => match remove(Keeper::Layer) {
                 Err(Errno::MFILE | Errno::NFILE) if !victim.is_orphan() => remove(Keeper::Work),

@@ -3,13 +3,14 @@
 use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
-use mica_vfs::{Attr, DevId, Errno, FileName, FileType, Ino, NodeId, Observer, invent};
+use mica_vfs::{Attr, DevId, Errno, FileName, FileType, Ino, NodeId, Observer, Uuid, invent};
 
 use crate::bad_mark::MarkError;
-use crate::config::{Config, Metacopies, Redirects, XattrNamespace};
+use crate::config::{Config, Index, Metacopies, Redirects, XattrNamespace};
 use crate::error::SetupError;
 use crate::examine::examine;
 use crate::gate::Gates;
+use crate::index::IndexDir;
 use crate::ino::{Filesystems, FsIdx, Numbering, next_dev};
 use crate::listing::{LIMITS, Listings, hash_name};
 use crate::marks::{Marks, Opaque};
@@ -18,6 +19,7 @@ use crate::orphan::Orphans;
 use crate::stack::{LAYERS_MAX, Layer, LayerIdx, LayerInfo, LayerNode, Position, Upper};
 use crate::stats::{Counters, OverlayStats};
 use crate::table::Table;
+use crate::uuid::{self, OwnUuid};
 use crate::work::Work;
 
 /// A union of filesystems.
@@ -46,6 +48,8 @@ pub struct Overlay {
     pub(crate) foreign_told: Once,
     /// The upper's work directory; `None`: the overlay is read-only.
     work: Option<Arc<Work>>,
+    /// `None`: names of lower files stay together only for this mount.
+    pub(crate) index: Option<IndexDir>,
 }
 
 impl Overlay {
@@ -110,13 +114,30 @@ impl Overlay {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let numbering = filesystems.numbering();
+        let (mut upper, mut lowers) = (upper, lowers);
+        if config.uuid == OwnUuid::Off && numbering == Numbering::One {
+            // On several filesystems the UUID tells which one a handle is of, and so it stays (ovl_fill_super).
+            let layers = upper.iter_mut().chain(&mut lowers);
+            layers
+                .filter_map(Arc::get_mut)
+                .for_each(|layer| layer.uuid = Uuid::default());
+        }
         let data_layers = data_layers(data, count)?;
         let root = root_of(upper.as_ref(), &lowers, numbering, config.xattrs)?;
         let traps = traps(upper.as_ref().zip(work_dir), &lowers)?;
         // After all that can be refused: it changes something, and what is refused must not be marked (OVL-66).
-        let work = match (&upper, work_dir) {
-            (Some(upper), Some(work)) => Some(Arc::new(Work::prepare(upper, work, &config)?)),
-            _ => None,
+        let (work, index) = match (&upper, work_dir) {
+            (Some(upper), Some(dir)) => {
+                let work = Arc::new(Work::prepare(upper, dir, &config)?);
+                uuid::mark(&LayerNode::root(upper), config.uuid, config.xattrs);
+                let index = match config.index {
+                    Index::Off => Ok(None),
+                    Index::On => IndexDir::prepare(upper, dir, &lowers, &config).map(Some),
+                };
+                let index = index.inspect_err(|_| _ = work.abandon())?;
+                (Some(work), index)
+            }
+            _ => (None, None),
         };
         let orphans = work
             .clone()
@@ -138,6 +159,7 @@ impl Overlay {
             observer: OnceLock::new(),
             foreign_told: Once::new(),
             work,
+            index,
             lowers,
             data_layers,
         })
@@ -178,7 +200,7 @@ impl Overlay {
     /// Returns what the overlay has done and holds.
     #[must_use]
     pub fn stats(&self) -> OverlayStats {
-        self.counters.snapshot(self.table.len())
+        self.counters.snapshot(self.table.count())
     }
 
     /// Returns how many unfinished objects were found in the work directory and removed: what a mount before, which ended

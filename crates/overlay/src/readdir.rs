@@ -64,7 +64,7 @@ impl Raw {
 enum Purity {
     /// No entry was copied up: the numbers in the directory are those of the entries.
     Pure,
-    /// Some were: each must be looked at (`impure`, OVL-34).
+    /// Some were, or are whiteouts of another overlay: each must be looked at (`impure`, OVL-34; `nested`, OVL-130).
     Impure,
 }
 
@@ -108,9 +108,11 @@ impl Overlay {
             below -= 1;
             let layer = &lower.node.layer;
             let first = u16::try_from(at).unwrap_or(u16::MAX);
+            let nested = self.is_marked_nested(&lower.node)?;
             for raw in self.read_layer(&lower.node, lower.xattr_whiteouts, &mut hidden, below)? {
-                let ino = self.number(layer, layer.dev, raw.ino);
-                listing.push((self.hash(raw.name.as_name()), raw.listed(Some(ino), first)));
+                let must_look = nested && raw.kind == Some(FileType::Regular);
+                let ino = (!must_look).then(|| self.number(layer, layer.dev, raw.ino));
+                listing.push((self.hash(raw.name.as_name()), raw.listed(ino, first)));
             }
         }
         Listing::of(listing)
@@ -177,14 +179,21 @@ impl Overlay {
     }
 
     fn purity(&self, dir: &Node, upper: &LayerNode) -> Result<Purity, Errno> {
-        if dir.impure.load(Relaxed) {
+        if dir.impure.load(Relaxed) || dir.holds_nested() {
             return Ok(Purity::Impure);
         }
-        if !self.marks(upper)?.contains(Marks::IMPURE) {
-            return Ok(Purity::Pure);
+        let marks = self.marks(upper)?;
+        if marks.contains(Marks::NESTED) {
+            dir.set_holds_nested();
         }
-        dir.impure.store(true, Relaxed);
-        Ok(Purity::Impure)
+        if marks.contains(Marks::IMPURE) {
+            dir.impure.store(true, Relaxed);
+        }
+        Ok(if marks.intersects(Marks::IMPURE | Marks::NESTED) {
+            Purity::Impure
+        } else {
+            Purity::Pure
+        })
     }
 
     pub(crate) fn dir_read(
@@ -299,6 +308,12 @@ impl Overlay {
                         node: node.id,
                         attr,
                     }),
+                    // What has to be looked at for its number and is not there is not listed (ovl_cache_update).
+                    Err(Errno::NOENT) if ino_of(&listed).is_none() => {
+                        listing.remove(self.hash(name), name)?;
+                        from = cookie;
+                        continue;
+                    }
                     // Also one that is not there: it went away meanwhile, or a lookup alone hides it (OVL-6).
                     Err(_) => None,
                 };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mica_vfs::{Cookie, Errno, FileName, FileNameBuf, FileType, Flow, NodeId, RenameFlags, met};
 
+use crate::hard_link::LinksLeft;
 use crate::node::Node;
 use crate::overlay::Overlay;
 use crate::protect::expect_removable;
@@ -15,20 +16,22 @@ impl Overlay {
     pub(crate) fn remove_file(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
         let dir = self.dir(dir)?;
         // What is not there is missed before the parent is copied up for it.
-        let found = self.hold(&dir, name)?;
-        expect_removable(&dir, &found)?;
-        if found.kind == FileType::Directory {
+        let early = self.hold(&dir, name)?;
+        expect_removable(&dir, &early)?;
+        if early.kind == FileType::Directory {
             return Err(Errno::ISDIR);
         }
-        drop(found);
         let upper_dir = self.copy_up(&dir)?;
+        self.before_loss(&early, &dir, name)?;
+        drop(early);
         let _names = self.names.enter(dir.id);
         let victim = self.hold(&dir, name)?;
         expect_removable(&dir, &victim)?;
         if victim.kind == FileType::Directory {
             return Err(Errno::ISDIR);
         }
-        match (victim.upper().is_some(), self.lower_has(&dir, name)?) {
+        let in_upper = self.is_in_upper(&victim, upper_dir, name)?;
+        match (in_upper, self.lower_has(&dir, name)?) {
             (true, false) => self.remove_upper(upper_dir, name, &victim)?,
             (true, true) => self.whiteout_over(upper_dir, name, &victim)?,
             (false, _) => {
@@ -106,11 +109,11 @@ impl Overlay {
         name: FileName<'_>,
         victim: &Node,
     ) -> Result<(), Errno> {
-        if victim.upper().is_none() {
+        // Before the names of a hard link are counted: see `note_name`.
+        self.table.bump(dir)?;
+        // An upper file may have other names, under which it is still to be met.
+        if self.name_lost(victim, dir, name)? == LinksLeft::None && victim.upper().is_none() {
             self.table.rekey(victim, None, Some(dir))?;
-        } else {
-            // An upper file may have other names, under which it is still to be met.
-            self.table.bump(dir)?;
         }
         if victim.is_at(dir, name)? {
             self.table.move_to(victim, None)?;

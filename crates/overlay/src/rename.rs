@@ -107,6 +107,9 @@ impl Overlay {
         let exchanged = target.as_ref().filter(|_| exchange).map(|target| &**target);
         self.copy_up_ends(&from, &to, &source, exchanged)?;
         let replaced = target.as_ref().map(|target| &***target);
+        if let Some(target) = replaced.filter(|_| !exchange) {
+            self.before_loss(target, &to.dir, to.name)?;
+        }
 
         let gates = [from.dir.id, to.dir.id].map(Some);
         let target_gate = target
@@ -140,10 +143,12 @@ impl Overlay {
         self.copy_up(&from.dir)?;
         self.copy_up(&to.dir)?;
         self.copy_up_to_move(source, self.way(source, from, to)?)?;
-        match exchanged {
-            Some(target) => self.copy_up_to_move(target, self.way(target, to, from)?),
-            None => Ok(()),
-        }
+        self.ensure_name(source, &from.dir, from.name)?;
+        let Some(target) = exchanged else {
+            return Ok(());
+        };
+        self.copy_up_to_move(target, self.way(target, to, from)?)?;
+        self.ensure_name(target, &to.dir, to.name)
     }
 
     /// Says how the layers below find what moves from one end to the other.
@@ -178,7 +183,9 @@ impl Overlay {
                 Err(errno) => return Err(errno),
             },
         };
-        let same = target_same && self.shows(&from.dir, from.name, source)?;
+        let same = target_same
+            && self.shows(&from.dir, from.name, source)?
+            && self.is_in_upper(source, from.upper()?, from.name)?;
         // A front orders renames of a directory by itself; for others this is a lost race, as ESTALE says.
         if same { Ok(()) } else { Err(Errno::STALE) }
     }
@@ -233,7 +240,7 @@ impl Overlay {
         let at_target = self.target(to)?;
         let leave_whiteout = self.lower_has(&from.dir, from.name)?;
         let rename = || self.move_name(from, to, source, at_target, leave_whiteout);
-        match target {
+        match target.filter(|_| at_target == Target::Object) {
             Some(target) => self.replace_upper(target, rename),
             None => rename(),
         }
@@ -308,6 +315,9 @@ impl Overlay {
         source: &Arc<Node>,
         target: &Arc<Node>,
     ) -> Result<(), Errno> {
+        if !self.is_in_upper(target, to.upper()?, to.name)? {
+            return Err(Errno::STALE);
+        }
         self.mark_impure_for(&to.dir, source)?;
         self.mark_impure_for(&from.dir, target)?;
         self.mark_moved(source, from, to)?;

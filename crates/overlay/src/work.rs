@@ -78,7 +78,7 @@ impl Work {
             .mkdir(&config.mounter, work, name, PRIVATE)
             .map_err(failed("create", "work"))?;
         let dir = LayerNode::adopt(upper, &entry);
-        inherit_nothing(&dir, &config.mounter).map_err(failed("prepare", "work"))?;
+        inherit_nothing(&dir, &config.mounter, PRIVATE).map_err(failed("prepare", "work"))?;
         let prepared = Self {
             dir,
             whiteout: Mutex::new(SHARED_WHITEOUT, None),
@@ -190,7 +190,7 @@ impl Drop for Temp<'_> {
 
 /// Takes away what the directory got from the one that it was made in: whatever is built in it would get it, too, and a copy
 /// would show an owner and an ACL that its lower object does not have (ovl_workdir_create).
-fn inherit_nothing(dir: &LayerNode, mounter: &Caller) -> Result<(), Errno> {
+pub(crate) fn inherit_nothing(dir: &LayerNode, mounter: &Caller, mode: Mode) -> Result<(), Errno> {
     for acl in [&b"system.posix_acl_default"[..], b"system.posix_acl_access"] {
         match dir.fs().remove_xattr(dir.id, XattrName::new(acl)?) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
@@ -199,7 +199,7 @@ fn inherit_nothing(dir: &LayerNode, mounter: &Caller) -> Result<(), Errno> {
     }
     let change = SetAttr {
         gid: Some(mounter.gid),
-        mode: Some(PRIVATE),
+        mode: Some(mode),
         ..SetAttr::default()
     };
     dir.fs().set_attr(dir.id, &change).map(drop)

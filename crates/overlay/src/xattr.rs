@@ -36,11 +36,12 @@ pub fn unescape(prefix: &[u8], stored: &[u8]) -> Option<Box<[u8]>> {
     Some([prefix, rest].concat().into())
 }
 
-/// Whether a stored attribute is the overlay's own: never shown, never copied up.
+/// Whether a stored attribute is the overlay's own: never shown, never copied up. But a copy of what belongs to another
+/// overlay belongs to that, too (OVL-130).
 pub(crate) fn is_private(prefix: &[u8], stored: &[u8]) -> bool {
     stored
         .strip_prefix(prefix)
-        .is_some_and(|rest| !rest.starts_with(ESCAPE))
+        .is_some_and(|rest| !rest.starts_with(ESCAPE) && rest != b"nested")
 }
 
 impl Overlay {
@@ -59,6 +60,7 @@ impl Overlay {
         value: &mut [u8],
     ) -> Result<usize, Errno> {
         self.expect_supported(name)?;
+        node.expect_user_attributes(name, Errno::NODATA)?;
         let real = node.real()?;
         let prefix = self.config.xattrs.prefix();
         // The common name needs no copy.
@@ -73,6 +75,9 @@ impl Overlay {
             return Ok(len);
         }
         let stored = escape(prefix, name.as_bytes())?;
+        if self.is_hidden_mark(node, real, &stored)? {
+            return Err(Errno::NODATA);
+        }
         real.fs()
             .get_xattr(real.id, XattrName::new(&stored)?, value)
     }
@@ -81,15 +86,25 @@ impl Overlay {
         let prefix = self.config.xattrs.prefix();
         let mut list = Vec::new();
         let has_acls = self.config.acls == Acls::On;
-        node.real()?.for_each_xattr(&mut |stored| {
+        let real = node.real()?;
+        let mut failed = None;
+        real.for_each_xattr(&mut |stored| {
             if !has_acls && is_acl(stored) {
                 return;
             }
             if let Some(name) = unescape(prefix, stored) {
+                match self.is_hidden_mark(node, real, stored) {
+                    Ok(false) => {}
+                    Ok(true) => return,
+                    Err(errno) => failed = Some(errno),
+                }
                 list.extend_from_slice(&name);
                 list.push(0);
             }
         })?;
+        if let Some(errno) = failed {
+            return Err(errno);
+        }
         if !names.is_empty() {
             names
                 .get_mut(..list.len())
@@ -109,6 +124,7 @@ impl Overlay {
     ) -> Result<(), Errno> {
         self.expect_supported(name)?;
         let node = self.table.get(id)?;
+        node.expect_user_attributes(name, Errno::PERM)?;
         node.expect_unprotected()?;
         let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
         if stored.len() > name.as_bytes().len() {
@@ -122,12 +138,14 @@ impl Overlay {
         };
         let upper = self.copy_up_metadata(&node)?;
         let _settled = self.settle(&node);
+        let mode = self.give_mark_away(&node, upper, stored.as_bytes(), mode)?;
         upper.fs().set_xattr(upper.id, stored, &value, mode, kill)
     }
 
     pub(crate) fn xattr_remove(&self, id: NodeId, name: XattrName<'_>) -> Result<(), Errno> {
         self.expect_supported(name)?;
         let node = self.table.get(id)?;
+        node.expect_user_attributes(name, Errno::PERM)?;
         node.expect_unprotected()?;
         let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
         let stored = XattrName::new(&stored)?;
@@ -144,6 +162,9 @@ impl Overlay {
         }
         let upper = self.copy_up_metadata(&node)?;
         let _settled = self.settle(&node);
+        if self.is_hidden_mark(&node, upper, stored.as_bytes())? {
+            return Err(Errno::NODATA);
+        }
         upper.fs().remove_xattr(upper.id, stored)
     }
 }

@@ -42,6 +42,10 @@ bitflags! {
         const WHITEOUT_LINKS = 8;
         /// The data is in no file of the host: it is copied by reading it.
         const HOST_FILE = 16;
+        /// Nothing has a file handle.
+        const HANDLES = 32;
+        /// The filesystem has no UUID.
+        const UUID = 64;
     }
 }
 

@@ -34,9 +34,6 @@ const SETS: &[Set] = &[
     set("all", "redirect_dir=on,metacopy=on,index=on,xino=on"),
 ];
 
-/// Sets that Mica may still refuse. A refusal of any other is a difference.
-const PENDING: &[&str] = &["index", "all"];
-
 /// Returns the sets of these `names`, separated by commas; all that go where `rights` are if there is none.
 pub(super) fn select(names: Option<&str>, rights: Rights) -> anyhow::Result<Vec<Set>> {
     let fits = |set: &&Set| rights == Rights::All || set.name == "userxattr";
@@ -58,11 +55,6 @@ pub(super) fn select(names: Option<&str>, rights: Rights) -> anyhow::Result<Vec<
 }
 
 impl Set {
-    /// Says whether a refusal by Mica leaves the set out rather than being a difference.
-    pub(super) fn is_pending(self) -> bool {
-        PENDING.contains(&self.name) && std::env::var_os("MICA_REQUIRE_ALL").is_none()
-    }
-
     /// Returns in which namespace the marks are, where everything else can be had.
     pub(super) fn uses_user_xattrs(self) -> bool {
         self.options.contains("userxattr")

@@ -1,6 +1,7 @@
 //! Uppers that other overlays have written, made by those overlays.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -116,6 +117,50 @@ fn an_index_of_the_kernel_is_refused_if_it_ties_names() {
             assert_eq!(said.status, Some(0), "{}", said.stderr);
             assert_eq!(ground.run(&["umount", "m"]), ok());
         }
+    }
+}
+
+#[test]
+fn ovl_111_index_on_keeps_names_together_whoever_mounts() {
+    if !can_mount("ovl_111_index_on_keeps_names_together_whoever_mounts") {
+        return;
+    }
+    let ground = Ground::new();
+    fs::write(ground.at("l/a"), "0").unwrap();
+    for name in ["b", "c", "d"] {
+        fs::hard_link(ground.at("l/a"), ground.at("l").join(name)).unwrap();
+    }
+    let number = fs::metadata(ground.at("l/a")).unwrap().ino();
+    let options = "lowerdir=l,upperdir=u,workdir=w,index=on";
+    let kernel =
+        "mount -i -t overlay -o lowerdir=$PWD/l,upperdir=$PWD/u,workdir=$PWD/w,index=on o m";
+    let by_kernel = |change: &str| {
+        let mut shell = Command::new("sh");
+        let script = format!("{kernel} && {change}; umount m");
+        run(ground.here(shell.args(["-c", &script])))
+    };
+    let shown = || {
+        ["a", "b", "c", "d"].map(|name| {
+            let path = ground.at("m").join(name);
+            let stat = fs::metadata(&path).unwrap();
+            (fs::read_to_string(&path).unwrap(), stat.ino(), stat.nlink())
+        })
+    };
+    for (turn, name) in ["a", "c", "b"].into_iter().enumerate() {
+        assert_eq!(ground.run(&["mount", "-o", options, "m"]), ok());
+        fs::write(ground.at("m").join(name), format!("mica {turn}")).unwrap();
+        let expected = [(); 4].map(|()| (format!("mica {turn}"), number, 4));
+        assert_eq!(shown(), expected);
+        assert_eq!(ground.run(&["umount", "m"]), ok());
+        let said =
+            by_kernel("stat -c '%i %h' m/a m/b m/c m/d; cat m/a m/b m/c m/d; echo kernel > m/d");
+        let line = format!("{number} 4\n");
+        let expected = line.repeat(4) + &format!("mica {turn}").repeat(4);
+        assert_eq!(said.stdout, expected, "{}", said.stderr);
+        assert_eq!(ground.run(&["mount", "-o", options, "m"]), ok());
+        let expected = [(); 4].map(|()| ("kernel\n".to_owned(), number, 4));
+        assert_eq!(shown(), expected);
+        assert_eq!(ground.run(&["umount", "m"]), ok());
     }
 }
 

@@ -1,5 +1,6 @@
 //! Directories to work in, the program under test, and what keeps both from outliving a test.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -118,6 +119,14 @@ enum Company {
     Nobody {
         _guard: RwLockWriteGuard<'static, ()>,
     },
+    /// The ground that its thread has already, which holds the lock: to wait for it once more would be for ever if a test
+    /// waits to be alone.
+    Same,
+}
+
+thread_local! {
+    /// How many grounds this thread has.
+    static GROUNDS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// A directory of its own for one test, with `l`, `u`, `w` and `m` in it.
@@ -131,6 +140,9 @@ pub(crate) struct Ground {
 
 impl Ground {
     pub(crate) fn new() -> Self {
+        if GROUNDS.get() > 0 {
+            return Self::with(Company::Same);
+        }
         let _guard = NAMESPACE.read().unwrap_or_else(PoisonError::into_inner);
         Self::with(Company::Others { _guard })
     }
@@ -146,6 +158,7 @@ impl Ground {
         for name in ["l", "u", "w", "m"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
+        GROUNDS.set(GROUNDS.get() + 1);
         Self {
             dir,
             _company: company,
@@ -290,6 +303,7 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
+        GROUNDS.set(GROUNDS.get() - 1);
         let table = fs::read_to_string("/proc/mounts").unwrap_or_default();
         for line in table.lines().rev() {
             let point = line.split(' ').nth(1).unwrap_or_default();

@@ -279,12 +279,12 @@ fn what_an_option_does_not_change_is_said_and_logged() {
 fn what_cannot_be_had_is_refused_with_status_2() {
     let ground = Ground::new();
     for foreground in [&[][..], &["-f"]] {
-        let mount = ["mount", "-o", "lowerdir=l,index=on", "m"];
+        let mount = ["mount", "-o", "lowerdir=l,nfs_export=on", "m"];
         let expected = Outcome {
             status: Some(2),
             stdout: String::new(),
-            stderr: "error: mount option `index=on` cannot be had: there is no index, so a hard link to a lower file breaks at its first change\n\
-                     hint: leave it out\n"
+            stderr: "error: mount option `nfs_export=on` cannot be had: file handles of a FUSE mount end with its server\n\
+                     hint: export the layers, or mount with the kernel: `mount -t overlay`\n"
                 .into(),
         };
         assert_eq!(ground.run(&[&mount[..], foreground].concat()), expected);

@@ -233,10 +233,10 @@ fn a_helper_of_mount_fails_with_the_statuses_of_mount() {
                 .into(),
         ),
         (
-            &["none", "m", "-fo", "lowerdir=l,index=on"],
+            &["none", "m", "-fo", "lowerdir=l,nfs_export=on"],
             1,
-            "error: mount option `index=on` cannot be had: there is no index, so a hard link to a lower file breaks at its first change\n\
-             hint: leave it out\n"
+            "error: mount option `nfs_export=on` cannot be had: file handles of a FUSE mount end with its server\n\
+             hint: export the layers, or mount with the kernel: `mount -t overlay`\n"
                 .into(),
         ),
         (

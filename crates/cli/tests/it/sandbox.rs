@@ -54,7 +54,11 @@ fn every_thread_of_a_server_has_few_rights() {
     }
     for (options, expected) in [
         ("lowerdir=l,upperdir=u,workdir=w", SERVING | SYS_ADMIN),
-        ("lowerdir=l,upperdir=u,workdir=w,userxattr", SERVING),
+        // `trusted.*` are attributes like any other then (OVL-133).
+        (
+            "lowerdir=l,upperdir=u,workdir=w,userxattr",
+            SERVING | SYS_ADMIN,
+        ),
     ] {
         let ground = Ground::new();
         assert_eq!(ground.run(&["mount", "-o", options, "m"]), ok());
@@ -178,7 +182,7 @@ fn a_mount_says_what_its_sandbox_is() {
     for line in [
         "sandbox root: empty but for /proc/self/fd\n",
         "sandbox capabilities: CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_CHOWN CAP_FSETID CAP_SETUID \
-         CAP_SETGID CAP_MKNOD CAP_SETFCAP; no others for good\n",
+         CAP_SETGID CAP_MKNOD CAP_SETFCAP CAP_SYS_ADMIN; no others for good\n",
         " allowed, no_new_privs\n",
         "sandbox reach: upper and work, in `$`\n",
     ] {

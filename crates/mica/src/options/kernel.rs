@@ -20,19 +20,7 @@ pub(super) const OPTIONS: &[Entry] = &[
     ),
     Entry(
         "index",
-        Effect::Choose(&[
-            (
-                "on",
-                Answer::Refused(
-                    "there is no index, so a hard link to a lower file breaks at its first change",
-                    "leave it out",
-                ),
-            ),
-            (
-                "off",
-                Answer::Moot("there is no index; what the kernel left in workdir is kept"),
-            ),
-        ]),
+        Effect::Choose(&[("on", Answer::Taken), ("off", Answer::Taken)]),
     ),
     Entry(
         "nfs_export",
@@ -70,22 +58,10 @@ pub(super) const OPTIONS: &[Entry] = &[
     Entry(
         "uuid",
         Effect::Choose(&[
-            ("null", NO_UUID),
-            ("auto", NO_UUID),
-            (
-                "on",
-                Answer::Refused(
-                    "the overlay keeps no UUID of its own, and FUSE shows none by statfs(2)",
-                    "leave it out, or write `-o uuid=null`",
-                ),
-            ),
-            (
-                "off",
-                Answer::Refused(
-                    "the UUID of a lower filesystem is part of each `origin` mark",
-                    "leave it out, or write `-o uuid=null`",
-                ),
-            ),
+            ("auto", Answer::Taken),
+            ("on", Answer::Taken),
+            ("null", Answer::Taken),
+            ("off", Answer::Taken),
         ]),
     ),
     Entry("override_creds", MOUNTERS_CREDENTIALS),
@@ -98,8 +74,6 @@ const NO_DIGESTS: Answer = Answer::Refused(
     "the digest of a metacopy is not compared with the data",
     "leave it out, or mount with the kernel: `mount -t overlay`",
 );
-
-const NO_UUID: Answer = Answer::Moot("the overlay has no UUID of its own");
 
 const MOUNTERS_CREDENTIALS: Effect =
     Effect::Moot("the layers are reached with the credentials of the server in any case");

@@ -136,6 +136,8 @@ impl Layers {
             xattrs,
             redirects: super::RedirectDir::default(),
             metacopies: Metacopies::default(),
+            index: super::Index::default(),
+            uuid: super::OverlayUuid::default(),
             durability: Durability::default(),
             identity: super::Identity::default(),
         })

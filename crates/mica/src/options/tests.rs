@@ -187,7 +187,7 @@ fn a_bad_value_is_refused_with_those_that_there_are() {
         (
             "index=maybe",
             "bad value `maybe` of mount option `index`: `on` or `off`",
-            "index=off",
+            "index=on",
         ),
         (
             "redirect_dir=1",
@@ -220,10 +220,14 @@ fn a_bad_value_is_refused_with_those_that_there_are() {
 
 #[test]
 fn of_two_values_the_last_one_counts() {
-    let spec = parse(&["lowerdir=a,index=on,xino=off", "index=off,xino=auto"]).unwrap();
+    let spec = parse(&[
+        "lowerdir=a,nfs_export=on,xino=off",
+        "nfs_export=off,xino=auto",
+    ])
+    .unwrap();
     let notes: Vec<String> = spec.notes.iter().map(Note::to_string).collect();
     assert_eq!(notes.len(), 2, "{notes:?}");
-    assert!(notes[0].starts_with("`index=off`: "), "{notes:?}");
+    assert!(notes[0].starts_with("`nfs_export=off`: "), "{notes:?}");
     assert!(notes[1].starts_with("`xino=auto`: "), "{notes:?}");
 }
 
@@ -498,7 +502,7 @@ fn each_program_has_its_manner() {
         assert_eq!(ignored(option, Manner::FuseOverlayfs), [option]);
     }
     // Options that fuse-overlayfs does not have, and that are refused here.
-    for option in ["uuid=on", "index=wrong", "dirsync", "blksize=512"] {
+    for option in ["verity=on", "index=wrong", "dirsync", "blksize=512"] {
         assert!(parse(option, Manner::SloppyMount).is_err(), "{option}");
         assert_eq!(ignored(option, Manner::FuseOverlayfs), [option]);
     }

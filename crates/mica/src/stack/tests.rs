@@ -42,6 +42,8 @@ impl Ground {
             xattrs: XattrNamespace::User,
             redirects: crate::RedirectDir::Off,
             metacopies: Metacopies::Off,
+            index: mica_overlay::Index::Off,
+            uuid: crate::OverlayUuid::Null,
             durability: Durability::Auto,
             identity: Identity::default(),
         }

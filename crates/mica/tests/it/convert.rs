@@ -355,6 +355,8 @@ fn open(ground: &Ground, upper: &str) -> Result<(), StackError> {
         data: Vec::new(),
         redirects: mica::RedirectDir::default(),
         metacopies: mica::Metacopies::default(),
+        index: mica::Index::default(),
+        uuid: mica::OverlayUuid::Null,
         upper: Some(UpperSpec {
             dir: ground.at(upper),
             work: ground.at("w"),

@@ -71,6 +71,7 @@ impl Run {
         if matches!(op, Op::Remount) {
             self.held.let_go(&self.mounted);
             self.mounted.remount();
+            self.model.remount(&self.mounted.model());
         }
         let found = op.overlay(self.mounted.walk().by(CALLER));
         writeln!(self.log, "{op:?} = {expected:?}").unwrap();
@@ -91,7 +92,8 @@ impl Run {
     fn compare(&mut self) {
         let found = self.mounted.dump_shown();
         assert_same(&self.model.dump(), &found, "model and overlay");
-        let nodes = self.mounted.overlay().stats().nodes;
+        let stats = self.mounted.overlay().stats();
+        let nodes = stats.nodes - stats.linked;
         assert!(
             nodes <= 1 || !self.held.is_empty(),
             "{nodes} nodes are referenced"

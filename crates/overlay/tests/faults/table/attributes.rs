@@ -43,7 +43,7 @@ fn sync(w: Walk<'_>, path: &str) -> Result<(), Errno> {
     w.fs().fsync(held.node(), SyncScope::All)
 }
 
-/// A copy is another file than the lower's other names from then on (OVL-32).
+/// A copy is another file than the lower's other names from the next mount on (OVL-32).
 const BROKEN: &[Operate] = &[|w| w.write_at("n", 0, b"")];
 /// What is cut off is not copied (OVL-21): the copy is short before it gets its new length.
 const CUT: &[Operate] = &[|w| w.truncate("f", 3)];
