@@ -70,6 +70,7 @@ impl Overlay {
         let dir = self.dir(dir)?;
         if let Make::Node(FileType::CharDevice, mode, Rdev::WHITEOUT) = make {
             // As it is it would hide what is below (OVL-3).
+            met!(3);
             return self.make_nested_whiteout(caller, &dir, name, mode);
         }
         if let Err(errno) = dir.expect_mutable() {
