@@ -106,11 +106,16 @@ impl Connection {
     /// Writes an entry for the kernel, which holds one reference on the node from then on.
     pub(crate) fn entry_out(&self, entry: &Entry) -> EntryOut {
         self.stats.gave_reference();
+        let valid = if self.fs.keeps_name(entry.node) {
+            self.times.entry
+        } else {
+            Duration::ZERO
+        };
         EntryOut {
             nodeid: entry.node.0,
             attr: attr_out(&entry.attr),
-            entry_valid: self.times.entry.as_secs(),
-            entry_valid_nsec: self.times.entry.subsec_nanos(),
+            entry_valid: valid.as_secs(),
+            entry_valid_nsec: valid.subsec_nanos(),
             ..self.no_entry()
         }
     }

@@ -192,6 +192,7 @@ mod tests {
             redirects: crate::RedirectDir::Off,
             metacopies: Metacopies::Off,
             index: mica_overlay::Index::Off,
+            xino: mica_overlay::Xino::Off,
             uuid: crate::OverlayUuid::Null,
             durability: Durability::Auto,
             identity: crate::Identity::default(),

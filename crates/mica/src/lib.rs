@@ -7,7 +7,7 @@
 //! ```
 //! use mica::vfs::{Caller, FileName, Filesystem, KillPriv, NodeId};
 //! use mica::{Durability, Identity, Index, Metacopies, OverlayUuid, RedirectDir};
-//! use mica::{Stack, StackSpec, UpperSpec, XattrNamespace};
+//! use mica::{Stack, StackSpec, UpperSpec, XattrNamespace, Xino};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dir = tempfile::tempdir()?;
@@ -27,6 +27,7 @@
 //!     redirects: RedirectDir::Off,
 //!     metacopies: Metacopies::Off,
 //!     index: Index::Off,
+//!     xino: Xino::Off,
 //!     uuid: OverlayUuid::Auto,
 //!     durability: Durability::Auto,
 //!     identity: Identity::default(),
@@ -76,7 +77,7 @@ pub use mica_fuse::{
 pub use mica_host::{Features, OwnerXattr, Owners};
 pub use mica_overlay::{
     Acls, DirLinks, Durability, IdMap, IdRange, IdRangeError, IdRanges, IdRules, Index, LAYERS_MAX,
-    Metacopies, OverlayStats, Redirects, XattrNamespace,
+    Metacopies, OverlayStats, Redirects, XattrNamespace, Xino,
 };
 pub use mica_vfs as vfs;
 

@@ -33,7 +33,7 @@ use std::path::PathBuf;
 
 use bitflags::bitflags;
 use mica_fuse::{CacheTimes, SecurityLabel, Threads};
-use mica_overlay::{Durability, Index, LAYERS_MAX, Metacopies, XattrNamespace};
+use mica_overlay::{Durability, Index, LAYERS_MAX, Metacopies, XattrNamespace, Xino};
 
 pub use error::OptionError;
 pub(crate) use error::work_beside;
@@ -125,6 +125,8 @@ pub struct StackSpec {
     pub metacopies: Metacopies,
     /// `index=`: what ties the names of changed lower files together when the mount is over.
     pub index: Index,
+    /// `xino=`: whether the kernel's marks of `xino=on` are written.
+    pub xino: Xino,
     /// `uuid=`: whether the overlay has a UUID of its own, and file handles that of their filesystem.
     pub uuid: OverlayUuid,
     /// `volatile`, `fsync=`: when changes are put on disk.
@@ -381,7 +383,7 @@ impl Given {
             Some("on") => Metacopies::On,
             _ => Metacopies::Off,
         };
-        let (index, uuid) = index::of(&chosen);
+        let (index, xino, uuid) = index::of(&chosen);
         for (option, answer) in chosen.answers() {
             self.answer(option, answer)?;
         }
@@ -391,6 +393,7 @@ impl Given {
                 redirects,
                 metacopies,
                 index,
+                xino,
                 uuid,
                 durability: self.durability,
                 identity: self.ids.finish(),

@@ -141,8 +141,9 @@ impl Stack {
     /// As [`open`](Self::open).
     pub(crate) fn examine(spec: &StackSpec) -> Result<Vec<StackWarning>, StackError> {
         let checked = Checked::new(spec)?;
-        if let Some(upper) = &checked.upper {
-            Overlay::examine_work(upper).map_err(|error| not_stacked(spec, error))?;
+        if let Some(upper) = checked.upper {
+            Overlay::examine(upper, checked.lowers, &checked.config)
+                .map_err(|error| not_stacked(spec, error))?;
         }
         Ok(checked.warnings)
     }
@@ -252,6 +253,7 @@ impl Checked {
             xattrs: spec.xattrs,
             redirects: spec.redirects.in_xattrs(spec.xattrs),
             index: spec.index,
+            xino: spec.xino,
             uuid: spec.uuid.with(fresh_uuid()),
             mounter: Caller {
                 uid: rustix::process::geteuid().as_raw(),

@@ -65,6 +65,16 @@ pub enum Index {
     On,
 }
 
+/// What the mount option `xino` asked for. Numbers are unique over all layers in any case; `on` leaves a trace on disk (OVL-93).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Xino {
+    /// `off` or `auto`.
+    #[default]
+    Off,
+    /// `on`.
+    On,
+}
+
 /// Whether metacopies are made and followed, the mount option `metacopy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Metacopies {
@@ -108,6 +118,8 @@ pub struct Config {
     pub index: Index,
     /// Whether the overlay has a UUID of its own.
     pub uuid: OwnUuid,
+    /// What `xino` asked for.
+    pub xino: Xino,
     /// Whether redirects of directories are written and followed.
     pub redirects: Redirects,
     /// Who makes whiteouts and temporary files: the mounter.
@@ -137,7 +149,10 @@ impl Config {
     /// Whether a new directory in a merged one is marked opaque, though nothing lies below: lowers that are changed between
     /// mounts do not show in it then (OVL-93, ovl_allow_offline_changes).
     pub(crate) const fn marks_new_directories(&self) -> bool {
-        self.redirects.write()
+        matches!(
+            (self.redirects, self.index, self.xino),
+            (Redirects::On, ..) | (_, Index::On, _) | (.., Xino::On)
+        )
     }
 }
 
@@ -151,6 +166,7 @@ impl Default for Config {
             xattrs: XattrNamespace::default(),
             index: Index::default(),
             uuid: OwnUuid::default(),
+            xino: Xino::default(),
             redirects: Redirects::default(),
             mounter: Caller::ROOT,
             durability: Durability::default(),

@@ -467,8 +467,9 @@ impl<'a> Copying<'a> {
         }
         loop {
             let Some(place) = node.place()? else {
-                // The file lost its name while it was open: the copy lives on without one.
-                overlay.keep_copy(node, temp)?;
+                // The file lost its name while it was open: the copy lives on under the one that it was built under. To
+                // remove that now would save nothing (OVL-64).
+                overlay.keep_temp(node, temp)?;
                 node.set_upper(upper);
                 if overlay.has_lower_names(node) {
                     overlay.table.rekey(node, Some(key), None)?;

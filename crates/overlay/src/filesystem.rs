@@ -19,6 +19,11 @@ impl Filesystem for Overlay {
         })
     }
 
+    fn keeps_name(&self, node: NodeId) -> bool {
+        // The upper gets the name that was looked up last (OVL-111).
+        self.index.is_none() || !self.table.get(node).is_ok_and(|node| node.is_shared())
+    }
+
     fn forget(&self, node: NodeId, count: u64) {
         let ended = self.table.forget(node, count);
         // A listing ends with its directory. One that children keep in the table is left to the limit, and so is all after a

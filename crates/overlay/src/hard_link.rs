@@ -48,7 +48,8 @@ impl Overlay {
         name: FileName<'_>,
         attr: &Attr,
     ) -> Result<Noted, Errno> {
-        let known = node.is_at(dir, name)?;
+        let indexed = self.index_for(node).is_some() && node.upper().is_some();
+        let known = !indexed && node.is_at(dir, name)?;
         if !known {
             match self.index_for(node) {
                 None => self.table.links.add(node, attr.nlink, dir, name)?,
@@ -83,8 +84,27 @@ impl Overlay {
             };
             return self.table.move_to(node, Some(place));
         }
+        if node.is_metacopy() {
+            // A redirect names it by that one (ovl_get_redirect).
+            let place = Place {
+                parent: Arc::clone(dir),
+                name: name.to_owned(),
+            };
+            self.table.move_to(node, Some(place))?;
+        }
         let before = self.table.links.replace(node, links, dir, name)?;
         self.table.put_parents(before);
+        Ok(())
+    }
+
+    /// Forgets the name that the upper was to get of a file in the index, which was now found by one that it has.
+    pub(crate) fn drop_notes(&self, node: &Node) -> Result<(), Errno> {
+        if self.index_for(node).is_none() {
+            return Ok(());
+        }
+        while let Some(noted) = self.table.links.take(node, |_| true)? {
+            self.table.drop_place(Some(noted));
+        }
         Ok(())
     }
 
@@ -94,6 +114,9 @@ impl Overlay {
             return Ok(());
         };
         self.table.links.add(node, links, &parent, name.as_name())?;
+        if node.is_metacopy() {
+            return Ok(());
+        }
         self.table.move_to(node, None)
     }
 
@@ -174,7 +197,7 @@ impl Overlay {
         // Now: when the name is gone nothing may fail.
         self.count_links(victim)?;
         if self.index_for(victim).is_some() {
-            let upper = self.copy_up(victim)?;
+            let upper = self.copy_up_metadata(victim)?;
             self.ensure_name(victim, dir, name)?;
             return self.follow_upper(victim, upper);
         }

@@ -75,7 +75,7 @@ mod xattr;
 
 pub use acl::Acls;
 pub use bad_mark::BadMark;
-pub use config::{Config, DirLinks, Index, Metacopies, Redirects, Unmapped, XattrNamespace};
+pub use config::{Config, DirLinks, Index, Metacopies, Redirects, Unmapped, XattrNamespace, Xino};
 pub use copy_up::CopyUpStep;
 pub use durability::Durability;
 pub use error::SetupError;

@@ -67,7 +67,10 @@ impl Overlay {
                 },
             };
             let attr = match key {
-                Key::Inode { .. } => attr,
+                Key::Inode { .. } => {
+                    self.drop_notes(&node)?;
+                    attr
+                }
                 Key::Shared { .. } => {
                     let held = Held::adopt(&self.table, Arc::clone(&node));
                     if self.note_name(&node, (dir, version), name, &attr)? == Noted::Raced {

@@ -52,6 +52,56 @@ pub struct Overlay {
     pub(crate) index: Option<IndexDir>,
 }
 
+/// The layers, with what is known of each.
+struct Described {
+    upper: Option<Arc<LayerInfo>>,
+    work: Option<NodeId>,
+    lowers: Vec<Arc<LayerInfo>>,
+    numbering: Numbering,
+}
+
+impl Described {
+    fn new(upper: Option<Upper>, lowers: Vec<Layer>, config: &Config) -> Result<Self, SetupError> {
+        let count = lowers.len();
+        let mut filesystems = Filesystems::default();
+        let (upper, work) = match upper {
+            Some(Upper { layer, work }) => {
+                let fs_of = |dev| filesystems.index(dev);
+                let info = LayerInfo::new(layer, LayerIdx::UPPER, Position::Above, fs_of)?;
+                (Some(info), Some(work))
+            }
+            None => (None, None),
+        };
+        let lowers = lowers
+            .into_iter()
+            .zip(1..)
+            .map(|(layer, idx)| {
+                let position = if usize::from(idx) == count {
+                    Position::Bottom
+                } else {
+                    Position::Above
+                };
+                LayerInfo::new(layer, LayerIdx(idx), position, |dev| filesystems.index(dev))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let numbering = filesystems.numbering();
+        let (mut upper, mut lowers) = (upper, lowers);
+        if config.uuid == OwnUuid::Off && numbering == Numbering::One {
+            // On several filesystems the UUID tells which one a handle is of, and so it stays (ovl_fill_super).
+            let layers = upper.iter_mut().chain(&mut lowers);
+            layers
+                .filter_map(Arc::get_mut)
+                .for_each(|layer| layer.uuid = Uuid::default());
+        }
+        Ok(Self {
+            upper,
+            work,
+            lowers,
+            numbering,
+        })
+    }
+}
+
 impl Overlay {
     /// Makes the overlay of `lowers`, topmost first, under `upper`, and prepares its work directory.
     ///
@@ -91,37 +141,13 @@ impl Overlay {
                 max: LAYERS_MAX,
             });
         }
-        let mut filesystems = Filesystems::default();
-        let (upper, work_dir) = match upper {
-            Some(Upper { layer, work }) => {
-                let fs_of = |dev| filesystems.index(dev);
-                let info = LayerInfo::new(layer, LayerIdx::UPPER, Position::Above, fs_of)?;
-                (Some(info), Some(work))
-            }
-            None => (None, None),
-        };
         let count = lowers.len();
-        let lowers = lowers
-            .into_iter()
-            .zip(1..)
-            .map(|(layer, idx)| {
-                let position = if usize::from(idx) == count {
-                    Position::Bottom
-                } else {
-                    Position::Above
-                };
-                LayerInfo::new(layer, LayerIdx(idx), position, |dev| filesystems.index(dev))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let numbering = filesystems.numbering();
-        let (mut upper, mut lowers) = (upper, lowers);
-        if config.uuid == OwnUuid::Off && numbering == Numbering::One {
-            // On several filesystems the UUID tells which one a handle is of, and so it stays (ovl_fill_super).
-            let layers = upper.iter_mut().chain(&mut lowers);
-            layers
-                .filter_map(Arc::get_mut)
-                .for_each(|layer| layer.uuid = Uuid::default());
-        }
+        let Described {
+            upper,
+            work: work_dir,
+            lowers,
+            numbering,
+        } = Described::new(upper, lowers, &config)?;
         let data_layers = data_layers(data, count)?;
         let root = root_of(upper.as_ref(), &lowers, numbering, config.xattrs)?;
         let traps = traps(upper.as_ref().zip(work_dir), &lowers)?;
@@ -165,18 +191,27 @@ impl Overlay {
         })
     }
 
-    /// Looks whether [`new`](Self::new) would take the work directory of `upper`, and changes nothing. Returns how many
-    /// unfinished objects it would remove.
+    /// Looks whether [`new`](Self::new) would take the work directory of `upper` and the index in it, and changes nothing.
+    /// Returns how many unfinished objects it would remove.
     ///
     /// # Errors
     ///
     /// As [`new`](Self::new).
-    pub fn examine_work(upper: &Upper) -> Result<usize, SetupError> {
-        let mut filesystems = Filesystems::default();
-        let Upper { layer, work } = upper.clone();
-        let fs_of = |dev| filesystems.index(dev);
-        let info = LayerInfo::new(layer, LayerIdx::UPPER, Position::Above, fs_of)?;
-        examine(&info, work)
+    pub fn examine(upper: Upper, lowers: Vec<Layer>, config: &Config) -> Result<usize, SetupError> {
+        let Described {
+            upper: Some(upper),
+            work: Some(work),
+            lowers,
+            ..
+        } = Described::new(Some(upper), lowers, config)?
+        else {
+            return Ok(0);
+        };
+        let unfinished = examine(&upper, work)?;
+        if config.index == Index::On {
+            IndexDir::examine(&upper, work, &lowers, config)?;
+        }
+        Ok(unfinished)
     }
 
     /// Refuses directory `node` of a layer if it is the root of one, or the work directory (OVL-92, ovl_lookup_trap_inode).

@@ -169,11 +169,9 @@ impl Overlay {
         name: FileName<'_>,
         victim: &Node,
     ) -> Result<(), Errno> {
-        let work = self.work()?;
-        let gone = work.temp_name();
-        let (to, flags) = (work.dir.id, RenameFlags::empty());
-        dir.fs().rename(dir.id, name, to, gone.as_name(), flags)?;
-        self.keep_or_remove(work.temp(gone, FileType::Directory), victim)
+        let none = RenameFlags::empty();
+        let gone = self.work()?.take(dir, name, FileType::Directory, none)?;
+        self.keep_or_remove(gone, victim)
     }
 
     /// Lets a directory that was to be replaced, and stays, be what it is on disk: if it was swept behind an opaque mark it does
@@ -210,31 +208,29 @@ impl Overlay {
     ) -> Result<(), Errno> {
         let work = self.work()?;
         let whiteout = self.whiteout_temp()?;
-        let fs = dir.fs();
         match whiteout.exchange(dir, name) {
             Ok(()) => return self.keep_or_remove(whiteout, victim),
             Err(Errno::INVAL) => {}
             Err(errno) => return Err(errno),
         }
-        let gone = work.temp_name();
-        match fs.rename(
-            dir.id,
-            name,
-            work.dir.id,
-            gone.as_name(),
-            RenameFlags::WHITEOUT,
-        ) {
-            Ok(()) => return self.keep_or_remove(work.temp(gone, FileType::Directory), victim),
+        let take = |flags| work.take(dir, name, FileType::Directory, flags);
+        match take(RenameFlags::WHITEOUT) {
+            Ok(gone) => return self.keep_or_remove(gone, victim),
             Err(Errno::INVAL) => {}
             Err(errno) => return Err(errno),
         }
-        let (at, to, none) = (work.dir.id, gone.as_name(), RenameFlags::empty());
-        fs.rename(dir.id, name, at, to, none)?;
+        let none = RenameFlags::empty();
+        let gone = take(none)?;
         if let Err(errno) = whiteout.publish(dir, name, none) {
-            self.undone(fs.rename(at, to, dir.id, name, none));
+            // What cannot go back stays: the next mount removes it.
+            let gone = gone.into_name()?;
+            let back = dir
+                .fs()
+                .rename(work.dir.id, gone.as_name(), dir.id, name, none);
+            self.undone(back);
             return Err(errno);
         }
-        self.keep_or_remove(work.temp(gone, FileType::Directory), victim)
+        self.keep_or_remove(gone, victim)
     }
 
     /// Takes note of how the first step of two was undone after the second failed.

@@ -140,6 +140,12 @@ impl Overlay {
                 return Err(Errno::XDEV);
             }
         }
+        for (moved, end) in [(Some(source), from), (exchanged, to)] {
+            if let Some(moved) = moved.filter(|moved| moved.is_shared() && moved.is_metacopy()) {
+                // Of its names the redirect is made of this one (ovl_get_redirect).
+                self.table.move_to(moved, Some(end.place()))?;
+            }
+        }
         self.copy_up(&from.dir)?;
         self.copy_up(&to.dir)?;
         self.copy_up_to_move(source, self.way(source, from, to)?)?;

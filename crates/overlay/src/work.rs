@@ -99,6 +99,20 @@ impl Work {
         FileNameBuf::new(name.as_bytes()).unwrap_or_else(|_| self.temp_name())
     }
 
+    /// Moves `name` of upper directory `dir` here. [`RenameFlags::WHITEOUT`] leaves one in its place.
+    pub(crate) fn take(
+        &self,
+        dir: &LayerNode,
+        name: FileName<'_>,
+        kind: FileType,
+        flags: RenameFlags,
+    ) -> Result<Temp<'_>, Errno> {
+        let temp = self.temp_name();
+        dir.fs()
+            .rename(dir.id, name, self.dir.id, temp.as_name(), flags)?;
+        Ok(self.temp(temp, kind))
+    }
+
     /// Takes charge of an object that was made under `name`.
     pub(crate) fn temp(&self, name: FileNameBuf, kind: FileType) -> Temp<'_> {
         Temp {

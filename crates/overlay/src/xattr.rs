@@ -8,6 +8,7 @@ use mica_vfs::{Errno, FileType, KillPriv, NodeId, XATTR_NAME_MAX, XattrMode, Xat
 use crate::acl::{Acls, is_acl};
 use crate::node::Node;
 use crate::overlay::Overlay;
+use crate::stack::LayerNode;
 
 const ESCAPE: &[u8] = b"overlay.";
 
@@ -148,10 +149,19 @@ impl Overlay {
         } else {
             value.into()
         };
-        let upper = self.copy_up_metadata(&node)?;
+        let upper = self.upper_for_xattr(&node)?;
         let _settled = self.settle(&node);
         let mode = self.give_mark_away(&node, upper, stored.as_bytes(), mode)?;
         upper.fs().set_xattr(upper.id, stored, &value, mode, kill)
+    }
+
+    /// Copies `node` up for a change of its attributes. With an index a name that only a lower has stays there if the file is in the
+    /// upper by another one (ovl_xattr_set, ovl_set_or_remove_acl).
+    fn upper_for_xattr<'n>(&self, node: &'n Node) -> Result<&'n LayerNode, Errno> {
+        match (self.index_for(node), node.upper()) {
+            (Some(_), Some(upper)) => Ok(upper),
+            _ => self.copy_up_metadata(node),
+        }
     }
 
     pub(crate) fn xattr_remove(&self, id: NodeId, name: XattrName<'_>) -> Result<(), Errno> {
@@ -172,7 +182,7 @@ impl Overlay {
                 found => found.map(drop)?,
             }
         }
-        let upper = self.copy_up_metadata(&node)?;
+        let upper = self.upper_for_xattr(&node)?;
         let _settled = self.settle(&node);
         if self.is_hidden_mark(&node, upper, stored.as_bytes())? {
             return Err(Errno::NODATA);

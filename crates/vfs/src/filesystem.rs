@@ -422,6 +422,13 @@ pub trait Filesystem: Send + Sync + fmt::Debug {
         drop(observer);
     }
 
+    /// Whether who has an entry of `node` may use its name again without a lookup. Not where it counts which of its names was
+    /// used.
+    fn keeps_name(&self, node: NodeId) -> bool {
+        let _ = node;
+        true
+    }
+
     /// Returns how many nodes this filesystem keeps usable at a cost of their own, as no name leads to them any more: of a
     /// directory of the host, by an open descriptor each. Most have none.
     fn nameless(&self) -> usize {

@@ -25,7 +25,7 @@
 //! | D-25 | it is not drawn (`draw::operation`) |
 //! | D-26, D-27 | no path is that long, and no layout has a digest |
 //! | D-28 | every option set says what it wants (`set`) |
-//! | D-29 | lowers with such files are mounted with `index=on` alone (`set`) |
+//! | D-29 | lowers with such files are mounted with `index=on` alone (`set`), and nothing is held open there (`draw`) |
 //! | D-30 | all layers of a run lie on one filesystem, and ordinary users ask for no index |
 //! | D-31 | neither is drawn (`draw::operation`) |
 //! | D-32 | the links of what lost the name that it was opened by are not compared (`call::held`) |

@@ -25,6 +25,8 @@ struct Scene {
     part: &'static str,
     /// Paths in it.
     names: Vec<&'static str>,
+    /// A lower has a file with several names. By which of them it was opened its server is not told (D-29).
+    has_links: bool,
 }
 
 impl Scene {
@@ -34,7 +36,11 @@ impl Scene {
         let count = rng.below(7).saturating_add(3);
         let mut names: Vec<_> = (0..count).map(|_| rng.pick(&paths, "a")).collect();
         names.extend((0..rng.below(3).saturating_add(1)).map(|_| rng.pick(NEW, "new")));
-        Self { part, names }
+        Self {
+            part,
+            names,
+            has_links: layout.has_links(),
+        }
     }
 
     fn path(&self, rng: &mut Rng) -> String {

@@ -98,13 +98,6 @@ fn entries(source: &Source) -> impl Iterator<Item = &str> {
 mod tests {
     use super::{DOCUMENT, Source, check};
 
-    fn source(path: &str, text: &str) -> Source {
-        Source {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
-    }
-
     #[test]
     fn missing_tests_and_missing_rows_are_found() {
         let document = "| option | what it does | test |\n| --- | --- | --- |\n\
@@ -112,10 +105,10 @@ mod tests {
                         | `size=` | a number | none |\n";
         let table = "Entry(\"ro\", X),\nEntry(\n    \"size\",\n    X,\n),\nEntry(\"lost\", X),\n";
         let sources = [
-            source(DOCUMENT, document),
-            source("crates/mica/src/options/a.rs", table),
-            source("crates/mica/src/b.rs", "Entry(\"other\", X)"),
-            source("crates/cli/tests/it/a.rs", "fn there() {}\n"),
+            Source::of(DOCUMENT, document),
+            Source::of("crates/mica/src/options/a.rs", table),
+            Source::of("crates/mica/src/b.rs", "Entry(\"other\", X)"),
+            Source::of("crates/cli/tests/it/a.rs", "fn there() {}\n"),
         ];
         let findings = check(&sources);
         let found: Vec<(&str, &str)> = findings

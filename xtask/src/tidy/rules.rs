@@ -105,13 +105,6 @@ fn numbers(text: &str) -> BTreeSet<u32> {
 mod tests {
     use super::{DOCUMENT, Source, check, definitions};
 
-    fn source(path: &str, text: &str) -> Source {
-        Source {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
-    }
-
     #[test]
     fn headings_and_lists_define_rules_and_tables_and_prose_do_not() {
         let text =
@@ -122,9 +115,9 @@ mod tests {
     #[test]
     fn untested_and_unknown_rules_are_found() {
         let sources = [
-            source(DOCUMENT, "- OVL-1 a\n- OVL-2 b\n"),
-            source("crates/overlay/src/a.rs", "// OVL-2\n// OVL-9\n"),
-            source("crates/overlay/tests/it/a.rs", "fn ovl_1_is_so() {}\n"),
+            Source::of(DOCUMENT, "- OVL-1 a\n- OVL-2 b\n"),
+            Source::of("crates/overlay/src/a.rs", "// OVL-2\n// OVL-9\n"),
+            Source::of("crates/overlay/tests/it/a.rs", "fn ovl_1_is_so() {}\n"),
         ];
         let advice: Vec<String> = check(&sources)
             .into_iter()

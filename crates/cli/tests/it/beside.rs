@@ -24,11 +24,11 @@ our %nr = `uname -m` =~ /x86_64/
   ? (read=>0, mmap=>9, munmap=>11, msync=>26, fadvise=>221, splice=>275, setxattr=>188, lsetxattr=>189, getxattr=>191,
      lgetxattr=>192, listxattr=>194, removexattr=>197, statfs=>137, fstatfs=>138, inotify_add_watch=>254, linkat=>265, utimensat=>280, fallocate=>285,
      inotify_init1=>294, fanotify_init=>300, fanotify_mark=>301, name_to_handle_at=>303, syncfs=>306, renameat2=>316,
-     copy_file_range=>326, pwritev2=>328, statx=>332, fchmodat2=>452, sendfile=>40, openat=>257, faccessat2=>439, truncate=>76)
+     copy_file_range=>326, pwritev2=>328, statx=>332, fchmodat2=>452, sendfile=>40, fsync=>74, openat=>257, faccessat2=>439, truncate=>76)
   : (read=>63, mmap=>222, munmap=>215, msync=>227, fadvise=>223, splice=>76, setxattr=>5, lsetxattr=>6, getxattr=>8,
      lgetxattr=>9, listxattr=>11, removexattr=>14, statfs=>43, fstatfs=>44, inotify_add_watch=>27, linkat=>37, utimensat=>88, fallocate=>47,
      inotify_init1=>26, fanotify_init=>262, fanotify_mark=>263, name_to_handle_at=>264, syncfs=>267, renameat2=>276,
-     copy_file_range=>285, pwritev2=>287, statx=>291, fchmodat2=>452, sendfile=>71, openat=>56, faccessat2=>439, truncate=>45);
+     copy_file_range=>285, pwritev2=>287, statx=>291, fchmodat2=>452, sendfile=>71, fsync=>82, openat=>56, faccessat2=>439, truncate=>45);
 # A buffer is written to where it lies; what is read-only has to be copied first.
 sub sys { my $name = shift; for my $i (0..$#_) { splice @_, $i, 1, my $copy = $_[$i] if Internals::SvREADONLY($_[$i]) }
   no warnings; syscall($nr{$name}, @_) }

@@ -1,6 +1,9 @@
 //! What FUSE cannot carry (OVL-123 to OVL-125), pinned, so that a kernel that can shows up; and what has to be alike.
 
+use std::fs::{self, File};
+
 use crate::beside::{Beside, Driver};
+use crate::ground::{Ground, can_mount, ok};
 
 const PREPARE: &str = "
     for f in lower lower2 lower3 lower4 lower5 lower6 x i a; do echo lower > l/$f; done; chattr +i l/i; chattr +a l/a
@@ -12,7 +15,12 @@ const PREPARE: &str = "
 fn three_hundred_ordinary_calls_are_answered_as_by_the_kernels_overlay() {
     let test = "three_hundred_ordinary_calls_are_answered_as_by_the_kernels_overlay";
     if let Some(beside) = Beside::new(test, PREPARE) {
-        beside.assert_same(include_str!("beside/ordinary.pl"));
+        // OVL-130, OVL-131: an overlay whose upper lies here needs both.
+        let known = [
+            ("mknod 0:0", "errno 0", "ok"),
+            ("whiteout rename", "EINVAL", "ok"),
+        ];
+        beside.assert_differs_in(include_str!("beside/ordinary.pl"), &known);
     }
 }
 
@@ -120,4 +128,45 @@ fn ovl_125_type_identity_and_attribute_flags_are_the_fuse_clients() {
         ("opened for writing", "copied up", "not"),
     ];
     beside.assert_differs_in(program, &known);
+}
+
+#[test]
+fn ovl_86_a_store_on_a_full_disk_is_told_by_msync_and_not_where_it_is_made() {
+    let test = "ovl_86_a_store_on_a_full_disk_is_told_by_msync_and_not_where_it_is_made";
+    let prepare = "mkdir disk; mount -t tmpfs -o size=256k tiny disk; rmdir u w; mkdir disk/u disk/w; ln -s disk/u u; ln -s disk/w w";
+    let Some(beside) = Beside::new(test, prepare) else {
+        return;
+    };
+    // A read into the mapping stores as a program does; where a program gets SIGBUS, it ends there.
+    let program = r#"
+        my $len = 1 << 20; my $f = opened('m/f', O_RDWR|O_CREAT); truncate($f, $len) or die; my $zero = opened('/dev/zero');
+        my $at = mapped($f, $len, 3, 1); my $got = sys('read', fileno $zero, $at, $len);
+        print 'stored: ', $got == $len ? 'all' : 'some', "\n"; deed('msync', sub { sys('msync', $at, $len, 4) });
+        deed('fsync', sub { sys('fsync', fileno $f) }); sys('munmap', $at, $len); print 'size: ', -s 'm/f', "\n";
+    "#;
+    let known = [("stored", "some", "all"), ("msync", "ok", "ENOSPC")];
+    beside.assert_differs_in(program, &known);
+}
+
+#[test]
+fn ovl_125_syncfs_reaches_nobody() {
+    let test = "ovl_125_syncfs_reaches_nobody";
+    if !can_mount(test) {
+        return;
+    }
+    let ground = Ground::new();
+    ground.mount(&["--stats=numbers"]);
+    let file = File::create(ground.at("m/f")).unwrap();
+    rustix::fs::syncfs(&file).unwrap();
+    rustix::fs::fsync(&file).unwrap();
+    drop(file);
+    let server = ground.server();
+    assert_eq!(ground.run(&["umount", "m"]), ok());
+    server.ends();
+    let numbers = fs::read_to_string(ground.at("numbers")).unwrap();
+    let asked: Vec<_> = numbers
+        .lines()
+        .filter(|line| line.contains("sync"))
+        .collect();
+    assert_eq!(asked, ["operation.fsync 1"], "{numbers}");
 }

@@ -217,7 +217,7 @@ pub(crate) const CASES: &[Case] = &[
         "lower-in-use-index",
         "mount -t overlay o -o lowerdir=$/l2,upperdir=$/u2,workdir=$/w2 m2",
         "lowerdir=$/u2,upperdir=$/u,workdir=$/w,index=on",
-        REFUSES
+        LESS
     ),
     case!(
         "other-lower",
@@ -266,6 +266,13 @@ pub(crate) const CASES: &[Case] = &[
         UPPER,
         REFUSES,
         "test -e m/f"
+    ),
+    case!(
+        "foreign-marks",
+        "mkdir l/d u/d; touch l/d/f u/d/.wh.f; chown 1000 u/d",
+        UPPER,
+        LESS,
+        "test -e m/d/f"
     ),
     Case {
         mark: Some(("l/f", "metacopy", "")),

@@ -1,7 +1,7 @@
 //! Uppers that other overlays have written, made by those overlays.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -85,6 +85,112 @@ fn owners_that_fuse_overlayfs_keeps_in_attributes_are_refused() {
         "{}",
         said.stderr
     );
+}
+
+/// What another implementation could have left at `d`, or in it: an attribute, or the name of a file.
+const FORGED: [&str; 7] = [
+    "user.overlay.opaque",
+    "user.overlay.redirect",
+    "user.fuseoverlayfs.opaque",
+    "user.fuseoverlayfs.override_stat",
+    "user.containers.override_stat",
+    "/.wh.f",
+    "/.wh..wh..opq",
+];
+
+/// Makes one of them as user `uid`.
+#[track_caller]
+fn forge(dir: &Path, mark: &str, uid: u32) {
+    let mark = mark.to_owned();
+    let dir = dir.to_owned();
+    let made = std::thread::spawn(move || {
+        let _user = mica_sys::cred::BornAs::assume(uid, uid, 0o022).unwrap();
+        match mark.strip_prefix('/') {
+            Some(name) => drop(fs::File::create_new(dir.join(name)).unwrap()),
+            None => {
+                let flags = rustix::fs::XattrFlags::empty();
+                rustix::fs::setxattr(&dir, mark.as_str(), b"y", flags).unwrap();
+            }
+        }
+    });
+    made.join().unwrap();
+}
+
+#[test]
+fn ovl_81_what_any_user_can_make_through_a_mount_keeps_nobody_from_its_upper() {
+    let test = "ovl_81_what_any_user_can_make_through_a_mount_keeps_nobody_from_its_upper";
+    if !can_mount(test) {
+        return;
+    }
+    let options = ["mount", "-o", "lowerdir=l,upperdir=u,workdir=w", "m"];
+    for (owner, mode) in [(1000, 0o755), (0, 0o777)] {
+        for mark in FORGED {
+            let ground = Ground::new();
+            fs::set_permissions(ground.root(), fs::Permissions::from_mode(0o755)).unwrap();
+            fs::create_dir(ground.at("l/d")).unwrap();
+            fs::write(ground.at("l/d/f"), "lower").unwrap();
+            std::os::unix::fs::chown(ground.at("l/d"), Some(owner), None).unwrap();
+            fs::set_permissions(ground.at("l/d"), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(ground.run(&options), ok());
+            forge(&ground.at("m/d"), mark, 1000);
+            assert_eq!(ground.run(&["umount", "m"]), ok());
+            let said = ground.run(&options);
+            assert_eq!(said.status, Some(0), "{mark}: {}", said.stderr);
+            let doubted = said
+                .stderr
+                .contains("may have been written by another overlay");
+            assert!(doubted, "{mark}: {}", said.stderr);
+            assert!(ground.at("m/d/f").exists(), "{mark}");
+            assert_eq!(ground.run(&["umount", "m"]), ok());
+        }
+    }
+}
+
+#[test]
+fn ovl_81_where_there_are_marks_of_this_mount_those_of_the_other_namespace_are_data() {
+    let test = "ovl_81_where_there_are_marks_of_this_mount_those_of_the_other_namespace_are_data";
+    if !can_mount(test) {
+        return;
+    }
+    let ground = Ground::new();
+    let options = ["mount", "-o", "lowerdir=l,upperdir=u,workdir=w", "m"];
+    fs::create_dir(ground.at("l/d")).unwrap();
+    assert_eq!(ground.run(&options), ok());
+    // This copies `d` up, and the root is marked impure.
+    forge(&ground.at("m/d"), "user.overlay.opaque", 0);
+    assert_eq!(ground.run(&["umount", "m"]), ok());
+    let said = ground.run(&options);
+    assert_eq!(said.status, Some(0), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("may have been written"),
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
+fn ovl_81_what_only_the_owner_of_an_upper_can_have_made_is_refused() {
+    let test = "ovl_81_what_only_the_owner_of_an_upper_can_have_made_is_refused";
+    if !can_mount(test) {
+        return;
+    }
+    for owner in [0, 1000] {
+        for mark in FORGED {
+            let ground = Ground::new();
+            fs::set_permissions(ground.root(), fs::Permissions::from_mode(0o755)).unwrap();
+            fs::create_dir(ground.at("l/d")).unwrap();
+            fs::create_dir(ground.at("u/d")).unwrap();
+            fs::write(ground.at("l/d/f"), "lower").unwrap();
+            for dir in ["u", "u/d"] {
+                std::os::unix::fs::chown(ground.at(dir), Some(owner), Some(owner)).unwrap();
+            }
+            forge(&ground.at("u/d"), mark, owner);
+            let said = ground.run(&["mount", "-o", "lowerdir=l,upperdir=u,workdir=w", "m"]);
+            assert_eq!(said.status, Some(1), "{mark}: {}", said.stderr);
+            let cause = "upperdir `u` was written by another overlay";
+            assert!(said.stderr.contains(cause), "{mark}: {}", said.stderr);
+        }
+    }
 }
 
 #[test]

@@ -208,6 +208,15 @@ impl Ground {
         self.shown(run(&mut self.mica(arguments)))
     }
 
+    /// Runs a shell script in `dir` as a user with one group.
+    #[track_caller]
+    pub(crate) fn as_user(&self, uid: u32, gid: u32, dir: &str, script: &str) -> Outcome {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &uid.to_string(), "--regid", &gid.to_string()]);
+        command.args(["--clear-groups", "sh", "-c", script]);
+        run(command.current_dir(self.at(dir)))
+    }
+
     pub(crate) fn shown(&self, outcome: Outcome) -> Outcome {
         let root = self.root().to_str().unwrap();
         Outcome {
@@ -336,6 +345,13 @@ impl Server {
 
     pub(crate) fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
+    }
+
+    /// Kills it and waits until it has ended.
+    #[track_caller]
+    pub(crate) fn dies(&self) {
+        self.signal(Signal::KILL);
+        self.ends();
     }
 
     /// Stops it and waits until each of its threads stands still: a signal is answered by one thread after the other.

@@ -249,8 +249,7 @@ fn what_a_killed_server_leaves_is_named_and_can_be_removed() {
     let ground = Ground::new();
     ground.mount(&[]);
     let server = ground.server();
-    server.signal(Signal::KILL);
-    server.ends();
+    server.dies();
     let refused = Outcome {
         status: Some(1),
         stdout: String::new(),

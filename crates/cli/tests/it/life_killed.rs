@@ -8,7 +8,6 @@ use std::thread;
 use std::time::Instant;
 
 use rustix::io::Errno;
-use rustix::process::Signal;
 
 use crate::ground::{Ground, LIMIT, Server, can_mount, ok, run};
 
@@ -61,8 +60,7 @@ fn who_waits_for_a_server_that_is_killed_gets_an_error() {
         blocked(&ground, "mkdir m/b/new"),
         blocked(&ground, "rm m/c/new"),
     ];
-    server.signal(Signal::KILL);
-    server.ends();
+    server.dies();
     for (caller, watched) in callers {
         // Whoever hung would be in state D, and not end.
         watched.ends();
@@ -93,8 +91,7 @@ fn the_umount_of_the_system_removes_what_a_killed_server_left() {
     let ground = Ground::new();
     ground.mount(&[]);
     let server = ground.server();
-    server.signal(Signal::KILL);
-    server.ends();
+    server.dies();
     assert_eq!(run(Command::new("umount").arg(ground.at("m"))), ok());
     assert_eq!(ground.mounted("m"), None);
     assert!(fs::read_dir(ground.at("m")).unwrap().next().is_none());
@@ -114,8 +111,7 @@ fn a_mount_after_a_killed_server_works_at_once_and_says_what_was_left() {
     // The whiteout that others are links to stays in the work directory.
     fs::remove_file(ground.at("m/g")).unwrap();
     let server = ground.server();
-    server.signal(Signal::KILL);
-    server.ends();
+    server.dies();
     fs::write(ground.at("w/work/#ff"), "half").unwrap();
     assert_eq!(ground.run(&["umount", "m"]), ok());
     let options = "lowerdir=l,upperdir=u,workdir=w,userxattr";

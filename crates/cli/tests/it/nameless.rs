@@ -12,7 +12,7 @@ use rustix::fs::{
     AtFlags, CWD, FallocateFlags, Mode, OFlags, StatxFlags, XattrFlags, fallocate, fgetxattr,
     fsetxattr, linkat, openat, statx,
 };
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::ground::{Ground, can_mount, ok, run};
 
@@ -276,8 +276,7 @@ fn ovl_61_a_killed_server_leaves_them_to_the_next_mount() {
     let server = ground.server();
     let files: Vec<_> = (0..count).map(|n| nameless(&ground.at("m"), n)).collect();
     assert!(in_work(&ground) > 0);
-    server.signal(Signal::KILL);
-    server.ends();
+    server.dies();
     drop(files);
     assert_eq!(run(Command::new("umount").arg(ground.at("m"))), ok());
     let left = in_work(&ground);

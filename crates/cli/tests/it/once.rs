@@ -1,11 +1,14 @@
 //! OVL-127: the copy-up of a node happens once, whoever asks for it and however often.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Barrier;
 use std::thread;
 
-use crate::ground::{Ground, can_mount, ok, run};
+use crate::ground::{Ground, can_mount, has_program, ok, run};
 
 const ROUNDS: usize = 25;
 const SIZE: usize = 256 * 1024;
@@ -17,76 +20,77 @@ fn is_whole(text: &[u8]) -> bool {
     first && rest.iter().all(|&b| b == b'l')
 }
 
-/// One of 32 threads does its part to `file`, which lies in a directory that another renames.
+/// Stores into a shared mapping of its argument; 2: there is no such file.
+const STORE: &str = r#"open(F, '+<', $ARGV[0]) or exit 2; pipe(R, W); syswrite(W, 'W' x 8);
+    my ($mmap, $read) = `uname -m` =~ /x86_64/ ? (9, 0) : (222, 63); my $at = syscall($mmap, 0, 4096, 3, 1, fileno F, 0);
+    exit($at < 0 || syscall($read, fileno R, $at, 8) != 8)"#;
+
+fn store(file: &Path) -> io::Result<()> {
+    let status = Command::new("perl")
+        .args(["-e", STORE])
+        .arg(file)
+        .status()?;
+    if status.code() == Some(2) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    assert!(status.success());
+    Ok(())
+}
+
+/// Does something to the file of a round, which has one of two names in a directory that has one of two names, too.
+fn find(ground: &Ground, round: usize, deed: &dyn Fn(&Path) -> io::Result<()>) {
+    for _ in 0..1000 {
+        for name in ["d/f", "d/g", "e/f", "e/g"] {
+            match deed(&ground.at(&format!("m/{round}/{name}"))) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                done => return done.unwrap(),
+            }
+        }
+    }
+    panic!("the file is found nowhere");
+}
+
+/// Each of 32 threads does its part.
 fn part(ground: &Ground, number: usize, held: &File, round: usize) {
-    let dirs = [format!("m/{round}/d"), format!("m/{round}/e")];
-    // The directory has one name or the other: what is not found under the one is tried under the other.
-    let find = |deed: &dyn Fn(&std::path::Path) -> std::io::Result<()>| {
-        for _ in 0..1000 {
-            for dir in &dirs {
-                match deed(&ground.at(&format!("{dir}/f"))) {
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                    done => return done.unwrap(),
-                }
-            }
-        }
-        panic!("thread {number} finds the file nowhere");
-    };
-    match number % 8 {
-        0 | 1 => find(&|f| {
-            OpenOptions::new()
-                .write(true)
-                .open(f)?
-                .write_all_at(b"WWWWWWWW", 0)
-        }),
-        2 => find(&|f| fs::set_permissions(f, Permissions::from_mode(0o640))),
-        3 => find(&|f| fs::hard_link(f, ground.at(&format!("m/{round}/link{number}")))),
-        4 => find(&|f| OpenOptions::new().write(true).open(f)?.set_len(SIZE as u64)),
-        5 => find(&|f| {
-            let perl = "open(F,'+<',$ARGV[0]) or exit 2; $a=syscall($ARGV[1],0,4096,3,1,fileno F,0); exit($a<0)";
-            let map = if cfg!(target_arch = "x86_64") {
-                "9"
-            } else {
-                "222"
-            };
-            let mut perl_does = std::process::Command::new("perl");
-            perl_does.args(["-e", perl]).arg(f).arg(map);
-            match perl_does.status()?.code() {
-                Some(2) => Err(std::io::ErrorKind::NotFound.into()),
-                code => {
-                    assert_eq!(code, Some(0));
-                    Ok(())
-                }
-            }
-        }),
-        6 if number == 6 => {
-            let [d, e] = &dirs;
+    let find = |deed: &dyn Fn(&Path) -> io::Result<()>| find(ground, round, deed);
+    let open = |file: &Path| OpenOptions::new().write(true).open(file);
+    match number {
+        6 => {
+            let [d, e] = ["d", "e"].map(|name| ground.at(&format!("m/{round}/{name}")));
             for _ in 0..4 {
-                let moved = fs::rename(ground.at(d), ground.at(e));
-                moved
-                    .and_then(|()| fs::rename(ground.at(e), ground.at(d)))
-                    .unwrap();
+                fs::rename(&d, &e).unwrap();
+                fs::rename(&e, &d).unwrap();
             }
         }
-        6 => find(&|f| {
-            OpenOptions::new()
-                .append(true)
-                .open(f)?
-                .set_len(SIZE as u64)
-        }),
-        _ => {
-            for _ in 0..20 {
-                let mut text = vec![0; SIZE];
-                held.read_exact_at(&mut text, 0).unwrap();
-                assert!(is_whole(&text), "a reader sees a mix");
-            }
+        14 => {
+            // Whatever the name is, it gets the other.
+            let moved = |file: &Path| {
+                let other = if file.ends_with("f") { "g" } else { "f" };
+                fs::rename(file, file.with_file_name(other))
+            };
+            (0..4).for_each(|_| find(&moved));
         }
+        _ => match number % 8 {
+            0 | 1 => find(&|file| open(file)?.write_all_at(b"WWWWWWWW", 0)),
+            2 => find(&|file| fs::set_permissions(file, Permissions::from_mode(0o640))),
+            3 => find(&|file| fs::hard_link(file, ground.at(&format!("m/{round}/link{number}")))),
+            4 | 6 => find(&|file| open(file)?.set_len(SIZE as u64)),
+            5 => find(&store),
+            _ => {
+                for _ in 0..20 {
+                    let mut text = vec![0; SIZE];
+                    held.read_exact_at(&mut text, 0).unwrap();
+                    assert!(is_whole(&text), "a reader sees a mix");
+                }
+            }
+        },
     }
 }
 
 #[test]
 fn ovl_127_thirty_two_threads_that_change_one_file_copy_it_up_once() {
-    if !can_mount("ovl_127_thirty_two_threads_that_change_one_file_copy_it_up_once") {
+    let test = "ovl_127_thirty_two_threads_that_change_one_file_copy_it_up_once";
+    if !can_mount(test) || !has_program(test, "perl") {
         return;
     }
     let ground = Ground::new();
@@ -111,13 +115,23 @@ fn ovl_127_thirty_two_threads_that_change_one_file_copy_it_up_once() {
                 });
             }
         });
-        let shown = fs::read(ground.at(&format!("m/{round}/d/f"))).unwrap();
+        let file = ground.at(&format!("m/{round}/d/f"));
+        let shown = fs::read(&file).unwrap();
         assert!(shown.len() == SIZE && shown.starts_with(b"WWWWWWWW") && is_whole(&shown));
         let kept = fs::read(ground.at(&format!("u/{round}/d/f"))).unwrap();
         assert!(kept == shown, "what is shown is not what is kept");
+        let attributes = fs::metadata(&file).unwrap();
+        assert_eq!((attributes.mode() & 0o7777, attributes.nlink()), (0o640, 5));
+        let names = ["link3", "link11", "link19", "link27"];
+        let numbers = names.map(|name| {
+            fs::metadata(ground.at(&format!("m/{round}/{name}")))
+                .unwrap()
+                .ino()
+        });
+        assert_eq!(numbers, [attributes.ino(); 4]);
     }
     let server = ground.server();
-    let mut umount = std::process::Command::new("umount");
+    let mut umount = Command::new("umount");
     assert_eq!(run(umount.arg(ground.at("m"))), ok());
     server.ends();
     let stats = fs::read_to_string(ground.at("numbers")).unwrap();

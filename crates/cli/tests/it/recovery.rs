@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use rustix::process::Signal;
-
 use crate::ground::{Ground, Outcome, can_mount, ok};
 
 /// Mounts, kills the server, and removes the mount that it left.
@@ -11,8 +9,7 @@ fn killed() -> Ground {
     let ground = Ground::new();
     ground.mount(&[]);
     let server = ground.server();
-    server.signal(Signal::KILL);
-    server.ends();
+    server.dies();
     assert_eq!(ground.run(&["umount", "m"]), ok());
     ground
 }
@@ -61,8 +58,7 @@ fn ovl_50_a_killed_mount_that_was_doing_nothing_is_not_worth_a_word() {
     fs::remove_file(ground.at("m/a")).unwrap();
     fs::write(ground.at("m/b"), "changed").unwrap();
     let server = ground.server();
-    server.signal(Signal::KILL);
-    server.ends();
+    server.dies();
     assert_eq!(ground.run(&["umount", "m"]), ok());
     assert_eq!(fs::read_dir(ground.at("w/work")).unwrap().count(), 1);
     ground.mount(&[]);

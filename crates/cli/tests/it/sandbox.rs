@@ -257,8 +257,7 @@ fn a_helper_that_is_killed_is_missed_and_the_mount_goes_on() {
     let ground = Ground::new();
     let mut server = Foreground::start(&ground, &[]);
     let helper = helper(&ground);
-    helper.signal(Signal::KILL);
-    helper.ends();
+    helper.dies();
     server.signal(Signal::TERM);
     server.says("the process that does it is gone");
     fs::write(ground.at("m/f"), "still served").unwrap();
@@ -274,8 +273,7 @@ fn a_helper_that_is_told_so_detaches_what_a_killed_server_left() {
     let ground = Ground::new();
     ground.mount(&[]);
     let server = ground.server();
-    server.signal(Signal::KILL);
-    server.ends();
+    server.dies();
     // A server that is gone: the end of its socket is what the helper reads.
     let path = ground.at("m");
     let told = ["unmount-helper", "--auto", path.to_str().unwrap()];

@@ -182,8 +182,7 @@ fn auto_unmount_ends_the_mount_of_a_server_that_is_killed() {
         let ground = Ground::new();
         ground.mount(&[&["-o", "auto_unmount"], more].concat());
         let server = ground.server();
-        server.signal(Signal::KILL);
-        server.ends();
+        server.dies();
         let begun = Instant::now();
         while ground.mounted("m").is_some() {
             assert!(begun.elapsed() < LIMIT, "it stays mounted, {more:?}");

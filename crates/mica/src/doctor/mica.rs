@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use mica_overlay::{Metacopies, Redirects, XattrNamespace};
+use mica_overlay::{Metacopies, Redirects, SetupError, XattrNamespace};
 use mica_vfs::Errno;
 use rustix::process::Resource;
 
@@ -118,7 +118,7 @@ fn warned(warning: StackWarning) -> Finding {
     let row = match &warning {
         StackWarning::LowerInUse { .. } => &rows::LOWER_IN_USE,
         StackWarning::MaybeInUse { .. } => &rows::IN_USE,
-        StackWarning::StrayMark { .. } => &rows::FOREIGN,
+        StackWarning::StrayMark { .. } | StackWarning::DoubtfulMark { .. } => &rows::FOREIGN,
     };
     let hint = warning.hint();
     Finding::less(row, warning, hint)
@@ -154,7 +154,18 @@ pub(super) fn row_of_stack(error: &StackError) -> &'static Row {
         StackError::Foreign { .. } => &rows::FOREIGN,
         StackError::Index { .. } => &rows::INDEX_LEFT,
         StackError::Incompatible { .. } => &rows::INCOMPATIBLE,
-        StackError::Overlay(mica_overlay::SetupError::Work { .. }) => &rows::WORK_KEPT,
+        StackError::Overlay(error) => match error {
+            SetupError::Work { .. } => &rows::WORK_KEPT,
+            SetupError::NoHandles {
+                source: Errno::PERM | Errno::ACCESS,
+                ..
+            } => &rows::INDEX_DROPPED,
+            SetupError::NoHandles { .. } => &rows::NO_HANDLES,
+            SetupError::SameUuid { .. } => &rows::SAME_UUID,
+            SetupError::OtherLower { .. } => &rows::OTHER_LOWER,
+            SetupError::OtherUpper { .. } => &rows::STALE_INDEX,
+            _ => &rows::OTHER,
+        },
         _ => &rows::OTHER,
     }
 }

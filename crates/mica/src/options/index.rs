@@ -1,6 +1,6 @@
-//! `index=` and `uuid=`: by what files are found again.
+//! `index=`, `xino=` and `uuid=`: by what files are found again.
 
-use mica_overlay::{Index, OwnUuid};
+use mica_overlay::{Index, OwnUuid, Xino};
 
 use super::kernel::Chosen;
 
@@ -31,8 +31,8 @@ impl OverlayUuid {
     }
 }
 
-/// Returns what `index=` and `uuid=` ask for.
-pub(super) fn of(chosen: &Chosen) -> (Index, OverlayUuid) {
+/// Returns what `index=`, `xino=` and `uuid=` ask for.
+pub(super) fn of(chosen: &Chosen) -> (Index, Xino, OverlayUuid) {
     let index = match chosen.value("index") {
         Some("on") => Index::On,
         _ => Index::Off,
@@ -43,7 +43,11 @@ pub(super) fn of(chosen: &Chosen) -> (Index, OverlayUuid) {
         Some("off") => OverlayUuid::Off,
         _ => OverlayUuid::Auto,
     };
-    (index, uuid)
+    let xino = match chosen.value("xino") {
+        Some("on") => Xino::On,
+        _ => Xino::Off,
+    };
+    (index, xino, uuid)
 }
 
 #[cfg(test)]
@@ -52,7 +56,7 @@ mod tests {
     use crate::MountSpec;
 
     #[test]
-    fn index_and_uuid_choose_what_is_kept_on_disk() {
+    fn index_xino_and_uuid_choose_what_is_kept_on_disk() {
         use OverlayUuid::{Auto, Null, Off, On};
         for (options, index, uuid) in [
             ("ro", Index::Off, Auto),
@@ -65,6 +69,10 @@ mod tests {
             let found = (spec.stack.index, spec.stack.uuid);
             assert_eq!(found, (index, uuid), "{options}");
             assert_eq!(spec.notes, [], "{options}");
+        }
+        for (value, xino) in [("on", Xino::On), ("auto", Xino::Off), ("off", Xino::Off)] {
+            let spec = MountSpec::parse([&format!("lowerdir=l,xino={value}")]).unwrap();
+            assert_eq!(spec.stack.xino, xino, "{value}");
         }
         let fresh = mica_vfs::Uuid([7; 16]);
         assert_eq!(Auto.with(fresh), OwnUuid::IfNew(fresh));

@@ -38,7 +38,7 @@ pub(super) const OPTIONS: &[Entry] = &[
     Entry(
         "xino",
         Effect::Choose(&[
-            ("on", UNIQUE_NUMBERS),
+            ("on", Answer::Taken),
             ("auto", UNIQUE_NUMBERS),
             ("off", UNIQUE_NUMBERS),
         ]),

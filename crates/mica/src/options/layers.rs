@@ -137,6 +137,7 @@ impl Layers {
             redirects: super::RedirectDir::default(),
             metacopies: Metacopies::default(),
             index: super::Index::default(),
+            xino: mica_overlay::Xino::default(),
             uuid: super::OverlayUuid::default(),
             durability: Durability::default(),
             identity: super::Identity::default(),

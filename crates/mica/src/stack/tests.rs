@@ -43,6 +43,7 @@ impl Ground {
             redirects: crate::RedirectDir::Off,
             metacopies: Metacopies::Off,
             index: mica_overlay::Index::Off,
+            xino: mica_overlay::Xino::Off,
             uuid: crate::OverlayUuid::Null,
             durability: Durability::Auto,
             identity: Identity::default(),

@@ -356,6 +356,7 @@ fn open(ground: &Ground, upper: &str) -> Result<(), StackError> {
         redirects: mica::RedirectDir::default(),
         metacopies: mica::Metacopies::default(),
         index: mica::Index::default(),
+        xino: mica::Xino::default(),
         uuid: mica::OverlayUuid::Null,
         upper: Some(UpperSpec {
             dir: ground.at(upper),

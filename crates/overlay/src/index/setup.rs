@@ -78,6 +78,48 @@ impl IndexDir {
         setup.clean(&dir)?;
         Ok(Self { dir })
     }
+
+    /// Refuses what [`prepare`](Self::prepare) would refuse, and changes nothing.
+    pub(crate) fn examine(
+        upper: &Arc<LayerInfo>,
+        work: NodeId,
+        lowers: &[Arc<LayerInfo>],
+        config: &Config,
+    ) -> Result<(), SetupError> {
+        let setup = Setup {
+            upper,
+            lowers,
+            config,
+        };
+        setup.check_handles()?;
+        let first = lowers.first().ok_or(SetupError::NoLower)?;
+        let lower = setup.handle_of(first)?.encode();
+        let root = LayerNode::root(upper);
+        if setup.is_bound(&root, "origin", &lower)? == Some(false) {
+            return Err(SetupError::OtherLower {
+                label: upper.label.clone(),
+            });
+        }
+        let name = FileName::new(b"index").map_err(failed("name", "index"))?;
+        let entry = match upper.fs.lookup(work, name) {
+            Ok(entry) => entry,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(errno) => return Err(failed("look up", "index")(errno)),
+        };
+        let dir = LayerNode::adopt(upper, &entry);
+        if entry.attr.kind != FileType::Directory {
+            return Ok(());
+        }
+        let bound = setup.handle_of(upper)?.encode_upper();
+        for mark in ["origin", "upper"] {
+            if setup.is_bound(&dir, mark, &bound)? == Some(false) {
+                return Err(SetupError::OtherUpper {
+                    label: upper.label.clone(),
+                });
+            }
+        }
+        setup.entries(&dir, &mut |_, _, _| Ok(()))
+    }
 }
 
 impl Setup<'_> {
@@ -125,10 +167,9 @@ impl Setup<'_> {
         handle: &[u8],
         other: impl FnOnce() -> SetupError,
     ) -> Result<(), SetupError> {
-        let known = self.value(node, suffix).map_err(failed("read", suffix))?;
-        match known.filter(|value| !value.is_empty()) {
-            Some(value) if value == handle => Ok(()),
-            Some(_) => Err(other()),
+        match self.is_bound(node, suffix, handle)? {
+            Some(true) => Ok(()),
+            Some(false) => Err(other()),
             None => {
                 let name = self.config.xattrs.name(suffix);
                 let set = |name| {
@@ -139,6 +180,18 @@ impl Setup<'_> {
                 set.map_err(failed("mark", suffix))
             }
         }
+    }
+
+    /// Tells whether `node` carries this handle; `None`: it carries none.
+    fn is_bound(
+        &self,
+        node: &LayerNode,
+        suffix: &str,
+        handle: &[u8],
+    ) -> Result<Option<bool>, SetupError> {
+        let known = self.value(node, suffix).map_err(failed("read", suffix))?;
+        let known = known.filter(|value| !value.is_empty());
+        Ok(known.map(|value| value == handle))
     }
 
     fn value(&self, node: &LayerNode, suffix: &str) -> Result<Option<Vec<u8>>, Errno> {
@@ -176,6 +229,22 @@ impl Setup<'_> {
 
     /// Removes temporaries and the entries that nothing leads to any more (ovl_indexdir_cleanup, OVL-113).
     fn clean(&self, dir: &LayerNode) -> Result<(), SetupError> {
+        self.entries(dir, &mut |name, kind, path| {
+            tracing::debug!(entry = %name, "removed from the index");
+            remove_tree(dir.fs(), dir.id, name, kind, 0).map_err(failed("remove", path))
+        })
+    }
+
+    /// Hands the entries that are to be removed to `remove`.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::BadIndex`], and what `remove` answers.
+    fn entries(
+        &self,
+        dir: &LayerNode,
+        remove: &mut dyn FnMut(FileName<'_>, FileType, &str) -> Result<(), SetupError>,
+    ) -> Result<(), SetupError> {
         let mut names: Vec<FileNameBuf> = Vec::new();
         let listed = dir.fs().read_dir(dir.id, Cookie::START, &mut |entry| {
             names.push(entry.name.to_owned());
@@ -184,23 +253,19 @@ impl Setup<'_> {
         listed.map_err(failed("read", "index"))?;
         for name in &names {
             let name = name.as_name();
-            let path = || format!("index/{name}");
-            let found = dir.child(name).map_err(failed("look up", &path()))?;
+            let path = format!("index/{name}");
+            let found = dir.child(name).map_err(failed("look up", &path))?;
             let Some((entry, attr)) = found else { continue };
             let verdict = if name.as_bytes().starts_with(b"#") {
                 Verdict::Remove
             } else {
                 self.judge(&entry, &attr, name)
-                    .map_err(failed("read", &path()))?
+                    .map_err(failed("read", &path))?
             };
             drop(entry);
             match verdict {
                 Verdict::Keep => {}
-                Verdict::Remove => {
-                    tracing::debug!(entry = %name, "removed from the index");
-                    remove_tree(dir.fs(), dir.id, name, attr.kind, 0)
-                        .map_err(failed("remove", &path()))?;
-                }
+                Verdict::Remove => remove(name, attr.kind, &path)?,
                 Verdict::Refuse => {
                     return Err(SetupError::BadIndex {
                         name: name.to_string(),

@@ -4,11 +4,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use mica_overlay::{Config, Index, Layer, Overlay, OwnUuid, SetupError};
+use mica_overlay::{
+    Config, Index, Layer, Metacopies, Overlay, OwnUuid, Redirects, SetupError, Xino,
+};
 use mica_testkit::{
     Detail, Dump, FaultLayer, Filesystems, KernelMount, Lacks, Medium, Mounted, Stack, dump,
 };
-use mica_vfs::{Errno, Ino, RenameFlags, Uuid};
+use mica_vfs::{Errno, Filesystem as _, Ino, RenameFlags, Uuid};
 
 const LOWER: &str = "a='1' b=>a d/c=>a d/e/x=>a o='other' s='single'";
 
@@ -479,4 +481,75 @@ fn ovl_111_ovl_112_an_index_is_what_the_kernel_makes_and_each_goes_on_with_the_o
             assert_eq!(expected, found, "{who}, after {}", DEEDS[at].0);
         }
     }
+}
+
+#[test]
+fn ovl_93_whoever_relies_on_its_lowers_marks_new_directories() {
+    let plain = Config {
+        redirects: Redirects::NoFollow,
+        ..Config::default()
+    };
+    let index = Config {
+        index: Index::On,
+        ..plain.clone()
+    };
+    for (asked, expected) in [
+        (plain.clone(), Err(Errno::NODATA)),
+        (index, Ok(b"y".to_vec())),
+        (
+            Config {
+                xino: Xino::On,
+                ..plain.clone()
+            },
+            Ok(b"y".to_vec()),
+        ),
+        (
+            Config {
+                metacopies: Metacopies::On,
+                ..plain
+            },
+            Ok(b"y".to_vec()),
+        ),
+    ] {
+        for medium in Medium::all() {
+            let stack = Stack::new()
+                .upper("")
+                .lower("d/f='1'")
+                .config(asked.clone());
+            let mounted = stack.mount(medium);
+            mounted.walk().mkdir("d/new").unwrap();
+            mounted.walk().mkdir("d/new/inner").unwrap();
+            let mark = |path| {
+                mounted
+                    .walk_upper()
+                    .getxattr(path, "trusted.overlay.opaque")
+            };
+            assert_eq!(mark("d/new"), expected);
+            assert_eq!(mark("d/new/inner"), Err(Errno::NODATA));
+            mounted.finish();
+        }
+    }
+}
+
+#[test]
+fn ovl_111_the_upper_gets_the_name_that_was_looked_up_last() {
+    with_index(|mounted| {
+        let walk = mounted.walk();
+        let has = || ["a", "b", "d/c"].map(|name| mounted.walk_upper().exists(name));
+        walk.stat("a").unwrap();
+        walk.chmod("b", 0o600).unwrap();
+        assert_eq!(has(), [false, true, false]);
+        // Known by two names, and changed by the one that is there.
+        walk.stat("a").unwrap();
+        walk.chmod("b", 0o640).unwrap();
+        assert_eq!(has(), [false, true, false]);
+        walk.setxattr("a", "user.k", b"v").unwrap();
+        assert_eq!(has(), [false, true, false]);
+        walk.chmod("a", 0o600).unwrap();
+        assert_eq!(has(), [true, true, false]);
+        for (name, again) in [("a", false), ("o", true)] {
+            let held = walk.hold(name).unwrap();
+            assert_eq!(mounted.overlay().keeps_name(held.node()), again, "{name}");
+        }
+    });
 }

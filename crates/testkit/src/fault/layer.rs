@@ -261,6 +261,10 @@ impl Filesystem for FaultLayer {
         }
     }
 
+    fn keeps_name(&self, node: NodeId) -> bool {
+        self.inner.keeps_name(node)
+    }
+
     fn nameless(&self) -> usize {
         self.inner.nameless()
     }

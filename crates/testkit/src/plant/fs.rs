@@ -395,6 +395,10 @@ impl Filesystem for Planted {
         self.inner.observe(observer);
     }
 
+    fn keeps_name(&self, node: NodeId) -> bool {
+        self.inner.keeps_name(node)
+    }
+
     fn nameless(&self) -> usize {
         self.inner.nameless()
     }

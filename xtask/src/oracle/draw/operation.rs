@@ -10,7 +10,7 @@ pub(super) fn draw(rng: &mut Rng, scene: &Scene) -> String {
         0..=7 => names(rng, scene),
         8..=10 => data(rng, scene),
         11..=13 => attributes(rng, scene),
-        14..=16 => held(rng, scene),
+        14..=16 if !scene.has_links => held(rng, scene),
         _ => questions(rng, scene),
     }
 }
