@@ -10,7 +10,7 @@ mod known;
 
 use std::sync::Arc;
 
-use mica_vfs::{Attr, Errno, FileName};
+use mica_vfs::{Attr, Errno, FileName, met};
 
 use crate::copy_up::set_times;
 use crate::index::Nlink;
@@ -280,6 +280,7 @@ impl Overlay {
         self.mark_impure(parent)?;
         let before = dir.attr()?;
         let lower = i64::from(lower.nlink);
+        met!(110);
         self.set_nlink(node, upper, |all| Nlink::Lower(all - lower))?;
         let entry = upper.fs().link(upper.id, dir.id, name)?;
         upper.fs().forget(entry.node, 1);

@@ -10,7 +10,7 @@ mod setup;
 
 use std::sync::Arc;
 
-use mica_vfs::{Attr, Errno, FileName, FileNameBuf, FileType, invent};
+use mica_vfs::{Attr, Errno, FileName, FileNameBuf, FileType, invent, met};
 
 use crate::lookup::Top;
 use crate::marks::Marks;
@@ -222,6 +222,7 @@ impl Overlay {
         match (self.index_for(node), self.counted_links(node)) {
             (Some(_), Some(links)) => {
                 let value = base(i64::from(links)).to_string();
+                met!(112);
                 self.set_mark(copy, "nlink", value.as_bytes())
             }
             _ => Ok(()),
@@ -254,6 +255,7 @@ impl Overlay {
                 entry = name
             ));
         }
+        met!(111);
         temp.publish(&index.dir, name, mica_vfs::RenameFlags::empty())
     }
 

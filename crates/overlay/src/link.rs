@@ -53,7 +53,6 @@ impl Overlay {
         // What has no name but in the work directory gets its own by moving there (OVL-63).
         let nameless = node.is_orphan() && !self.has_lower_names(&node);
         let attr = if nameless && self.name_orphan(&node, upper_dir, name)? {
-            met!(63);
             attr
         } else {
             met!(29);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Errno, FileName, FileType, NodeId, RenameFlags, met};
+use mica_vfs::{Errno, FileName, FileType, NodeId, RenameFlags, invent, met};
 
 use crate::marks::Opaque;
 use crate::node::{Node, Place};
@@ -211,6 +211,7 @@ impl Overlay {
                 // The kernel hears it of the upper, which it asks last: what moves is marked by then.
                 self.mark_impure_for(&to.dir, source)?;
                 self.mark_moved(source, from, to)?;
+                return Err(Self::refusal(from, to)?);
             }
             return Err(Errno::NOTEMPTY);
         }
@@ -226,6 +227,21 @@ impl Overlay {
         self.listing_remove(&from.dir, from.name)?;
         self.moved(source, to)?;
         self.table.bump(&from.dir)
+    }
+
+    /// Returns what the upper says to a rename over a directory that is not empty: some filesystems `EEXIST`, some `ENOTEMPTY`.
+    fn refusal(from: &End<'_>, to: &End<'_>) -> Result<Errno, Errno> {
+        let (from_dir, to_dir, none) = (from.upper()?, to.upper()?, RenameFlags::empty());
+        let fs = from_dir.fs();
+        match fs.rename(from_dir.id, from.name, to_dir.id, to.name, none) {
+            Err(errno) => Ok(errno),
+            // Somebody emptied it behind the overlay's back.
+            Ok(()) => Ok(invent!(
+                Errno::STALE,
+                "the upper changed underneath",
+                path = to.dir.path_of(to.name)
+            )),
+        }
     }
 
     /// Does what [`replace`](Self::replace) changes on disk. An empty directory in the way is swept first.

@@ -131,6 +131,18 @@ impl Overlay {
         if stored.len() > name.as_bytes().len() {
             met!(40);
         }
+        if name
+            .as_bytes()
+            .strip_prefix(self.config.xattrs.prefix())
+            .is_some_and(|rest| rest.starts_with(ESCAPE))
+        {
+            met!(132);
+        }
+        if self.config.xattrs == crate::config::XattrNamespace::User
+            && name.as_bytes().starts_with(b"trusted.")
+        {
+            met!(133);
+        }
         let stored = XattrName::new(&stored)?;
         let value = if is_acl(name.as_bytes()) {
             self.config.ids.stored_acl(value)?

@@ -25,6 +25,8 @@ pub(super) struct Arena {
     pub(super) subject: Driver,
     /// The program that checks at the end of a script what is left of it, if that is wanted.
     pub(super) checker: Option<PathBuf>,
+    /// Whether the filesystem gives a new object the number of one that went.
+    pub(super) reuses_numbers: bool,
     /// Operations that were compared, and those of them that succeeded.
     pub(super) operations: u64,
     pub(super) succeeded: u64,
@@ -110,6 +112,10 @@ impl Arena {
             if !found.is_empty() {
                 return Ok(found);
             }
+            if self.reuses_numbers && takes_away(line) {
+                bout.a.forget_numbers();
+                bout.b.forget_numbers();
+            }
         }
         *at = script.len();
         let found = self.unmount(bout)?;
@@ -156,6 +162,16 @@ impl Arena {
         found.extend(bout.disks()?);
         Ok(found)
     }
+}
+
+/// Says whether a line may end an object, whose number others may have then.
+fn takes_away(line: &str) -> bool {
+    let call = line.split(' ').nth(1).unwrap_or(line);
+    [
+        "unlink", "rmdir", "rename", "release", "hold", "swap", "remount",
+    ]
+    .iter()
+    .any(|word| call.starts_with(word))
 }
 
 /// The two sides of a run.

@@ -87,6 +87,19 @@ const ELSEWHERE: &[(&[u32], &str)] = &[
         "the kernel's overlayfs has none of these options",
     ),
     (&[85, 86], "no disk is full (D-15)"),
+    (
+        &[32],
+        "names of one lower file are mounted with `index=on` alone (D-29)",
+    ),
+    (
+        &[110, 134, 135],
+        "what is on disk shows it, which is compared; without an index (D-29), or in a user namespace",
+    ),
+    (&[113, 114], "no index is of another overlay or malformed"),
+    (&[115], "the value is random (D-14)"),
+    (&[129], "no upper has a quota"),
+    (&[130, 131], "the kernel makes no devices 0:0 (D-31)"),
+    (&[160], "`mica doctor` mounts nothing"),
     (&[120, 121, 122, 123], "no flags are set (D-19)"),
     (
         &[124, 125],
@@ -108,7 +121,9 @@ const ELSEWHERE: &[(&[u32], &str)] = &[
 ];
 
 /// The rules that need an option which does not go with `userxattr`.
-const TRUSTED_ONLY: &[u32] = &[8, 90, 91, 93, 100, 101, 102, 103, 104, 105, 106];
+const TRUSTED_ONLY: &[u32] = &[
+    8, 30, 66, 111, 112, 132, 90, 91, 93, 100, 101, 102, 103, 104, 105, 106,
+];
 
 /// How the rules of the page stand in a run.
 #[derive(Debug)]

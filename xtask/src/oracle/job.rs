@@ -10,7 +10,7 @@ use super::arena::{Arena, Verdict};
 use super::coverage::Met;
 use super::crew::say;
 use super::draw::{self, Turns};
-use super::ground::{self, Ground};
+use super::ground::{self, Disk, Ground};
 use super::layout::{LAYOUTS, Layout, Rights};
 use super::regress::{self, CASES, Case};
 use super::set::{self, Set};
@@ -55,6 +55,7 @@ fn sit_at(args: &JobArgs, base: &Path, rights: Rights) -> Result<()> {
             subject: driver(args),
             checker: (args.all.rounds.is_some() && args.all.subject == Subject::Mica)
                 .then(|| args.program.clone()),
+            reuses_numbers: args.all.disk != Disk::Tmpfs,
             operations: 0,
             succeeded: 0,
         },

@@ -75,6 +75,22 @@ pub(super) const CASES: &[Case] = &[
         ",
     },
     Case {
+        claim: "OVL-93: xino=on marks new directories",
+        set: "xino",
+        layout: "plain",
+        script: "
+            0 mkdir d/new 755
+        ",
+    },
+    Case {
+        claim: "OVL-93: so does index=on",
+        set: "index",
+        layout: "plain",
+        script: "
+            0 mkdir d/new 755
+        ",
+    },
+    Case {
         claim: "OVL-104: a file replaces a metacopy",
         set: "metacopy",
         layout: "rich",

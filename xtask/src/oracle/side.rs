@@ -131,6 +131,11 @@ impl Side {
         dump::read_with(&self.point().join(path), Faults::Shown)
     }
 
+    /// Forgets which numbers were seen: objects went, and others may get theirs.
+    pub(super) fn forget_numbers(&mut self) {
+        self.seen.clear();
+    }
+
     /// Returns the inode number's place in the order in which numbers were seen on this side.
     pub(super) fn place(&mut self, number: u64) -> usize {
         let next = self.seen.len();
