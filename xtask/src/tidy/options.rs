@@ -162,9 +162,9 @@ mod tests {
         let page = "| other | `gone` |\n## Options and features\n| | a | test |\n\
                     | x | yes | `there` |\n| y | no | `gone` |\n## Next\n| z | `gone` |\n";
         let sources = [
-            source(DOCUMENT, ""),
-            source("docs/semantics.md", page),
-            source("crates/cli/tests/it/a.rs", "fn there() {}\n"),
+            Source::of(DOCUMENT, ""),
+            Source::of("docs/semantics.md", page),
+            Source::of("crates/cli/tests/it/a.rs", "fn there() {}\n"),
         ];
         let findings = check(&sources);
         let [finding] = findings.as_slice() else {
