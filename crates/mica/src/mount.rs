@@ -182,6 +182,7 @@ impl Mount {
             },
             cache: spec.fuse.cache,
             threads: spec.fuse.threads,
+            coherence: spec.stack.coherence,
         };
         let session = mica_fuse::Attached::mount(overlay, mountpoint.path(), &options, config);
         match session {

@@ -34,6 +34,7 @@ use std::path::PathBuf;
 use bitflags::bitflags;
 use mica_fuse::{CacheTimes, SecurityLabel, Threads};
 use mica_overlay::{Durability, Index, LAYERS_MAX, Metacopies, XattrNamespace, Xino};
+use mica_vfs::Coherence;
 
 pub use error::OptionError;
 pub(crate) use error::work_beside;
@@ -129,6 +130,8 @@ pub struct StackSpec {
     pub xino: Xino,
     /// `uuid=`: whether the overlay has a UUID of its own, and file handles that of their filesystem.
     pub uuid: OverlayUuid,
+    /// `shared`: whether others change the lowers while they are mounted.
+    pub coherence: Coherence,
     /// `volatile`, `fsync=`: when changes are put on disk.
     pub durability: Durability,
     /// Whose the objects are.
@@ -387,7 +390,11 @@ impl Given {
         for (option, answer) in chosen.answers() {
             self.answer(option, answer)?;
         }
+        for (option, pages) in std::mem::take(&mut self.fuse.pages) {
+            self.answer(option, pages.answer(self.layers.coherence))?;
+        }
         let name = self.manner.name();
+        let coherence = self.layers.coherence;
         Ok(MountSpec {
             stack: StackSpec {
                 redirects,
@@ -401,7 +408,7 @@ impl Given {
             },
             flags: self.flags.difference(self.manner.unheard()),
             source: self.source.unwrap_or_else(|| name.into()),
-            fuse: self.fuse.finish(name, self.labels),
+            fuse: self.fuse.finish(name, coherence, self.labels),
             notes: self.notes,
         })
     }

@@ -225,7 +225,9 @@ impl Checked {
         let owners = spec.identity.owners;
         let like = recorded_root(&lowers, owners, &fds)?;
         let layers = |opened: Vec<Opened>| {
-            let layers = opened.into_iter().map(|dir| dir.into_lower(owners, &fds));
+            let layers = opened
+                .into_iter()
+                .map(|dir| dir.into_lower(owners, spec.coherence, &fds));
             layers.collect::<Result<Vec<_>, _>>()
         };
         let (lowers, data) = (layers(lowers)?, layers(data)?);
@@ -266,6 +268,7 @@ impl Checked {
                 Owners::Real => unmapped::unmapped(),
                 Owners::Xattr(_) => Unmapped::default(),
             },
+            coherence: spec.coherence,
             ids: with_overflow_ids(&spec.identity.ids),
             acls: spec.identity.acls,
             dir_links: spec.identity.dir_links,

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use mica_vfs::Caller;
+use mica_vfs::{Caller, Coherence};
 
 use crate::acl::Acls;
 use crate::durability::Durability;
@@ -133,6 +133,8 @@ pub struct Config {
     pub cookie_key: (u64, u64),
     /// How owners are shown and stored.
     pub ids: IdMap,
+    /// Whether others change the lowers while they are mounted (OVL-138). The layers must know of it, too.
+    pub coherence: Coherence,
     /// Whether there are ACLs.
     pub acls: Acls,
     /// What the link count of a directory is.
@@ -173,6 +175,7 @@ impl Default for Config {
             unmapped: Unmapped::default(),
             cookie_key: (random.hash_one(0), random.hash_one(1)),
             ids: IdMap::default(),
+            coherence: Coherence::default(),
             acls: Acls::default(),
             dir_links: DirLinks::default(),
             metacopies: Metacopies::default(),

@@ -157,6 +157,7 @@ impl Overlay {
             }
             return Ok((upper, self.copy_lower_data(node, upper, limit)?));
         }
+        self.expect_in_place(node)?;
         met!(20);
         let lower = node.real()?;
         let attr = step(node, CopyUpStep::Read, lower.attr())?;

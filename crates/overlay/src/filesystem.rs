@@ -12,16 +12,22 @@ use crate::overlay::Overlay;
 impl Filesystem for Overlay {
     fn lookup(&self, dir: NodeId, name: FileName<'_>) -> Result<Entry, Errno> {
         let dir = self.table.get(dir)?;
-        let (node, attr) = self.lookup_at(&dir, name, None)?;
+        let (node, attr) = self.with_fresh(&dir, || self.lookup_at(&dir, name, None))?;
         Ok(Entry {
             node: node.id,
             attr,
         })
     }
 
+    fn open(&self, node: NodeId) -> Result<(), Errno> {
+        let node = self.table.get(node)?;
+        self.opened(&node)
+    }
+
     fn keeps_name(&self, node: NodeId) -> bool {
-        // The upper gets the name that was looked up last (OVL-111).
-        self.index.is_none() || !self.table.get(node).is_ok_and(|node| node.is_shared())
+        // The upper gets the name that was looked up last (OVL-111), and in shared mode that is the one that is looked at again.
+        (self.index.is_none() && !self.is_shared())
+            || !self.table.get(node).is_ok_and(|node| node.is_shared())
     }
 
     fn forget(&self, node: NodeId, count: u64) {

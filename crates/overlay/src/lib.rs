@@ -64,6 +64,7 @@ mod readdir;
 mod redirect;
 mod remove;
 mod rename;
+mod revalidate;
 mod search;
 mod stack;
 mod stats;

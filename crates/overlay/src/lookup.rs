@@ -13,6 +13,7 @@ use crate::marks::Marks;
 use crate::nested::kind_shown;
 use crate::node::{Lower, NewNode, Node, Place, XattrWhiteouts};
 use crate::overlay::Overlay;
+use crate::revalidate::Validity;
 use crate::search::{Found, Search};
 use crate::stack::{LayerIdx, LayerInfo, LayerNode, Position};
 use crate::table::{Held, Inserted, Key};
@@ -54,12 +55,20 @@ impl Overlay {
         for _ in 0..RETRIES {
             let version = dir.version();
             let first = hint
-                .filter(|hint| hint.version == version)
+                .filter(|hint| hint.version == version && !self.is_shared())
                 .map_or(0, |hint| hint.first);
             let top = self.topmost(dir, name, first)?.ok_or(Errno::NOENT)?;
             let key = Key::of(top.node.layer.idx, &top.attr);
             let attr = top.attr;
             let node = match self.table.reference(key)? {
+                Some(node) if self.is_shared() => {
+                    let held = Held::adopt(&self.table, Arc::clone(&node));
+                    match self.revalidate(&held, key, (dir, version), name, top)? {
+                        Validity::Valid => held.keep(),
+                        Validity::LookAgain => continue,
+                    }
+                    node
+                }
                 Some(node) => node,
                 None => match self.insert_found((dir, version), name, key, top)? {
                     Inserted::Node(node) => node,

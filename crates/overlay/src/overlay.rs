@@ -170,10 +170,11 @@ impl Overlay {
         let orphans = work
             .clone()
             .map(|work| Orphans::new(work, config.nameless_max));
-        let table = Table::new(root, orphans).map_err(|source| SetupError::Root {
-            label: "overlay".to_owned(),
-            source,
-        })?;
+        let table =
+            Table::new(root, orphans, config.coherence).map_err(|source| SetupError::Root {
+                label: "overlay".to_owned(),
+                source,
+            })?;
         Ok(Self {
             config,
             numbering,

@@ -84,6 +84,17 @@ impl Overlay {
         Ok(listing)
     }
 
+    /// Returns the listing of `dir` to who reads on from `from`. Where others change the lowers, each that begins reads the
+    /// layers (OVL-139).
+    fn listing_from(&self, dir: &Arc<Node>, from: Cookie) -> Result<Arc<Listing>, Errno> {
+        if from != Cookie::START {
+            met!(12);
+        } else if self.is_shared() {
+            self.listings.drop_dir(dir.id)?;
+        }
+        self.with_fresh(dir, || self.listing(dir))
+    }
+
     /// Reads every layer's directory once, topmost first (OVL-10).
     pub(crate) fn read_layers(&self, dir: &Node) -> Result<Listing, Errno> {
         self.counters.listings.fetch_add(1, Relaxed);
@@ -128,7 +139,7 @@ impl Overlay {
         below: usize,
     ) -> Result<Vec<Raw>, Errno> {
         let mut raws = Vec::new();
-        dir.fs().read_dir(dir.id, Cookie::START, &mut |entry| {
+        let read = dir.fs().read_dir(dir.id, Cookie::START, &mut |entry| {
             self.tell_foreign(dir, entry.name);
             if !hidden.hides(entry.name) {
                 let name = entry.name.to_owned();
@@ -136,6 +147,11 @@ impl Overlay {
                 raws.push(Raw { name, kind, ino });
             }
             Flow::Continue
+        });
+        read.map_err(|errno| match errno {
+            // Removed by others, and still open.
+            Errno::NOENT if self.is_shared() => Errno::STALE,
+            errno => errno,
         })?;
         if below > 0 {
             hidden.hide(&raws);
@@ -202,10 +218,7 @@ impl Overlay {
         from: Cookie,
         sink: &mut dyn FnMut(DirEntry<'_>) -> Flow,
     ) -> Result<(), Errno> {
-        let listing = self.listing(dir)?;
-        if from != Cookie::START {
-            met!(12);
-        }
+        let listing = self.listing_from(dir, from)?;
         let mut from = from;
         loop {
             let mut unresolved: Option<(Cookie, Listed)> = None;
@@ -283,10 +296,7 @@ impl Overlay {
     ) -> Result<(), Errno> {
         // Before the listing, and once: the listing may be dropped from the cache meanwhile, and is told of no change then.
         let version = dir.version();
-        let listing = self.listing(dir)?;
-        if from != Cookie::START {
-            met!(12);
-        }
+        let listing = self.listing_from(dir, from)?;
         let mut from = from;
         let mut batch: Vec<(Cookie, Listed)> = Vec::with_capacity(BATCH);
         loop {
@@ -343,7 +353,9 @@ impl Overlay {
 
     /// Whether a directory shows no name, by its layers (ovl_check_empty_dir). The caller is in its gate.
     pub(crate) fn is_empty_dir(&self, dir: &Node) -> Result<bool, Errno> {
-        if let Some(listing) = self.listings.get(dir.id)? {
+        if !self.is_shared()
+            && let Some(listing) = self.listings.get(dir.id)?
+        {
             return listing.is_empty();
         }
         self.read_layers(dir)?.is_empty()

@@ -10,12 +10,12 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 use hashbrown::HashTable;
 use mica_vfs::lock::{Rank, RwLock};
-use mica_vfs::{Attr, DevId, Errno, FileType, Ino, NodeId, Slab, slot_of};
+use mica_vfs::{Attr, Coherence, DevId, Errno, FileType, Ino, NodeId, Slab, slot_of};
 
 use crate::hard_link::HardLinks;
-use crate::node::{NewNode, Node, Place};
+use crate::node::{Lower, NewNode, Node, Place, Renewed};
 use crate::orphan::Orphans;
-use crate::stack::LayerIdx;
+use crate::stack::{LayerIdx, LayerNode};
 
 const TABLE: Rank = Rank(130);
 /// A hash table of fewer keys than this is not worth shrinking.
@@ -110,6 +110,8 @@ struct Slots {
     early: Vec<(Key, NodeId)>,
     /// The nodes of copies of lower files with several names, by what they were copied from.
     copied: HashMap<Key, NodeId>,
+    /// Whether others change the lowers.
+    coherence: Coherence,
     /// How many of these this mount made: they are referenced, so that names which only the lower has show the copy until the
     /// mount ends (OVL-32).
     kept: usize,
@@ -152,8 +154,9 @@ impl Slots {
     }
 
     fn insert(&mut self, key: Option<Key>, new: NewNode) -> Result<Arc<Node>, Errno> {
+        let coherence = self.coherence;
         let id = self.slots.insert_with(|id| Slot {
-            node: Arc::new(Node::new(id, new)),
+            node: Arc::new(Node::new(id, new, coherence)),
             key,
         })?;
         self.enter(id);
@@ -205,8 +208,15 @@ impl Slots {
 
 impl Table {
     /// Makes the table with its root.
-    pub(crate) fn new(root: NewNode, orphans: Option<Orphans>) -> Result<Self, Errno> {
-        let mut slots = Slots::default();
+    pub(crate) fn new(
+        root: NewNode,
+        orphans: Option<Orphans>,
+        coherence: Coherence,
+    ) -> Result<Self, Errno> {
+        let mut slots = Slots {
+            coherence,
+            ..Slots::default()
+        };
         slots.insert(None, root)?;
         Ok(Self {
             inner: RwLock::new(TABLE, slots),
@@ -370,6 +380,74 @@ impl Table {
             self.put(&old.parent, 1);
         }
         Ok(())
+    }
+
+    /// Moves a lower `node` to `place`, where it was found when the directory had `version`.
+    pub(crate) fn move_found(
+        &self,
+        node: &Arc<Node>,
+        place: Place,
+        version: u32,
+    ) -> Result<Inserted, Errno> {
+        let dir = Arc::clone(&place.parent);
+        dir.refs.fetch_add(1, Relaxed);
+        match node.set_place_found(place, version) {
+            Ok(Some(before)) => {
+                if let Some(before) = before {
+                    self.put(&before.parent, 1);
+                }
+                Ok(Inserted::Node(Arc::clone(node)))
+            }
+            other => {
+                self.put(&dir, 1);
+                other.map(|_| Inserted::Raced)
+            }
+        }
+    }
+
+    /// Lets `node` be found by `key` no more: the object that it tells of is another.
+    pub(crate) fn give_up(&self, node: &Node, key: Key) -> Result<(), Errno> {
+        let mut table = self.inner.write()?;
+        if table
+            .slots
+            .get(node.id)
+            .is_some_and(|slot| slot.key == Some(key))
+        {
+            table.leave(node.id);
+            if let Some(slot) = table.slots.get_mut(node.id) {
+                slot.key = None;
+            }
+        }
+        let copied = table.copied.get(&key) == Some(&node.id);
+        drop(table);
+        if copied {
+            self.release_copied(key)?;
+        }
+        Ok(())
+    }
+
+    /// Lets directory `node` merge `lowers`, which were found under its `upper` when `dir` had `version`.
+    pub(crate) fn renew(
+        &self,
+        node: &Node,
+        (dir, version): (&Node, u32),
+        upper: Option<LayerNode>,
+        lowers: Vec<Lower>,
+    ) -> Result<Renewed, Errno> {
+        // Dropped after the lock is free: a dropped handle calls its layer.
+        let (upper, mut newer) = node.renewal(upper, lowers);
+        let table = self.inner.write()?;
+        // As where a node is inserted: a change of names is seen here, or comes after this.
+        let renewed = if dir.version() == version {
+            node.renew(&mut newer)
+        } else {
+            Renewed::Raced
+        };
+        // No lookup in it inserts what it read of the lowers before.
+        node.bump_version();
+        drop(table);
+        drop((upper, newer));
+        Ok(renewed)
     }
 
     /// Takes one more reference on a node that the caller knows to be referenced.

@@ -53,6 +53,16 @@ pub enum SyncScope {
     All,
 }
 
+/// Who changes a filesystem while it is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Coherence {
+    /// Nobody but its user, who may remember what it was told.
+    #[default]
+    Exclusive,
+    /// Others, too: what was told may be out of date.
+    Shared,
+}
+
 /// What a host file is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -420,6 +430,17 @@ pub trait Filesystem: Send + Sync + fmt::Debug {
     /// tell, and forget it.
     fn observe(&self, observer: Box<dyn Observer>) {
         drop(observer);
+    }
+
+    /// Notes that a program opens `node`, so that it reads what was written before by whomever. Only a front of a filesystem
+    /// that others change ([`Coherence::Shared`]) says so.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE`: the name that leads to the node leads to another object, or none.
+    fn open(&self, node: NodeId) -> Result<(), Errno> {
+        let _ = node;
+        Ok(())
     }
 
     /// Whether who has an entry of `node` may use its name again without a lookup. Not where it counts which of its names was

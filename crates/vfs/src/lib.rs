@@ -29,8 +29,8 @@ pub use attr::{
 pub use caller::Caller;
 pub use errno::Errno;
 pub use filesystem::{
-    Access, CopyMethod, Entry, FallocateMode, FileFlags, FileHandle, Filesystem, HostFile,
-    KillPriv, NodeId, Observer, RenameFlags, SeekFrom, SyncScope, Uuid,
+    Access, Coherence, CopyMethod, Entry, FallocateMode, FileFlags, FileHandle, Filesystem,
+    HostFile, KillPriv, NodeId, Observer, RenameFlags, SeekFrom, SyncScope, Uuid,
 };
 pub use name::{FileName, FileNameBuf, NAME_MAX};
 pub use readdir::{Cookie, DirEntry, Flow, ListedNode};

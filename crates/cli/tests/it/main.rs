@@ -47,6 +47,7 @@ mod refusals;
 mod remount;
 mod sandbox;
 mod serving;
+mod shared;
 mod sharing;
 mod talk;
 mod unprivileged;

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 
 use mica_overlay::{Redirects, XattrNamespace};
+use mica_vfs::Coherence;
 
 use super::layers::Layers;
 use super::{Answer, Effect, Entry, Manner, OptionError, RawOption};
@@ -80,13 +81,17 @@ const MOUNTERS_CREDENTIALS: Effect =
 
 /// Choices that the kernel does not let be together, whichever of them this version has (`ovl_fs_params_verify`).
 /// `userxattr` with `redirect_dir=on` or `follow` is none of them: it is the kernel that cannot trust `user.overlay.*`.
-const CONFLICTS: [(&str, &str); 6] = [
+/// With `shared` it is Mica: what these two write on disk says that a lower object stays what it is.
+const CONFLICTS: [(&str, &str); 9] = [
     ("userxattr", "metacopy=on"),
     ("metacopy=on", "redirect_dir=off"),
     ("metacopy=on", "redirect_dir=follow"),
     ("metacopy=on", "redirect_dir=nofollow"),
     ("nfs_export=on", "index=off"),
     ("nfs_export=on", "metacopy=on"),
+    ("shared", "metacopy=on"),
+    ("shared", "index=on"),
+    ("shared", "datadir+"),
 ];
 
 /// Whether directories have other names in the layers below: what `redirect_dir=` asks for.
@@ -163,7 +168,9 @@ impl Chosen {
     /// Refuses values that contradict each other.
     pub(super) fn check(&self, layers: &Layers) -> Result<(), OptionError> {
         let asked = |wanted: &str| match wanted.split_once('=') {
-            None => layers.userxattr,
+            None if wanted == "userxattr" => layers.userxattr,
+            None if wanted == "datadir+" => layers.has_data(),
+            None => layers.coherence == Coherence::Shared,
             Some(pair) => self
                 .0
                 .iter()

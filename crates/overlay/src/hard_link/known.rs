@@ -69,7 +69,7 @@ impl HardLinks {
     }
 
     /// Notes one more name, unless it is known.
-    pub(super) fn add(
+    pub(crate) fn add(
         &self,
         node: &Node,
         links: u32,

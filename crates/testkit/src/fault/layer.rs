@@ -261,6 +261,10 @@ impl Filesystem for FaultLayer {
         }
     }
 
+    fn open(&self, node: NodeId) -> Result<(), Errno> {
+        self.inner.open(node)
+    }
+
     fn keeps_name(&self, node: NodeId) -> bool {
         self.inner.keeps_name(node)
     }

@@ -395,6 +395,10 @@ impl Filesystem for Planted {
         self.inner.observe(observer);
     }
 
+    fn open(&self, node: NodeId) -> Result<(), Errno> {
+        self.inner.open(node)
+    }
+
     fn keeps_name(&self, node: NodeId) -> bool {
         self.inner.keeps_name(node)
     }
