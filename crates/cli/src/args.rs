@@ -104,6 +104,10 @@ const OPTIONS_HELP: &str = r"Mount options:
       empty directory on the mount of upperdir, where changes are prepared
   userxattr
       keep the marks of the overlay as user.overlay.*, as ordinary users must
+  shared
+      other processes change the lower layers: who opens a file sees what they
+      wrote, all else is seen within a second (or timeout=SECONDS). In
+      /etc/fstab: shared_layers, as mount takes shared for itself
   redirect_dir=on|follow|nofollow|off
       rename directories of lowers, by a mark that says where the lowers have
       them (on, the default); only follow such marks (follow), or refuse them

@@ -194,6 +194,7 @@ mod tests {
             index: mica_overlay::Index::Off,
             xino: mica_overlay::Xino::Off,
             uuid: crate::OverlayUuid::Null,
+            coherence: mica_vfs::Coherence::Exclusive,
             durability: Durability::Auto,
             identity: crate::Identity::default(),
         });

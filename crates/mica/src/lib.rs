@@ -5,7 +5,7 @@
 //! [`Filesystem`](vfs::Filesystem) in it, which takes no privileges:
 //!
 //! ```
-//! use mica::vfs::{Caller, FileName, Filesystem, KillPriv, NodeId};
+//! use mica::vfs::{Caller, Coherence, FileName, Filesystem, KillPriv, NodeId};
 //! use mica::{Durability, Identity, Index, Metacopies, OverlayUuid, RedirectDir};
 //! use mica::{Stack, StackSpec, UpperSpec, XattrNamespace, Xino};
 //!
@@ -29,6 +29,7 @@
 //!     index: Index::Off,
 //!     xino: Xino::Off,
 //!     uuid: OverlayUuid::Auto,
+//!     coherence: Coherence::Exclusive,
 //!     durability: Durability::Auto,
 //!     identity: Identity::default(),
 //! })?;
@@ -80,6 +81,7 @@ pub use mica_overlay::{
     Metacopies, OverlayStats, Redirects, XattrNamespace, Xino,
 };
 pub use mica_vfs as vfs;
+pub use mica_vfs::Coherence;
 
 pub use cage::{Cage, CageError, CageStep, enter_cage};
 pub use check::{Area, CheckError, CheckSpec, Checked, Finding, Fix, Severity, Trouble, check};

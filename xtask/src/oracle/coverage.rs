@@ -99,6 +99,10 @@ const ELSEWHERE: &[(&[u32], &str)] = &[
     (&[115], "the value is random (D-14)"),
     (&[129], "no upper has a quota"),
     (&[130, 131], "the kernel makes no devices 0:0 (D-31)"),
+    (
+        &[137, 138, 139],
+        "nobody changes a lower of a run while it is mounted",
+    ),
     (&[160], "`mica doctor` mounts nothing"),
     (&[120, 121, 122, 123], "no flags are set (D-19)"),
     (

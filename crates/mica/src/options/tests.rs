@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use mica_fuse::CacheTimes;
 use mica_overlay::Redirects;
+use mica_vfs::Coherence;
 
 use super::*;
 
@@ -696,4 +698,50 @@ fn a_lone_backslash_and_a_nul_are_refused() {
         error.to_string(),
         "mount option `lowerdir` contains a NUL byte"
     );
+}
+
+#[test]
+fn shared_layers_have_short_timeouts_and_contradict_what_relies_on_lowers() {
+    for option in ["shared", "shared_layers"] {
+        let spec = parse(&[&format!("lowerdir=l,{option}")]).unwrap();
+        assert_eq!(spec.stack.coherence, Coherence::Shared);
+        assert_eq!(spec.fuse.cache, CacheTimes::SHARED);
+    }
+    let spec = parse(&["lowerdir=l,attr_timeout=5,shared"]).unwrap();
+    let attr = std::time::Duration::from_secs(5);
+    let times = CacheTimes {
+        attr,
+        ..CacheTimes::SHARED
+    };
+    assert_eq!(spec.fuse.cache, times);
+    let plain = parse(&["lowerdir=l"]).unwrap();
+    assert_eq!(plain.stack.coherence, Coherence::Exclusive);
+    assert_eq!(plain.fuse.cache, CacheTimes::default());
+    for other in ["metacopy=on", "index=on", "datadir+"] {
+        let given = match other {
+            "datadir+" => "lowerdir=l::d,shared".to_owned(),
+            other => format!("lowerdir=l,{other},shared"),
+        };
+        let one = "shared";
+        assert_eq!(parse(&[&given]), Err(OptionError::Conflict { one, other }));
+    }
+}
+
+#[test]
+fn what_becomes_of_pages_depends_on_shared() {
+    for (option, noted_with_shared) in [
+        ("auto_cache", true),
+        ("auto_inval_data", true),
+        ("kernel_cache", false),
+        ("noauto_cache", false),
+        ("no_auto_inval_data", false),
+    ] {
+        for (shared, noted) in [("shared", noted_with_shared), ("rw", !noted_with_shared)] {
+            match parse(&[&format!("lowerdir=l,{option},{shared}")]) {
+                Ok(spec) => assert!(noted && spec.notes.len() == 1, "{option} {shared}"),
+                Err(OptionError::Refused { .. }) => assert!(!noted, "{option} {shared}"),
+                Err(error) => panic!("{option} {shared}: {error}"),
+            }
+        }
+    }
 }

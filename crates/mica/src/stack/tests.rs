@@ -45,6 +45,7 @@ impl Ground {
             index: mica_overlay::Index::Off,
             xino: mica_overlay::Xino::Off,
             uuid: crate::OverlayUuid::Null,
+            coherence: mica_vfs::Coherence::Exclusive,
             durability: Durability::Auto,
             identity: Identity::default(),
         }

@@ -363,6 +363,7 @@ fn open(ground: &Ground, upper: &str) -> Result<(), StackError> {
             work: ground.at("w"),
         }),
         xattrs: XattrNamespace::Trusted,
+        coherence: mica::Coherence::Exclusive,
         durability: mica::Durability::Auto,
         identity: mica::Identity::default(),
     })
