@@ -55,7 +55,7 @@ fn ovl_73_an_ordinary_user_copies_up_what_belongs_to_others() {
     if !can_mount(test) {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     fs::write(ground.at("l/roots"), "lower\n").unwrap();
     let mount = "./mica mount -o lowerdir=l,upperdir=u,workdir=w,userxattr";
     let write = "stat -c %u:%g m/roots; echo more >> m/roots; cat m/roots";
@@ -224,7 +224,7 @@ fn ovl_77_the_attribute_of_root_is_refused_to_users_with_the_way_out() {
     if !can_mount("ovl_77_the_attribute_of_root_is_refused_to_users_with_the_way_out") {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     let script = "./mica mount -o lowerdir=l,upperdir=u,workdir=w,userxattr,xattr_permissions=1 m";
     let refused = run_as_nobody(&ground, script);
     assert_eq!(

@@ -251,7 +251,7 @@ fn ovl_72_an_owner_without_a_mapping_is_shown_as_such_and_not_copied_up() {
     if !can_mount("ovl_72_an_owner_without_a_mapping_is_shown_as_such_and_not_copied_up") {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     for (name, uid, gid) in [("mine", 0, 0), ("theirs", 1000, 0), ("group", 0, 1000)] {
         let dir = ground.at("l").join(name);
         fs::create_dir_all(dir.join("sub")).unwrap();

@@ -21,7 +21,7 @@ fn ovl_106_who_has_a_metacopy_open_sees_what_is_written_when_its_data_moves() {
     if !can_mount(test) {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     let lower: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     fs::write(ground.at("l/f"), &lower).unwrap();
     assert_eq!(ground.run(&["mount", "-o", LAYERS, "m"]), ok());

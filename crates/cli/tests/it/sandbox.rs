@@ -306,7 +306,7 @@ fn a_sandbox_that_cannot_be_is_an_error_and_no_mount() {
                2: no such file or directory (ENOENT)\n",
         ),
     ] {
-        let ground = Ground::new();
+        let ground = Ground::alone();
         let become_server = format!(
             "mount -t tmpfs none /proc/$$/{part} && mkdir /proc/$$/{part}/1 /proc/$$/{part}/2 && \
              exec \"$0\" mount -f -o lowerdir=l,userxattr m"

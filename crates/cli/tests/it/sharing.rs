@@ -146,6 +146,34 @@ fn an_upper_of_the_kernel_in_another_namespace_is_refused() {
 }
 
 #[test]
+fn a_mount_of_another_namespace_that_ends_is_waited_for() {
+    if !can_mount("a_mount_of_another_namespace_that_ends_is_waited_for") {
+        return;
+    }
+    let ground = Ground::alone();
+    mount_kernel(&ground, "u", "w");
+    let other = Elsewhere::start(&ground, "true");
+    assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
+    let mut mount = ground.mica(&["mount", "-o", OPTIONS, "m"]);
+    mount.stdin(Stdio::null()).stdout(Stdio::null());
+    let mount = mount.stderr(fs::File::create(ground.at("said")).unwrap());
+    let mut mount = mount.spawn().unwrap();
+    // It looks for other mounts when it has locked its directories.
+    let begun = Instant::now();
+    let work = fs::File::open(ground.at("w")).unwrap();
+    let opened = || rustix::fs::flock(&work, FlockOperation::NonBlockingLockShared).is_err();
+    while !opened() {
+        assert!(begun.elapsed() < LIMIT, "it locks no work directory");
+        rustix::fs::flock(&work, FlockOperation::Unlock).unwrap();
+        thread::yield_now();
+    }
+    drop(other);
+    let status = mount.wait().unwrap();
+    let said = fs::read_to_string(ground.at("said")).unwrap();
+    assert_eq!((status.code(), said.as_str()), (Some(0), ""));
+}
+
+#[test]
 fn paths_that_lead_nowhere_are_asked_of_the_kernel() {
     if !can_mount("paths_that_lead_nowhere_are_asked_of_the_kernel") {
         return;

@@ -50,6 +50,19 @@ pub(crate) enum Use {
 }
 
 impl Other {
+    /// One of the kernel that writes to a directory, and is mounted where process `namespace` is.
+    #[cfg(test)]
+    pub(super) fn writing_to(id: DirId, namespace: Option<u32>) -> Self {
+        let holder = Holder {
+            program: Overlayer::Kernel,
+            mountpoint: Some("/m".into()),
+            namespace,
+            server: None,
+        };
+        let written = vec![Written::Found(id)];
+        Self { holder, written }
+    }
+
     /// Tells whether it writes to directory `id`, whose absolute path is `path`.
     pub(crate) fn uses(&self, id: DirId, path: &Path) -> Use {
         let uses = self.written.iter().map(|written| match written {
