@@ -45,7 +45,7 @@ fn ovl_66_nobody_mounts_what_a_volatile_mount_used() {
     assert_eq!(mount_with(&ground, "volatile"), ok());
     fs::write(ground.at("m/f"), "changed").unwrap();
     File::open(ground.at("m/f")).unwrap().sync_all().unwrap();
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     for option in ["rw", "volatile", "fsync=strict"] {
         refused(&mount_with(&ground, option));
         let kernel = kernel_mounts(&ground, option, "true");
@@ -94,7 +94,7 @@ fn ovl_66_the_mark_is_the_kernels() {
     };
     let (ours, kernels) = (Ground::alone(), Ground::new());
     assert_eq!(mount_with(&ours, "volatile"), ok());
-    assert_eq!(ours.run(&["umount", "m"]), ok());
+    ours.unmount("m");
     assert_eq!(kernel_mounts(&kernels, "volatile", "true"), ok());
     assert_eq!(mark(&ours), mark(&kernels));
 }

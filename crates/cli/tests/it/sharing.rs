@@ -239,7 +239,7 @@ fn a_mount_whose_copy_lives_in_another_namespace_is_still_in_use() {
     let ground = Ground::alone();
     ground.mount(&[]);
     let other = Elsewhere::start(&ground, "true");
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     let refused = ground.run(&[
         "mount",
         "-o",
@@ -270,7 +270,7 @@ fn a_lower_that_another_mount_writes_to_is_warned_of() {
     let warning = "warning: lowerdir `u` is written to by the kernel's overlay at `$/k`: what both show is undefined\n\
                    hint: `umount $/k` ends it; or copy the lower with `cp -a` and use the copy\n";
     assert_eq!((said.status, said.stderr.as_str()), (Some(0), warning));
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
     ground.mount(&[]);
     let said = ground.run(&["mount", "-o", "lowerdir=u:l,userxattr", "m2"]);
@@ -307,7 +307,7 @@ fn an_upper_of_fuse_overlayfs_is_refused() {
         // Another directory that ends in the same relative path is free.
         let free = "lowerdir=l,upperdir=other/u,workdir=other/w";
         assert_eq!(ground.run(&["mount", "-o", free, "m"]), ok());
-        assert_eq!(ground.run(&["umount", "m"]), ok());
+        ground.unmount("m");
         assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
         assert_eq!(refused, expected);
     }
@@ -339,7 +339,7 @@ fn a_server_that_is_about_to_end_is_waited_for() {
         let mut stderr = BufReader::new(next.stderr.take().unwrap());
         stderr.read_line(&mut said).unwrap();
         assert!(said.starts_with("mounted at "), "{said}");
-        assert_eq!(ground.run(&["umount", "m"]), ok());
+        ground.unmount("m");
         assert!(next.wait().unwrap().success());
     }
 }
