@@ -125,6 +125,53 @@ fn ovl_112_the_link_count_follows_every_change_of_names() {
 }
 
 #[test]
+fn ovl_112_the_link_count_is_right_when_many_change_it_at_once() {
+    with_index(|mounted| {
+        let all = &*mounted;
+        std::thread::scope(|scope| {
+            for worker in 0..4 {
+                scope.spawn(move || {
+                    let walk = all.walk();
+                    let [one, other] = ["one", "other"].map(|name| format!("{name}-{worker}"));
+                    for _ in 0..100 {
+                        walk.link("a", &one).unwrap();
+                        walk.link(&one, &other).unwrap();
+                        walk.unlink(&one).unwrap();
+                        walk.unlink(&other).unwrap();
+                    }
+                    walk.link("a", &one).unwrap();
+                });
+            }
+        });
+        for name in ["b", "d/c"] {
+            mounted.walk().unlink(name).unwrap();
+        }
+        assert_eq!(nlink(mounted, "a"), 6);
+        mounted.remount();
+        assert_eq!(nlink(mounted, "a"), 6, "after a remount");
+    });
+}
+
+#[test]
+fn ovl_112_an_orphan_in_the_work_directory_is_no_name() {
+    let orphaning = Config {
+        nameless_max: 0,
+        ..config(Index::On)
+    };
+    for medium in Medium::all() {
+        let mut mounted = stack().config(orphaning.clone()).mount(medium);
+        let held = mounted.walk().hold("b").unwrap();
+        mounted.walk().unlink("b").unwrap();
+        mounted.walk().unlink("a").unwrap();
+        drop(held);
+        assert_eq!(nlink(&mounted, "d/c"), 2);
+        mounted.remount();
+        assert_eq!(nlink(&mounted, "d/c"), 2, "after a remount");
+        mounted.finish();
+    }
+}
+
+#[test]
 fn ovl_111_who_has_it_open_keeps_a_file_whose_last_name_went() {
     with_index(|mounted| {
         let walk = mounted.walk();
