@@ -125,6 +125,53 @@ fn ovl_112_the_link_count_follows_every_change_of_names() {
 }
 
 #[test]
+fn ovl_112_the_link_count_is_right_when_many_change_it_at_once() {
+    const WORKERS: u32 = 4;
+    with_index(|mounted| {
+        for round in 0..40 {
+            let all = &*mounted;
+            let start = std::sync::Barrier::new(WORKERS as usize);
+            std::thread::scope(|scope| {
+                for worker in 0..WORKERS {
+                    let (start, name) = (&start, format!("new-{worker}"));
+                    scope.spawn(move || {
+                        start.wait();
+                        if round % 2 == 0 {
+                            all.walk().link("a", &name).unwrap();
+                        } else {
+                            all.walk().unlink(&name).unwrap();
+                        }
+                    });
+                }
+            });
+            let links = if round % 2 == 0 { 4 + WORKERS } else { 4 };
+            assert_eq!(nlink(mounted, "a"), links, "round {round}");
+            mounted.remount();
+            assert_eq!(nlink(mounted, "a"), links, "round {round}, after a remount");
+        }
+    });
+}
+
+#[test]
+fn ovl_112_an_orphan_in_the_work_directory_is_no_name() {
+    let orphaning = Config {
+        nameless_max: 0,
+        ..config(Index::On)
+    };
+    for medium in Medium::all() {
+        let mut mounted = stack().config(orphaning.clone()).mount(medium);
+        let held = mounted.walk().hold("b").unwrap();
+        mounted.walk().unlink("b").unwrap();
+        mounted.walk().unlink("a").unwrap();
+        drop(held);
+        assert_eq!(nlink(&mounted, "d/c"), 2);
+        mounted.remount();
+        assert_eq!(nlink(&mounted, "d/c"), 2, "after a remount");
+        mounted.finish();
+    }
+}
+
+#[test]
 fn ovl_111_who_has_it_open_keeps_a_file_whose_last_name_went() {
     with_index(|mounted| {
         let walk = mounted.walk();
