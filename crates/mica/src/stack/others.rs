@@ -220,10 +220,21 @@ fn without_backslashes(path: &[u8]) -> Vec<u8> {
 /// The attempt leaves a line in the kernel's log, so it is only made where mount tables leave a doubt. `None`: this
 /// process may not ask, or this kernel does not tell.
 pub(crate) fn ask_kernel(dir: &OwnedFd) -> Option<bool> {
+    attempt(dir, "on", &[], Errno::BUSY)
+}
+
+/// Asks the kernel in the same way whether a write to the filesystem of `dir` failed without anybody being told, which it
+/// takes for no upper of a volatile mount. To ask by syncfs(2) would be to be told.
+pub(crate) fn has_unseen_error(dir: &Path) -> Option<bool> {
+    attempt(&open_root(dir)?, "off", &["volatile"], Errno::IO)
+}
+
+/// Tries to mount with `dir` for upper and work directory, and tells whether that fails by `errno`.
+fn attempt(dir: &OwnedFd, index: &str, flags: &[&str], errno: Errno) -> Option<bool> {
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).ok()?;
     let itself = format!("/proc/self/fd/{}", dir.as_raw_fd());
     let options = [
-        ("index", "on"),
+        ("index", index),
         ("lowerdir", "/"),
         ("upperdir", &itself),
         ("workdir", &itself),
@@ -231,8 +242,11 @@ pub(crate) fn ask_kernel(dir: &OwnedFd) -> Option<bool> {
     for (name, value) in options {
         rustix::mount::fsconfig_set_string(&context, name, value).ok()?;
     }
+    for flag in flags {
+        rustix::mount::fsconfig_set_flag(&context, *flag).ok()?;
+    }
     match rustix::mount::fsconfig_create(&context) {
-        Err(Errno::BUSY) => Some(true),
+        Err(refused) if refused == errno => Some(true),
         Err(Errno::INVAL) => Some(false),
         _ => None,
     }
