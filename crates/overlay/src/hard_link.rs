@@ -285,6 +285,7 @@ impl Overlay {
         let entry = upper.fs().link(upper.id, dir.id, name)?;
         upper.fs().forget(entry.node, 1);
         let links = i64::from(Self::lasting_links(node, &entry.attr));
+        self.table.links.changed();
         self.set_nlink(node, upper, |all| Nlink::Upper(all - links))?;
         // The link is made: a parent with another time is not worth an error.
         if let Err(errno) = set_times(dir, &before) {

@@ -54,8 +54,9 @@ impl Overlay {
             let new = self.assemble(dir, name, top)?;
             return self.table.get_or_insert(key, parent, new);
         }
+        let changes = self.table.links.changes();
         if top.node.layer.idx == LayerIdx::UPPER {
-            let alias = self.alias_of_upper(&top, &path)?;
+            let alias = self.alias_of_upper(&top, changes, &path)?;
             let new = self.assemble(dir, name, top)?;
             return self.table.get_or_insert_as(key, parent, new, alias);
         }
@@ -68,7 +69,11 @@ impl Overlay {
                 let links = self.links_in_index(&copy, &attr, Some(&top.attr))?;
                 let new = self.of_copy((dir, name), (copy, &attr), top)?;
                 let own = Key::inode(LayerIdx::UPPER, &attr);
-                let alias = Some(Alias { key, links });
+                let alias = Some(Alias {
+                    key,
+                    links,
+                    changes,
+                });
                 self.table.get_or_insert_as(own, parent, new, alias)
             }
         }
@@ -130,7 +135,12 @@ impl Overlay {
     /// # Errors
     ///
     /// `EIO` if the index has another file in its place.
-    fn alias_of_upper(&self, top: &Top, path: &dyn Fn() -> String) -> Result<Option<Alias>, Errno> {
+    fn alias_of_upper(
+        &self,
+        top: &Top,
+        changes: u32,
+        path: &dyn Fn() -> String,
+    ) -> Result<Option<Alias>, Errno> {
         let marks = self.marks(&top.node)?;
         let kind = top.attr.kind;
         let nothing = || Ok(None);
@@ -152,7 +162,11 @@ impl Overlay {
         let links = self.links_in_index(&copy, &attr, Some(&lower))?;
         let key = Key::shared(&lower);
         tracing::trace!(lower = layer.label, links, "found in the index");
-        Ok(Some(Alias { key, links }))
+        Ok(Some(Alias {
+            key,
+            links,
+            changes,
+        }))
     }
 
     /// Finds the entry of the lower file with this `origin`. `EIO` if it is not of its type.
