@@ -87,7 +87,8 @@ pub(crate) fn others() -> Vec<Other> {
     for table in &tables {
         let root = open_root(&table.root());
         for mount in mounts(&table.text) {
-            fuse_overlayfs |= mount.kind == b"fuse.fuse-overlayfs";
+            // Version 2 has no type of its own.
+            fuse_overlayfs |= [&b"fuse.fuse-overlayfs"[..], b"fuse"].contains(&mount.kind);
             // A mount is in many tables, with the paths of one mounter; the first that shows where they lead will do.
             if mount.kind != b"overlay" || known.contains(mount.dev) {
                 continue;
