@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::driver::Subject;
-use crate::need::Need::{self, Fuse, KernelOverlay, Loop, Mirror, Program, Root};
+use crate::need::Need::{self, Apart, Fuse, KernelOverlay, Loop, Mirror, Program, Root};
 use crate::need::Source::{Crate, Debian};
 
 /// One tier.
@@ -73,7 +73,8 @@ pub(crate) static ALL: &[Tier] = &[
             Program("setfacl", Debian("acl")),
             Program("fusermount3", Debian("fuse3")),
             Program("fuse-overlayfs", Debian("fuse-overlayfs")),
-            Program("python3", Debian("python3-minimal")),
+            Apart("fuse-overlayfs", "2.0.0"),
+            Program("python3", Debian("python3")),
         ],
         place: Place::PrivateIfRoot,
         limit: MINUTE.saturating_mul(10),
