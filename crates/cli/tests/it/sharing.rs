@@ -146,6 +146,34 @@ fn an_upper_of_the_kernel_in_another_namespace_is_refused() {
 }
 
 #[test]
+fn a_mount_of_another_namespace_that_ends_is_waited_for() {
+    if !can_mount("a_mount_of_another_namespace_that_ends_is_waited_for") {
+        return;
+    }
+    let ground = Ground::alone();
+    mount_kernel(&ground, "u", "w");
+    let other = Elsewhere::start(&ground, "true");
+    assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
+    let mut mount = ground.mica(&["mount", "-o", OPTIONS, "m"]);
+    mount.stdin(Stdio::null()).stdout(Stdio::null());
+    let mount = mount.stderr(fs::File::create(ground.at("said")).unwrap());
+    let mut mount = mount.spawn().unwrap();
+    // It looks for other mounts when it has locked its directories.
+    let begun = Instant::now();
+    let work = fs::File::open(ground.at("w")).unwrap();
+    let opened = || rustix::fs::flock(&work, FlockOperation::NonBlockingLockShared).is_err();
+    while !opened() {
+        assert!(begun.elapsed() < LIMIT, "it locks no work directory");
+        rustix::fs::flock(&work, FlockOperation::Unlock).unwrap();
+        thread::yield_now();
+    }
+    drop(other);
+    let status = mount.wait().unwrap();
+    let said = fs::read_to_string(ground.at("said")).unwrap();
+    assert_eq!((status.code(), said.as_str()), (Some(0), ""));
+}
+
+#[test]
 fn paths_that_lead_nowhere_are_asked_of_the_kernel() {
     if !can_mount("paths_that_lead_nowhere_are_asked_of_the_kernel") {
         return;
@@ -211,7 +239,7 @@ fn a_mount_whose_copy_lives_in_another_namespace_is_still_in_use() {
     let ground = Ground::alone();
     ground.mount(&[]);
     let other = Elsewhere::start(&ground, "true");
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     let refused = ground.run(&[
         "mount",
         "-o",
@@ -242,7 +270,7 @@ fn a_lower_that_another_mount_writes_to_is_warned_of() {
     let warning = "warning: lowerdir `u` is written to by the kernel's overlay at `$/k`: what both show is undefined\n\
                    hint: `umount $/k` ends it; or copy the lower with `cp -a` and use the copy\n";
     assert_eq!((said.status, said.stderr.as_str()), (Some(0), warning));
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
     ground.mount(&[]);
     let said = ground.run(&["mount", "-o", "lowerdir=u:l,userxattr", "m2"]);
@@ -279,7 +307,7 @@ fn an_upper_of_fuse_overlayfs_is_refused() {
         // Another directory that ends in the same relative path is free.
         let free = "lowerdir=l,upperdir=other/u,workdir=other/w";
         assert_eq!(ground.run(&["mount", "-o", free, "m"]), ok());
-        assert_eq!(ground.run(&["umount", "m"]), ok());
+        ground.unmount("m");
         assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
         assert_eq!(refused, expected);
     }
@@ -311,7 +339,7 @@ fn a_server_that_is_about_to_end_is_waited_for() {
         let mut stderr = BufReader::new(next.stderr.take().unwrap());
         stderr.read_line(&mut said).unwrap();
         assert!(said.starts_with("mounted at "), "{said}");
-        assert_eq!(ground.run(&["umount", "m"]), ok());
+        ground.unmount("m");
         assert!(next.wait().unwrap().success());
     }
 }
