@@ -12,7 +12,7 @@ use crate::table::cases;
 const FAULTS: [Named; 2] = [NOSPC, STOP];
 
 /// What an index can do without.
-const ALL_OF_INDEX: Lacks = Lacks::all().difference(Lacks::HANDLES);
+const ALL_OF_INDEX: Lacks = Lacks::all().difference(Lacks::HANDLES.union(Lacks::UUID));
 
 const LACKS: [Lacks; 7] = [
     Lacks::EXCHANGE,
