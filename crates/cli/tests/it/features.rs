@@ -254,8 +254,8 @@ fn scripted_cell(probe: &Scripted, mount: &[&str]) -> String {
     looked.stdout.trim_end().replace('\n', " ")
 }
 
-/// The two programs, of which one is not in every distribution; `None`: it is not here.
-fn fuse_overlayfs(version: &str) -> Option<String> {
+/// Finds fuse-overlayfs of a version, of which distributions have one or the other; `None`: it is not here.
+pub(crate) fn fuse_overlayfs(version: &str) -> Option<String> {
     let home = std::env::var("CARGO_HOME").ok();
     let home = home.or_else(|| Some(format!("{}/.cargo", std::env::var("HOME").ok()?)));
     let known = [

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Instant;
@@ -10,6 +9,7 @@ use std::time::Instant;
 use rustix::fs::FlockOperation;
 use rustix::mount::MountFlags;
 
+use crate::features::fuse_overlayfs;
 use crate::ground::{Ground, LIMIT, Outcome, can_mount, ok, run, skipped};
 
 const OPTIONS: &str = "lowerdir=l,upperdir=u,workdir=w";
@@ -279,16 +279,16 @@ fn a_lower_that_another_mount_writes_to_is_warned_of() {
     assert_eq!((said.status, said.stderr.as_str()), (Some(0), warning));
 }
 
-#[test]
-fn an_upper_of_fuse_overlayfs_is_refused() {
-    let test = "an_upper_of_fuse_overlayfs_is_refused";
+/// Mounts by fuse-overlayfs, with what comes before the names in its paths.
+#[track_caller]
+fn refused_beside_fuse_overlayfs(test: &str, version: &str, paths: &[&str]) {
     if !can_mount(test) {
         return;
     }
-    if !Path::new("/usr/bin/fuse-overlayfs").exists() {
-        skipped(test, "needs fuse-overlayfs");
+    let Some(program) = fuse_overlayfs(version) else {
+        skipped(test, &format!("needs fuse-overlayfs {version}"));
         return;
-    }
+    };
     let ground = Ground::new();
     fs::create_dir(ground.at("k")).unwrap();
     let expected = refusal(
@@ -298,9 +298,9 @@ fn an_upper_of_fuse_overlayfs_is_refused() {
     for name in ["other/u", "other/w"] {
         fs::create_dir_all(ground.at(name)).unwrap();
     }
-    for at in ["$PWD/", ""] {
+    for at in paths {
         let options = format!("lowerdir={at}l,upperdir={at}u,workdir={at}w");
-        let script = format!("fuse-overlayfs -o {options} k >/dev/null 2>&1");
+        let script = format!("{program} -o {options} k >/dev/null 2>&1");
         let mut other = Command::new("sh");
         assert_eq!(run(ground.here(other.args(["-ec", &script]))), ok());
         let refused = ground.run(&["mount", "-o", OPTIONS, "m"]);
@@ -310,6 +310,24 @@ fn an_upper_of_fuse_overlayfs_is_refused() {
         ground.unmount("m");
         assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
         assert_eq!(refused, expected);
+    }
+}
+
+#[test]
+fn an_upper_of_fuse_overlayfs_is_refused() {
+    refused_beside_fuse_overlayfs(
+        "an_upper_of_fuse_overlayfs_is_refused",
+        "1.",
+        &["$PWD/", ""],
+    );
+}
+
+#[test]
+fn an_upper_of_fuse_overlayfs_2_is_refused() {
+    // Each in a directory of its own: a server that ends unmounts once more, whatever is there then.
+    let test = "an_upper_of_fuse_overlayfs_2_is_refused";
+    for at in ["$PWD/", ""] {
+        refused_beside_fuse_overlayfs(test, "2.0.0", &[at]);
     }
 }
 

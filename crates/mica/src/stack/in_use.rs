@@ -147,13 +147,11 @@ pub(super) fn refuse_shared(
     // Not of the descriptor: that may be open in a private copy of the mount, whose paths begin elsewhere.
     let path = opened.dir.path.canonicalize().unwrap_or_default();
     for other in others {
+        let asked = || by_path(opened, &path).and_then(|dir| ask_kernel(&dir));
         let used = match other.uses(opened.place.id, &path) {
-            Use::Maybe => by_path(opened, &path).and_then(|dir| ask_kernel(&dir)),
+            Use::Maybe => asked(),
             // A path may have come to mean another directory since the kernel followed it. The kernel knows.
-            Use::Yes if other.holder.program == Overlayer::Kernel => {
-                let asked = by_path(opened, &path).and_then(|dir| ask_kernel(&dir));
-                Some(asked.unwrap_or(true))
-            }
+            Use::Yes if other.holder.program == Overlayer::Kernel => asked().or(Some(true)),
             Use::Yes => Some(true),
             Use::No => Some(false),
         };

@@ -20,7 +20,7 @@ use mica_vfs::Errno;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::mount::FsOpenFlags;
 
-use super::holder::{Holder, Overlayer, device_of, serves_fuse};
+use super::holder::{Holder, Overlayer, device_of, mounted_where, serves_fuse};
 use super::namespaces::{MountTable, mount_tables, processes};
 use super::place::{DirId, Place};
 use crate::mountinfo::mounts;
@@ -140,11 +140,7 @@ fn of_fuse_overlayfs(pid: u32, tables: &[MountTable]) -> Option<Other> {
         })
         .collect();
     let device = device_of(pid);
-    let mounted = tables.iter().find_map(|table| {
-        let mut all = mounts(&table.text);
-        let mount = all.find(|mount| Some(mount.dev) == device.as_deref().map(str::as_bytes))?;
-        Some((table.process, mount.point()))
-    });
+    let mounted = device.and_then(|device| mounted_where(tables, &device));
     let (namespace, mountpoint) = mounted.unzip();
     let holder = Holder {
         program: Overlayer::FuseOverlayfs,
