@@ -63,7 +63,7 @@ pub(crate) static ALL: &[Tier] = &[
         about: "a fault at every call that every operation makes of its layers, then a mount by Mica and by the kernel",
         needs: &[],
         place: Place::PrivateIfRoot,
-        limit: MINUTE.saturating_mul(10),
+        limit: MINUTE.saturating_mul(15),
         run: cargo::faults,
     },
     Tier {
@@ -77,7 +77,7 @@ pub(crate) static ALL: &[Tier] = &[
             Program("python3", Debian("python3")),
         ],
         place: Place::PrivateIfRoot,
-        limit: MINUTE.saturating_mul(10),
+        limit: MINUTE.saturating_mul(15),
         run: cargo::mount,
     },
     Tier {
