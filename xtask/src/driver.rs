@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::image::make_open;
@@ -265,8 +266,7 @@ impl Mounted {
 
     /// Unmounts, and waits for the server to end by itself with status 0.
     pub(crate) fn unmount(mut self) -> Result<()> {
-        rustix::mount::unmount(&self.point, UnmountFlags::empty())
-            .with_context(|| format!("cannot unmount {}", self.point.display()))?;
+        detach(&self.point).with_context(|| format!("cannot unmount {}", self.point.display()))?;
         let Some(mut server) = self.server.take() else {
             return Ok(());
         };
@@ -327,6 +327,19 @@ impl Drop for Mounted {
         if let Some(mut server) = self.server.take() {
             drop(server.kill());
             drop(server.wait());
+        }
+    }
+}
+
+/// Unmounts what nobody uses for long: who looks at all mounts of a machine has each of them open for a moment.
+fn detach(point: &Path) -> Result<(), Errno> {
+    let start = Instant::now();
+    loop {
+        match rustix::mount::unmount(point, UnmountFlags::empty()) {
+            Err(Errno::BUSY) if start.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            done => return done,
         }
     }
 }

@@ -32,7 +32,7 @@ use asked::Asked;
 pub use finding::{Driver, Finding, Verdict};
 use layers::Layers;
 use machine::Machine;
-use marks::Follows;
+use marks::{Digests, Follows};
 pub use rows::{ROWS, Reaction, Row};
 
 /// What was looked at, and what it means for each driver.
@@ -119,7 +119,11 @@ fn followed(asked: &Asked, machine: &Machine) -> Follows {
         userxattr: asked.userxattr,
         redirects: asked.follows(machine),
         metacopy: asked.is_on("metacopy", machine),
-        digests: asked.has("verity", "require"),
+        digests: match asked.value("verity") {
+            Some("require") => Digests::Required,
+            Some("on") => Digests::Checked,
+            _ => Digests::Ignored,
+        },
     }
 }
 

@@ -316,8 +316,9 @@ fn refuse_shared<'a>(
     lowers: impl Iterator<Item = &'a Opened>,
     warnings: &mut Vec<StackWarning>,
 ) -> Result<(), StackError> {
-    let others = others::others();
-    for written in writable.iter().flat_map(|w| [&w.upper, &w.work]) {
+    let written: Vec<&Opened> = writable.iter().flat_map(|w| [&w.upper, &w.work]).collect();
+    let others = in_use::settled(&written);
+    for written in written {
         in_use::refuse_shared(written, &others, warnings)?;
     }
     for lower in lowers {

@@ -155,7 +155,8 @@ impl Overlay {
             if limit == DataLimit::Metadata || !node.is_metacopy() {
                 return Ok((upper, Made::Before));
             }
-            return Ok((upper, self.copy_lower_data(node, upper, limit)?));
+            self.copy_lower_data(node, upper)?;
+            return Ok((upper, Made::Before));
         }
         self.expect_in_place(node)?;
         met!(20);

@@ -197,9 +197,8 @@ impl Overlay {
         // Now: when the name is gone nothing may fail.
         self.count_links(victim)?;
         if self.index_for(victim).is_some() {
-            let upper = self.copy_up_metadata(victim)?;
-            self.ensure_name(victim, dir, name)?;
-            return self.follow_upper(victim, upper);
+            self.copy_up_metadata(victim)?;
+            return self.ensure_name(victim, dir, name);
         }
         victim
             .upper()
@@ -253,7 +252,7 @@ impl Overlay {
     ///
     /// # Locks
     ///
-    /// Takes the names gates of the directories, one after the other. The caller is in none.
+    /// Takes the names gates of the directories, one after the other, and within each the links gate. The caller is in none.
     pub(crate) fn link_names(&self, node: &Node, upper: &LayerNode) -> Result<(), Errno> {
         while let Some(place) = self.table.links.next(node)? {
             match self.link_name(node, upper, &place) {
@@ -281,10 +280,12 @@ impl Overlay {
         let before = dir.attr()?;
         let lower = i64::from(lower.nlink);
         met!(110);
+        let _links = self.index_for(node).map(|_| self.linking.enter(node.id));
         self.set_nlink(node, upper, |all| Nlink::Lower(all - lower))?;
         let entry = upper.fs().link(upper.id, dir.id, name)?;
         upper.fs().forget(entry.node, 1);
-        let links = i64::from(entry.attr.nlink);
+        let links = i64::from(Self::lasting_links(node, &entry.attr));
+        self.table.links.changed();
         self.set_nlink(node, upper, |all| Nlink::Upper(all - links))?;
         // The link is made: a parent with another time is not worth an error.
         if let Err(errno) = set_times(dir, &before) {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use mica_vfs::{Attr, Errno, FileName, FileNameBuf, FileType, invent, met};
 
+use crate::gate::Inside;
 use crate::lookup::Top;
 use crate::marks::Marks;
 use crate::node::{Lower, NewNode, Node, XattrWhiteouts};
@@ -53,8 +54,9 @@ impl Overlay {
             let new = self.assemble(dir, name, top)?;
             return self.table.get_or_insert(key, parent, new);
         }
+        let changes = self.table.links.changes();
         if top.node.layer.idx == LayerIdx::UPPER {
-            let alias = self.alias_of_upper(&top, &path)?;
+            let alias = self.alias_of_upper(&top, changes, &path)?;
             let new = self.assemble(dir, name, top)?;
             return self.table.get_or_insert_as(key, parent, new, alias);
         }
@@ -67,7 +69,11 @@ impl Overlay {
                 let links = self.links_in_index(&copy, &attr, Some(&top.attr))?;
                 let new = self.of_copy((dir, name), (copy, &attr), top)?;
                 let own = Key::inode(LayerIdx::UPPER, &attr);
-                let alias = Some(Alias { key, links });
+                let alias = Some(Alias {
+                    key,
+                    links,
+                    changes,
+                });
                 self.table.get_or_insert_as(own, parent, new, alias)
             }
         }
@@ -129,7 +135,12 @@ impl Overlay {
     /// # Errors
     ///
     /// `EIO` if the index has another file in its place.
-    fn alias_of_upper(&self, top: &Top, path: &dyn Fn() -> String) -> Result<Option<Alias>, Errno> {
+    fn alias_of_upper(
+        &self,
+        top: &Top,
+        changes: u32,
+        path: &dyn Fn() -> String,
+    ) -> Result<Option<Alias>, Errno> {
         let marks = self.marks(&top.node)?;
         let kind = top.attr.kind;
         let nothing = || Ok(None);
@@ -151,7 +162,11 @@ impl Overlay {
         let links = self.links_in_index(&copy, &attr, Some(&lower))?;
         let key = Key::shared(&lower);
         tracing::trace!(lower = layer.label, links, "found in the index");
-        Ok(Some(Alias { key, links }))
+        Ok(Some(Alias {
+            key,
+            links,
+            changes,
+        }))
     }
 
     /// Finds the entry of the lower file with this `origin`. `EIO` if it is not of its type.
@@ -230,12 +245,24 @@ impl Overlay {
     }
 
     /// Lets the link count of an indexed file follow that of its copy, before that changes (ovl_nlink_start).
-    pub(crate) fn follow_upper(&self, node: &Node, copy: &LayerNode) -> Result<(), Errno> {
-        if self.index_for(node).is_none() {
-            return Ok(());
-        }
-        let links = copy.attr()?.nlink;
-        self.set_nlink(node, copy, |all| Nlink::Upper(all - i64::from(links)))
+    ///
+    /// # Locks
+    ///
+    /// Goes through the links gate of `node`, which the caller leaves when the change is counted. It may be in names gates.
+    pub(crate) fn follow_upper(&self, node: &Node) -> Result<Option<Inside<'_>>, Errno> {
+        let (Some(_), Some(copy)) = (self.index_for(node), node.upper()) else {
+            return Ok(None);
+        };
+        let inside = self.linking.enter(node.id);
+        let links = i64::from(Self::lasting_links(node, &copy.attr()?));
+        self.set_nlink(node, copy, |all| Nlink::Upper(all - links))?;
+        Ok(Some(inside))
+    }
+
+    /// Returns how many links the copy of an indexed file has, without the one in the work directory of an orphan: that is gone
+    /// when the next mount counts.
+    pub(crate) fn lasting_links(node: &Node, attr: &Attr) -> u32 {
+        attr.nlink.saturating_sub(u32::from(node.is_orphan()))
     }
 
     /// Renames a finished copy to its entry. Nothing may be there: two copies of one file would be two files.
@@ -265,7 +292,7 @@ impl Overlay {
             return;
         };
         let dropped = || {
-            let links = copy.attr()?.nlink;
+            let links = Self::lasting_links(victim, &copy.attr()?);
             if links > 1 {
                 // The lower got a name meanwhile: those of the upper count.
                 tracing::warn!(links, "a file of the index has names that were not counted");

@@ -20,6 +20,7 @@
 //! ```text
 //! copying gate of one node             (copy_up: one copy of a node at a time)
 //!   names gates of directories         (all that an operation needs at once, in rising NodeId)
+//!     links gate of one node           (index: its link count on disk changes with its names)
 //!     100 listings                     (which directory listings are cached)
 //!       110 one listing
 //!     120 place of a node

@@ -44,7 +44,7 @@ impl Overlay {
             self.set_redirect(&node, name, Way::Elsewhere)?;
         }
         self.mark_impure_for(&dir, &node)?;
-        self.follow_upper(&node, upper)?;
+        let _links = self.follow_upper(&node)?;
         // Now: a link that is made and cannot be looked at is made all the same.
         let attr = upper.attr()?;
         if attr.nlink == 0 {

@@ -41,6 +41,8 @@ pub struct Overlay {
     pub(crate) copying: Gates,
     /// One change of a directory at a time.
     pub(crate) names: Gates,
+    /// One change of the names of an indexed file at a time. After `names`.
+    pub(crate) linking: Gates,
     pub(crate) counters: Counters,
     /// Whom to tell of changes that reach beyond what was asked for. Set once.
     pub(crate) observer: OnceLock<Box<dyn Observer>>,
@@ -183,6 +185,7 @@ impl Overlay {
             table,
             listings: Listings::new(LIMITS),
             copying: Gates::default(),
+            linking: Gates::default(),
             names: Gates::default(),
             counters: Counters::default(),
             observer: OnceLock::new(),

@@ -11,26 +11,27 @@ use crate::node::Node;
 use crate::overlay::Overlay;
 use crate::protect::expect_removable;
 use crate::stack::LayerNode;
+use crate::table::Held;
 
 impl Overlay {
     pub(crate) fn remove_file(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
         let dir = self.dir(dir)?;
         // What is not there is missed before the parent is copied up for it.
-        let early = self.hold(&dir, name)?;
-        expect_removable(&dir, &early)?;
-        if early.kind == FileType::Directory {
-            return Err(Errno::ISDIR);
-        }
+        let mut early = self.removable_file(&dir, name)?;
         let upper_dir = self.copy_up(&dir)?;
-        self.before_loss(&early, &dir, name)?;
-        drop(early);
-        let _names = self.names.enter(dir.id);
-        let victim = self.hold(&dir, name)?;
-        expect_removable(&dir, &victim)?;
-        if victim.kind == FileType::Directory {
-            return Err(Errno::ISDIR);
-        }
-        let in_upper = self.is_in_upper(&victim, upper_dir, name)?;
+        let (_names, victim, in_upper) = loop {
+            self.before_loss(&early, &dir, name)?;
+            let names = self.names.enter(dir.id);
+            let victim = self.removable_file(&dir, name)?;
+            let in_upper = self.is_in_upper(&victim, upper_dir, name)?;
+            // If another file of the index has come there, that is to have the name in the upper.
+            if in_upper || self.index_for(&victim).is_none() || victim.id == early.id {
+                break (names, victim, in_upper);
+            }
+            drop(names);
+            early = victim;
+        };
+        let _links = self.follow_upper(&victim)?;
         match (in_upper, self.lower_has(&dir, name)?) {
             (true, false) => self.remove_upper(upper_dir, name, &victim)?,
             (true, true) => self.whiteout_over(upper_dir, name, &victim)?,
@@ -40,6 +41,16 @@ impl Overlay {
             }
         }
         self.removed(&dir, name, &victim)
+    }
+
+    /// Finds a file that may be removed.
+    fn removable_file(&self, dir: &Arc<Node>, name: FileName<'_>) -> Result<Held<'_>, Errno> {
+        let file = self.hold(dir, name)?;
+        expect_removable(dir, &file)?;
+        match file.kind {
+            FileType::Directory => Err(Errno::ISDIR),
+            _ => Ok(file),
+        }
     }
 
     pub(crate) fn remove_dir(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {

@@ -120,6 +120,8 @@ impl Overlay {
             .names
             .enter_all([gates[0], gates[1], target_gate, None]);
         self.still_there(&from, &to, &source, replaced)?;
+        let lost = replaced.filter(|_| !exchange);
+        let _links = lost.map(|target| self.follow_upper(target)).transpose()?;
         match (exchange, &target) {
             (true, Some(target)) => self.exchange(&from, &to, &source, target),
             _ => self.replace(&from, &to, &source, replaced),

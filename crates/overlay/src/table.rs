@@ -124,6 +124,8 @@ pub(crate) struct Alias {
     pub(crate) key: Key,
     /// How many names show it.
     pub(crate) links: u32,
+    /// What [`HardLinks::changes`] was before that was read.
+    pub(crate) changes: u32,
 }
 
 /// The nodes of an overlay.
@@ -284,6 +286,10 @@ impl Table {
             drop(table);
             return Ok(Inserted::Node(node));
         }
+        // Who changes the links of a file holds its node, so if there is none every change was counted.
+        if alias.is_some_and(|alias| alias.changes != self.links.changes()) {
+            return Ok(Inserted::Raced);
+        }
         let Some(new) = unused.take() else {
             return Err(Errno::IO);
         };
@@ -292,7 +298,7 @@ impl Table {
         if let Key::Shared { .. } = key {
             node.set_shared();
         }
-        if let Some(Alias { key, links }) = alias {
+        if let Some(Alias { key, links, .. }) = alias {
             self.links.insert(&node, key, links)?;
             node.set_shared();
             table.copied.insert(key, node.id);

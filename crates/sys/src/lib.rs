@@ -23,4 +23,5 @@ pub mod namespace;
 pub mod pages;
 pub mod proc;
 pub mod seccomp;
+pub mod signals;
 pub mod xattr;

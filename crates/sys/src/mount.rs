@@ -11,11 +11,11 @@ use crate::call::ret;
 
 /// `struct mount_attr`, first version.
 #[repr(C)]
-struct MountAttr {
-    attr_set: u64,
-    attr_clr: u64,
-    propagation: u64,
-    userns_fd: u64,
+pub(crate) struct MountAttr {
+    pub(crate) attr_set: u64,
+    pub(crate) attr_clr: u64,
+    pub(crate) propagation: u64,
+    pub(crate) userns_fd: u64,
 }
 
 /// Makes the mount whose root `fd` has open read-only. Its other mounts are not touched.
@@ -45,6 +45,11 @@ pub fn change(fd: BorrowedFd<'_>, set: MountAttrFlags, clear: MountAttrFlags) ->
         propagation: 0,
         userns_fd: 0,
     };
+    set_attributes(fd, &attr)
+}
+
+/// mount_setattr(2) of the mount whose root `fd` has open.
+pub(crate) fn set_attributes(fd: BorrowedFd<'_>, attr: &MountAttr) -> Result<(), Errno> {
     // SAFETY: the path is a NUL-terminated literal, `attr` lives across the call and has the size that is given;
     // the kernel only reads both.
     let value = unsafe {
@@ -53,7 +58,7 @@ pub fn change(fd: BorrowedFd<'_>, set: MountAttrFlags, clear: MountAttrFlags) ->
             fd.as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     };

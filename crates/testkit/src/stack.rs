@@ -151,6 +151,12 @@ impl Mounted {
         self.overlay.as_ref().unwrap()
     }
 
+    /// Returns whether changes of metadata copy data.
+    #[must_use]
+    pub fn metacopies(&self) -> Metacopies {
+        self.config.metacopies
+    }
+
     /// Walks the overlay.
     #[must_use]
     pub fn walk(&self) -> Walk<'_> {

@@ -63,7 +63,8 @@ impl Set {
     /// Says whether a line can be compared: an upper with marks of the other namespace is refused (D-16), after a volatile mount
     /// each further one (OVL-66), and the kernel takes the names of a file for several where marks are `user.overlay.*` (D-34).
     pub(super) fn takes_line(self, line: &str) -> bool {
-        if self.uses_user_xattrs() && line.split(' ').any(|word| word.starts_with("link")) {
+        let links = |word: &str| word.starts_with("link") || word == "heldlink";
+        if self.uses_user_xattrs() && line.split(' ').any(links) {
             return false;
         }
         let other = if self.uses_user_xattrs() {

@@ -10,6 +10,7 @@ use super::Options;
 use super::ground::rights_of_this_process;
 use super::handle::{self, Names};
 use super::layout::{self, Layout, Rights};
+use super::purity;
 use crate::driver::{Driver, Mounted, Server, Stack};
 use crate::dump::{self, Dump, Faults, Lens};
 use crate::image::make_open;
@@ -155,7 +156,8 @@ impl Side {
 
     /// Reads upper and work from the disk, with handles as names.
     pub(super) fn disk(&self) -> Result<Dump> {
-        let upper = dump::read(&self.stack.upper)?;
+        let mut upper = dump::read(&self.stack.upper)?;
+        purity::leave_out(&mut upper);
         let work = dump::read(&self.stack.work)?;
         let mut names = self.names.clone();
         handle::add(&mut names, "upper", &upper);

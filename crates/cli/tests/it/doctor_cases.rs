@@ -47,6 +47,12 @@ pub(crate) const CASES: &[Case] = &[
     // Options.
     case!("no-lower", "true", "upperdir=$/u,workdir=$/w", REFUSES),
     case!(
+        "no-lower",
+        "true",
+        "lowerdir=,upperdir=$/u,workdir=$/w",
+        REFUSES
+    ),
+    case!(
         "upper-without-work",
         "true",
         "lowerdir=$/l,upperdir=$/u",
@@ -60,6 +66,18 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case!("single-lower", "true", "lowerdir=$/l", WORKS),
     case!("only-data-layers", "true", "lowerdir=::$/l", REFUSES),
+    case!(
+        "only-data-layers",
+        "true",
+        "lowerdir=:$/l,upperdir=$/u,workdir=$/w",
+        REFUSES
+    ),
+    case!(
+        "only-datadirs",
+        "true",
+        "datadir+=$/l,upperdir=$/u,workdir=$/w",
+        REFUSES
+    ),
     case!(
         "colons",
         "true",
@@ -105,6 +123,18 @@ pub(crate) const CASES: &[Case] = &[
         "metacopy-conflict",
         "true",
         with("metacopy=on,redirect_dir=nofollow"),
+        REFUSES
+    ),
+    case!(
+        "metacopy-conflict",
+        "true",
+        with("metacopy=on,redirect_dir=off"),
+        REFUSES
+    ),
+    case!(
+        "metacopy-conflict",
+        "true",
+        with("metacopy=on,redirect_dir=follow"),
         REFUSES
     ),
     case!(
@@ -157,6 +187,18 @@ pub(crate) const CASES: &[Case] = &[
         REFUSES
     ),
     case!(
+        "same-directory",
+        "true",
+        "lowerdir=$/w,upperdir=$/u,workdir=$/w",
+        REFUSES
+    ),
+    case!(
+        "lower-inside",
+        "mkdir w/in",
+        "lowerdir=$/w/in,upperdir=$/u,workdir=$/w",
+        REFUSES
+    ),
+    case!(
         "lower-inside",
         "mkdir l/in",
         "lowerdir=$/l:$/l/in,upperdir=$/u,workdir=$/w",
@@ -174,6 +216,13 @@ pub(crate) const CASES: &[Case] = &[
         "lowerdir=$/l,upperdir=$/l/u,workdir=$/l/w",
         REFUSES,
         "! LC_ALL=C ls m/u 2>err; grep -q 'Too many levels' err"
+    ),
+    case!(
+        "inside-lower",
+        "mkdir l/w",
+        "lowerdir=$/l,upperdir=$/u,workdir=$/l/w",
+        REFUSES,
+        "! LC_ALL=C ls m/w 2>err; grep -q 'Too many levels' err"
     ),
     case!(
         "work-nested",
@@ -314,12 +363,40 @@ pub(crate) const CASES: &[Case] = &[
             "! cat m/f 2>err; grep -q 'Input/output' err"
         )
     },
+    Case {
+        // Version, length, flags, SHA-256, and 32 bytes that are nobody's digest.
+        mark: Some((
+            "l/f",
+            "metacopy",
+            "\0\x24\0\x01xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+        )),
+        ..case!(
+            "wrong-digest",
+            "truncate -s 1 l/f; echo > l2/f",
+            "lowerdir=$/l:$/l2,upperdir=$/u,workdir=$/w,metacopy=on,redirect_dir=on,verity=on",
+            REFUSES,
+            "! cat m/f 2>err; grep -q 'Input/output' err"
+        )
+    },
     // Filesystems.
     case!(
         "upper-read-only",
         "mkdir -p e/u e/w; mount --bind e e; mount -o remount,bind,ro e",
         "lowerdir=$/l,upperdir=$/e/u,workdir=$/e/w",
         REFUSES
+    ),
+    case!(
+        "upper-read-only",
+        "truncate -s 16M img; mkfs.ext4 -q img; mkdir e; mount -o loop img e; mkdir e/u e/w; umount e; mount -o loop,ro img e",
+        "lowerdir=$/l,upperdir=$/e/u,workdir=$/e/w",
+        REFUSES
+    ),
+    case!(
+        "writeback-error",
+        "mkdir t e; mount -t tmpfs -o size=4M t t; truncate -s 64M t/img; mkfs.ext4 -q -O ^has_journal t/img; \
+        mount -o loop t/img e; mkdir e/u e/w; sync -f e; ! dd if=/dev/urandom of=e/f bs=1M count=16 conv=fsync 2>err",
+        "lowerdir=$/l,upperdir=$/e/u,workdir=$/e/w,volatile",
+        WORKS
     ),
     case!(
         "upper-on-overlay",
@@ -372,6 +449,18 @@ pub(crate) const CASES: &[Case] = &[
         REFUSES
     ),
     case!(
+        "no-handles",
+        "mkdir r; mount -t ramfs r r",
+        "lowerdir=$/r,upperdir=$/u,workdir=$/w,xino=auto",
+        WORKS
+    ),
+    case!(
+        "same-uuid",
+        "for n in one two; do truncate -s 16M $n; mkfs.ext4 -q -U clear $n; done; mkdir a b; mount -o loop one a; mount -o loop two b",
+        "lowerdir=$/a:$/b,upperdir=$/u,workdir=$/w,index=on",
+        REFUSES
+    ),
+    case!(
         "same-uuid",
         "truncate -s 16M one; mkfs.ext4 -q one; cp one two; mkdir a b; mount -o loop one a; mount -o loop two b",
         "lowerdir=$/a:$/b,upperdir=$/u,workdir=$/w,index=on",
@@ -382,6 +471,7 @@ pub(crate) const CASES: &[Case] = &[
 /// Cases that are made in user namespaces, each in a test of its own.
 pub(crate) const IN_NAMESPACES: &[&str] = &[
     "not-permitted",
+    "other-user-namespace",
     "trusted-redirects",
     "trusted-xattrs",
     "index-dropped",
@@ -402,17 +492,136 @@ pub(crate) const WITH_FUSE: &[&str] = &[
     "option-refused",
 ];
 
-/// Cases that this machine cannot make: other kernels, other filesystems, other kernels' filesystems.
-pub(crate) const PREDICTED: &[&str] = &[
-    "verity-conflict",
-    "no-overlayfs",
-    "old-user-namespace",
-    "not-supported",
-    "casefold",
-    "no-whiteout",
-    "no-tmpfile",
-    "tmpfs-user-xattr",
-    "fuse-refused",
-    "fuse-too-old",
-    "other",
+/// Cases that this machine cannot make, and why not.
+pub(crate) const PREDICTED: &[(&str, &str)] = &[
+    ("verity-conflict", "Linux 6.15 and older"),
+    ("no-overlayfs", "a kernel without overlayfs"),
+    ("old-user-namespace", "Linux 5.10 and older"),
+    (
+        "not-supported",
+        "autofs waits for its daemon, and this kernel has no vfat",
+    ),
+    ("casefold", "a kernel without CONFIG_UNICODE"),
+    (
+        "no-whiteout",
+        "all filesystems of this kernel that take device nodes take those of whiteouts",
+    ),
+    (
+        "no-tmpfile",
+        "all filesystems of this kernel that can hold an upper have O_TMPFILE",
+    ),
+    ("tmpfs-user-xattr", "Linux 6.5 and older"),
+    ("fuse-refused", "no kernel refuses what Mica asks for"),
+    ("fuse-too-old", "Linux 5.8 and older"),
+    ("other", "what has no name"),
+];
+
+/// What the kernel's overlayfs (Linux 6.18) refuses, does without or fails at later, one by one; and what FUSE refuses. With
+/// the case that doctor calls it by.
+pub(crate) const CONDITIONS: &[(&str, &str)] = &[
+    ("no lowerdir", "no-lower"),
+    ("an empty lowerdir", "no-lower"),
+    ("an upper without workdir", "upper-without-work"),
+    ("one lower, no upper", "single-lower"),
+    ("only data layers, after two colons", "only-data-layers"),
+    ("only data layers, by datadir+", "only-datadirs"),
+    ("a path that is missing", "missing"),
+    ("options of more than a page", "options-cut"),
+    ("a path that is no directory", "not-a-directory"),
+    ("a colon at the end", "colons"),
+    ("a colon at the beginning", "only-data-layers"),
+    ("three colons", "colons"),
+    ("a layer with names after one of data", "lower-after-data"),
+    ("more than 500 lowers", "too-many-lowers"),
+    ("an unknown option", "unknown-option"),
+    ("a bad value", "bad-value"),
+    ("a lower twice", "same-directory"),
+    ("a lower that is the upper", "same-directory"),
+    ("a lower that is the workdir", "same-directory"),
+    ("a lower inside the upper", "lower-inside"),
+    ("a lower inside the workdir", "lower-inside"),
+    ("a lower inside another lower", "lower-inside"),
+    ("the upper inside a lower", "inside-lower"),
+    ("the workdir inside a lower", "inside-lower"),
+    ("the workdir is the upper", "work-nested"),
+    ("the workdir inside the upper", "work-nested"),
+    ("the upper inside the workdir", "work-nested"),
+    ("the workdir on another filesystem", "work-apart"),
+    (
+        "the workdir on another mount of the filesystem",
+        "work-apart",
+    ),
+    ("an upper in use, index=off", "in-use"),
+    ("an upper in use, index=on", "in-use-index"),
+    ("a lower that is a live upper, index=off", "lower-in-use"),
+    (
+        "a lower that is a live upper, index=on",
+        "lower-in-use-index",
+    ),
+    ("index=on over another lower than before", "other-lower"),
+    ("a stale index", "stale-index"),
+    ("a volatile mount before", "incompatible"),
+    (
+        "volatile after a write error that nobody saw",
+        "writeback-error",
+    ),
+    ("a read-only mount of the upper", "upper-read-only"),
+    ("a read-only filesystem of the upper", "upper-read-only"),
+    ("an upper on overlayfs", "upper-on-overlay"),
+    ("overlays stacked too deep", "too-deep"),
+    ("a layer of proc, which counts as the deepest", "too-deep"),
+    (
+        "autofs, and dentries that are revalidated or hashed in their own way",
+        "not-supported",
+    ),
+    ("a layer that folds case", "casefold"),
+    (
+        "an upper of a server that lacks what an upper needs",
+        "remote-upper",
+    ),
+    ("an upper without d_type", "no-d-type"),
+    ("an upper without RENAME_WHITEOUT", "no-rename-whiteout"),
+    ("an upper without O_TMPFILE", "no-tmpfile"),
+    ("an upper without attributes", "no-xattr"),
+    ("userxattr on a tmpfs before Linux 6.6", "tmpfs-user-xattr"),
+    ("a lower without file handles, index=on", "no-handles"),
+    ("a lower without file handles, xino=auto", "no-handles"),
+    ("lowers of one UUID", "same-uuid"),
+    ("lowers of no UUID", "same-uuid"),
+    ("a workdir with something immutable in it", "work-kept"),
+    ("a workdir with something deep in it", "work-kept"),
+    ("metacopy=on, redirect_dir=off", "metacopy-conflict"),
+    ("metacopy=on, redirect_dir=follow", "metacopy-conflict"),
+    ("metacopy=on, redirect_dir=nofollow", "metacopy-conflict"),
+    ("nfs_export=on, index=off", "nfs-export-conflict"),
+    ("nfs_export=on, metacopy=on", "nfs-export-conflict"),
+    ("userxattr, redirect_dir=on", "userxattr-conflict"),
+    ("userxattr, metacopy=on", "userxattr-conflict"),
+    (
+        "metacopy=off, verity=on before Linux 6.16",
+        "verity-conflict",
+    ),
+    ("redirect_dir=on in a user namespace", "trusted-redirects"),
+    ("metacopy=on in a user namespace", "trusted-redirects"),
+    ("no userxattr in a user namespace", "trusted-xattrs"),
+    ("index=on in a user namespace", "index-dropped"),
+    ("a user namespace before Linux 5.11", "old-user-namespace"),
+    (
+        "a mount namespace of another user namespace",
+        "other-user-namespace",
+    ),
+    ("an owner without a mapping", "unmapped-ids"),
+    ("a metacopy, metacopy=off", "metacopy-refused"),
+    ("a redirect, redirect_dir=nofollow", "redirect-refused"),
+    ("a metacopy without data", "metacopy-no-data"),
+    (
+        "data without the digest that its metacopy has",
+        "wrong-digest",
+    ),
+    ("a metacopy without a digest, verity=require", "no-digest"),
+    ("no /dev/fuse", "fuse-missing"),
+    ("/dev/fuse for root alone", "fuse-closed"),
+    ("allow_other without user_allow_other", "user-allow-other"),
+    ("FUSE before user namespaces had it", "fuse-too-old"),
+    ("few open files", "open-files"),
 ];

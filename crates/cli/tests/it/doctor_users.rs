@@ -292,3 +292,23 @@ fn an_option_that_mica_cannot_have() {
     );
     assert!(compared.mica.names("option-refused"), "{:?}", compared.mica);
 }
+
+#[test]
+fn a_mount_namespace_of_another_user_namespace() {
+    if !can_mount("a_mount_namespace_of_another_user_namespace") {
+        return;
+    }
+    let ground = open_ground();
+    let options = "lowerdir=l:l2,userxattr";
+    let before = ["unshare", "-Ur"];
+    let compared = compare(&ground, &before, "", "\"$@\"", options);
+    let found = &compared.kernel;
+    assert!(found.names("other-user-namespace"), "{found:?}");
+    let refused = script(
+        &ground,
+        &before,
+        "LC_ALL=C mount -i -t overlay o -o lowerdir=l:l2 m",
+    );
+    assert_eq!(refused.status, Some(32), "{refused:?}");
+    assert!(refused.stderr.contains("permission denied"), "{refused:?}");
+}

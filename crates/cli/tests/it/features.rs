@@ -8,6 +8,7 @@ use std::process::Command;
 use mica_vfs::Errno;
 use rustix::fs::{CWD, FileType, IFlags, Mode, OFlags, RenameFlags, XattrFlags};
 
+use crate::features_scripted::{SCRIPTED, SHOWN, Scripted};
 use crate::ground::{Ground, can_mount, has_program, run, skipped};
 
 /// The page, and what begins and ends the table in it.
@@ -182,15 +183,20 @@ fn attribute(ground: &Ground, name: &str) -> String {
     ))
 }
 
-/// Mounts, looks and unmounts: one cell of the table.
-fn cell(probe: &Probe, mount: &[&str]) -> String {
-    let ground = Ground::new();
+/// Makes what a probe looks at, in the lower.
+fn fill(ground: &Ground) {
     fs::create_dir(ground.at("l/d")).unwrap();
     for name in ["l/f", "l/g", "l/d/f"] {
         fs::write(ground.at(name), vec![b'x'; usize::try_from(SIZE).unwrap()]).unwrap();
     }
     fs::write(ground.at("l/a"), "old").unwrap();
     fs::hard_link(ground.at("l/a"), ground.at("l/b")).unwrap();
+}
+
+/// Mounts, looks and unmounts: one cell of the table.
+fn cell(probe: &Probe, mount: &[&str]) -> String {
+    let ground = Ground::new();
+    fill(&ground);
     let at = |name: &str| ground.at(name).display().to_string();
     let mut options = format!(
         "lowerdir={},upperdir={},workdir={}",
@@ -216,40 +222,140 @@ fn cell(probe: &Probe, mount: &[&str]) -> String {
     found
 }
 
-#[test]
-fn what_three_overlays_do_with_options_and_features_is_in_the_table() {
-    let test = "what_three_overlays_do_with_options_and_features_is_in_the_table";
-    if !can_mount(test) || !has_program(test, "fuse-overlayfs") {
-        return;
-    }
-    let version = run(Command::new("fuse-overlayfs").arg("--version")).stdout;
-    let kernel = rustix::system::uname();
-    if !kernel.release().to_string_lossy().starts_with("6.18.") || !version.contains("version 1.10")
-    {
-        skipped(test, "the table is of Linux 6.18 and fuse-overlayfs 1.10");
-        return;
-    }
-    let drivers: [&[&str]; 3] = [
-        &["mount", "-i", "-t", "overlay", "o"],
-        &["fuse-overlayfs"],
-        &[env!("CARGO_BIN_EXE_mica"), "mount"],
+/// The same by scripts.
+fn scripted_cell(probe: &Scripted, mount: &[&str]) -> String {
+    let ground = Ground::alone();
+    fill(&ground);
+    let here = ground.root().display().to_string();
+    let options = (probe.options)().replace("$/", &format!("{here}/"));
+    let script = format!(
+        "mica() {{ '{}' \"$@\"; }}\n{SHOWN}\nprepare() {{ {}\n}}\nset -e\nif [ \"$1\" = prepare ]; then prepare; exit; fi; shift\n\
+         \"$@\" </dev/null >/dev/null 2>&1 || {{ echo refused; exit 0; }}\nset +e\n{{ {}\n}} 2>said\ncd /\numount '{here}/m'",
+        env!("CARGO_BIN_EXE_mica"),
+        probe.prepare,
+        probe.look
+    );
+    let bash = |before: &[&str], arguments: &[&str]| {
+        let mut command = Command::new(before[0]);
+        command.args(&before[1..]);
+        command.args(["-c", &script, "bash"]).args(arguments);
+        run(ground.here(&mut command))
+    };
+    let made = bash(&["bash"], &["prepare"]);
+    assert_eq!(made.status, Some(0), "{}: {}", probe.name, made.stderr);
+    let before: &[&str] = if probe.is_in_namespace() {
+        &["unshare", "-Urm", "bash"]
+    } else {
+        &["bash"]
+    };
+    let mounted = [&["look"], mount, &["-o", &options, "m"]].concat();
+    let looked = bash(before, &mounted);
+    assert_eq!(looked.status, Some(0), "{}: {looked:?}", probe.name);
+    looked.stdout.trim_end().replace('\n', " ")
+}
+
+/// Finds fuse-overlayfs of a version, of which distributions have one or the other; `None`: it is not here.
+pub(crate) fn fuse_overlayfs(version: &str) -> Option<String> {
+    let home = std::env::var("CARGO_HOME").ok();
+    let home = home.or_else(|| Some(format!("{}/.cargo", std::env::var("HOME").ok()?)));
+    let known = [
+        std::env::var("MICA_FUSE_OVERLAYFS").ok(),
+        Some(String::from("/usr/bin/fuse-overlayfs")),
+        home.map(|home| format!("{home}/bin/fuse-overlayfs")),
     ];
+    let mut known = known
+        .into_iter()
+        .flatten()
+        .filter(|path| Path::new(path).is_file());
+    known.find(|path| {
+        let said = run(Command::new(path).arg("--version")).stdout;
+        said.contains(&format!("version {version}"))
+    })
+}
+
+/// Compares a column of the page with what a driver does. Columns are numbered from the first of the drivers.
+#[track_caller]
+fn compare(column: usize, mount: &[&str]) {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
     let page = fs::read_to_string(page).unwrap();
     let section = page.split(BEGIN).nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
-    let mut live = String::new();
-    for probe in PROBES {
-        let [kernel, other, mica] = drivers.map(|driver| cell(probe, driver));
-        live += &format!(
-            "| {} | {kernel} | {other} | {mica} | `{test}` |\n",
-            probe.name
-        );
-    }
-    let told: String = section
-        .lines()
-        .filter(|line| line.starts_with("| ") && line.contains(test))
-        .map(|line| format!("{line}\n"))
+    let rows = section.lines().filter(|line| line.starts_with("| "));
+    let rows: Vec<Vec<&str>> = rows
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
         .collect();
-    assert_eq!(told, live, "the table, as it is:\n{live}");
+    let told: Vec<String> = rows[2..]
+        .iter()
+        .map(|cells| format!("{}: {}", cells[0], cells[column + 1]))
+        .collect();
+    let live = PROBES
+        .iter()
+        .map(|probe| format!("{}: {}", probe.name, cell(probe, mount)));
+    let scripted = SCRIPTED
+        .iter()
+        .map(|probe| format!("{}: {}", probe.name, scripted_cell(probe, mount)));
+    let live: Vec<String> = live.chain(scripted).collect();
+    let differ: Vec<_> = told.iter().zip(&live).filter(|(a, b)| a != b).collect();
+    assert!(
+        differ.is_empty() && told.len() == live.len(),
+        "the page, and what is: {differ:#?}\nall: {}",
+        live.join("\n")
+    );
+    for (cells, probe) in rows[2 + PROBES.len()..].iter().zip(SCRIPTED) {
+        let named = cells.last().unwrap();
+        assert!(named.contains(probe.also), "{}: {named}", probe.name);
+    }
+}
+
+fn is_on_linux_6_18(test: &str) -> bool {
+    let kernel = rustix::system::uname();
+    let right = kernel.release().to_string_lossy().starts_with("6.18.");
+    if !right {
+        skipped(test, "the table is of Linux 6.18");
+    }
+    right
+}
+
+fn can_compare(test: &str) -> bool {
+    let programs = ["setfacl", "python3", "perl"];
+    can_mount(test)
+        && is_on_linux_6_18(test)
+        && programs.iter().all(|program| has_program(test, program))
+}
+
+#[test]
+fn the_kernel_does_what_the_table_of_features_says() {
+    if can_compare("the_kernel_does_what_the_table_of_features_says") {
+        compare(0, &["mount", "-i", "-t", "overlay", "o"]);
+    }
+}
+
+#[test]
+fn mica_does_what_the_table_of_features_says() {
+    if can_compare("mica_does_what_the_table_of_features_says") {
+        compare(3, &[env!("CARGO_BIN_EXE_mica"), "mount"]);
+    }
+}
+
+#[track_caller]
+fn compare_fuse_overlayfs(test: &str, column: usize, version: &str) {
+    if !can_compare(test) {
+        return;
+    }
+    match fuse_overlayfs(version) {
+        Some(program) => compare(column, &[&program]),
+        None => skipped(test, &format!("needs fuse-overlayfs {version}")),
+    }
+}
+
+#[test]
+fn fuse_overlayfs_1_does_what_the_table_of_features_says() {
+    let test = "fuse_overlayfs_1_does_what_the_table_of_features_says";
+    compare_fuse_overlayfs(test, 1, "1.10");
+}
+
+#[test]
+fn fuse_overlayfs_2_does_what_the_table_of_features_says() {
+    let test = "fuse_overlayfs_2_does_what_the_table_of_features_says";
+    compare_fuse_overlayfs(test, 2, "2.0.0");
 }

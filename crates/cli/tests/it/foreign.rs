@@ -133,7 +133,7 @@ fn ovl_81_what_any_user_can_make_through_a_mount_keeps_nobody_from_its_upper() {
             fs::set_permissions(ground.at("l/d"), fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(ground.run(&options), ok());
             forge(&ground.at("m/d"), mark, 1000);
-            assert_eq!(ground.run(&["umount", "m"]), ok());
+            ground.unmount("m");
             let said = ground.run(&options);
             assert_eq!(said.status, Some(0), "{mark}: {}", said.stderr);
             let doubted = said
@@ -141,7 +141,7 @@ fn ovl_81_what_any_user_can_make_through_a_mount_keeps_nobody_from_its_upper() {
                 .contains("may have been written by another overlay");
             assert!(doubted, "{mark}: {}", said.stderr);
             assert!(ground.at("m/d/f").exists(), "{mark}");
-            assert_eq!(ground.run(&["umount", "m"]), ok());
+            ground.unmount("m");
         }
     }
 }
@@ -158,7 +158,7 @@ fn ovl_81_where_there_are_marks_of_this_mount_those_of_the_other_namespace_are_d
     assert_eq!(ground.run(&options), ok());
     // This copies `d` up, and the root is marked impure.
     forge(&ground.at("m/d"), "user.overlay.opaque", 0);
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     let said = ground.run(&options);
     assert_eq!(said.status, Some(0), "{}", said.stderr);
     assert!(
@@ -221,7 +221,7 @@ fn an_index_of_the_kernel_is_refused_if_it_ties_names() {
             assert!(said.stderr.contains(cause), "{}", said.stderr);
         } else {
             assert_eq!(said.status, Some(0), "{}", said.stderr);
-            assert_eq!(ground.run(&["umount", "m"]), ok());
+            ground.unmount("m");
         }
     }
 }
@@ -257,7 +257,7 @@ fn ovl_111_index_on_keeps_names_together_whoever_mounts() {
         fs::write(ground.at("m").join(name), format!("mica {turn}")).unwrap();
         let expected = [(); 4].map(|()| (format!("mica {turn}"), number, 4));
         assert_eq!(shown(), expected);
-        assert_eq!(ground.run(&["umount", "m"]), ok());
+        ground.unmount("m");
         let said =
             by_kernel("stat -c '%i %h' m/a m/b m/c m/d; cat m/a m/b m/c m/d; echo kernel > m/d");
         let line = format!("{number} 4\n");
@@ -266,7 +266,7 @@ fn ovl_111_index_on_keeps_names_together_whoever_mounts() {
         assert_eq!(ground.run(&["mount", "-o", options, "m"]), ok());
         let expected = [(); 4].map(|()| ("kernel\n".to_owned(), number, 4));
         assert_eq!(shown(), expected);
-        assert_eq!(ground.run(&["umount", "m"]), ok());
+        ground.unmount("m");
     }
 }
 
@@ -283,7 +283,7 @@ fn an_upper_goes_from_mica_to_the_kernel_and_back() {
     let kernel = "mount -i -t overlay -o lowerdir=$PWD/l,upperdir=$PWD/u,workdir=$PWD/w o m && rm m/g && umount m";
     assert_eq!(ground.run(&["mount", "-o", options, "m"]), ok());
     fs::remove_file(ground.at("m/f")).unwrap();
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     let mut shell = Command::new("sh");
     assert_eq!(run(ground.here(shell.args(["-c", kernel]))).status, Some(0));
     assert_eq!(ground.run(&["mount", "-o", options, "m"]).status, Some(0));
@@ -314,7 +314,7 @@ fn ovl_81_a_name_like_a_whiteouts_is_a_file_and_logged_once() {
     assert_eq!(names("m/a/b"), [".wh.f", "f"]);
     assert_eq!(names("m/a/c"), [".wh.g"]);
     let server = ground.server();
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     server.ends();
     let log = fs::read_to_string(ground.at("messages")).unwrap();
     assert_eq!(log.matches("like that of a whiteout").count(), 1, "{log}");

@@ -17,6 +17,19 @@ use tempfile::TempDir;
 /// The longest that anything here may take. Nothing waits for it to pass: it bounds what would hang.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
+/// Waits until `condition` holds, within [`LIMIT`].
+#[track_caller]
+pub(crate) fn until(mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !condition() {
+        assert!(
+            Instant::now() < deadline,
+            "what is waited for does not come"
+        );
+        thread::yield_now();
+    }
+}
+
 /// The environment variable by which the processes of a test are found again.
 const MARK: &str = "MICA_TEST_GROUND";
 
@@ -234,6 +247,19 @@ impl Ground {
         assert_eq!(self.run(&mount), ok());
     }
 
+    /// Unmounts what is mounted at `name`.
+    ///
+    /// What other tests start has a copy of each file that is open here, from its fork to its exec: it keeps the mount in use.
+    #[track_caller]
+    pub(crate) fn unmount(&self, name: &str) {
+        let mut outcome = ok();
+        until(|| {
+            outcome = self.run(&["umount", name]);
+            !outcome.stderr.contains("it is in use")
+        });
+        assert_eq!(outcome, ok());
+    }
+
     /// Copies the program to `name`.
     ///
     /// By a process of its own: what another test starts while this one writes would inherit the descriptor, and a program
@@ -358,11 +384,7 @@ impl Server {
     #[track_caller]
     pub(crate) fn stops(&self) {
         self.signal(Signal::STOP);
-        let deadline = Instant::now() + LIMIT;
-        while !self.stands_still() {
-            assert!(Instant::now() < deadline, "the server does not stop");
-            thread::yield_now();
-        }
+        until(|| self.stands_still());
     }
 
     fn stands_still(&self) -> bool {

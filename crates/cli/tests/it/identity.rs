@@ -55,7 +55,7 @@ fn ovl_73_an_ordinary_user_copies_up_what_belongs_to_others() {
     if !can_mount(test) {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     fs::write(ground.at("l/roots"), "lower\n").unwrap();
     let mount = "./mica mount -o lowerdir=l,upperdir=u,workdir=w,userxattr";
     let write = "stat -c %u:%g m/roots; echo more >> m/roots; cat m/roots";
@@ -193,10 +193,10 @@ fn ovl_77_owners_are_recorded_where_they_cannot_be_given() {
         let seen = rustix::fs::listxattr(ground.at("m/file"), &mut value[..]);
         assert_eq!(seen, Ok(0), "the attribute is hidden");
         // After a remount all is the same, also where the upper is a lower of another stack.
-        assert_eq!(ground.run(&["umount", "m"]), ok());
+        ground.unmount("m");
         mount(&ground, options);
         assert_eq!(listed(&ground.at("m")), expected, "{options}");
-        assert_eq!(ground.run(&["umount", "m"]), ok());
+        ground.unmount("m");
         let lowers = format!("lowerdir=u:l,xattr_permissions=2,{options}");
         assert_eq!(ground.run(&["mount", "-o", &lowers, "m"]), ok());
         assert_eq!(listed(&ground.at("m")), expected, "{options}");
@@ -224,7 +224,7 @@ fn ovl_77_the_attribute_of_root_is_refused_to_users_with_the_way_out() {
     if !can_mount("ovl_77_the_attribute_of_root_is_refused_to_users_with_the_way_out") {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     let script = "./mica mount -o lowerdir=l,upperdir=u,workdir=w,userxattr,xattr_permissions=1 m";
     let refused = run_as_nobody(&ground, script);
     assert_eq!(

@@ -56,10 +56,10 @@ fn used_as_a_directory(ground: &Ground, lower: &str, layers: &str) {
     assert_eq!(ground.run(&mount), ok());
     assert_eq!(sh(ground, USE), expected(), "{layers}");
     let view = dump(ground, "m");
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     assert_eq!(ground.run(&mount), ok());
     assert_eq!(dump(ground, "m"), view, "{layers}: after a remount");
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     assert_eq!(dump(ground, lower), before, "{layers}: the lower");
 }
 
@@ -231,7 +231,7 @@ fn names_of_255_bytes_work_in_every_operation() {
         assert_eq!(&buffer[..length], value.as_bytes());
     };
     check();
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     ground.mount(&[]);
     check();
 
@@ -251,7 +251,7 @@ fn ovl_72_an_owner_without_a_mapping_is_shown_as_such_and_not_copied_up() {
     if !can_mount("ovl_72_an_owner_without_a_mapping_is_shown_as_such_and_not_copied_up") {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     for (name, uid, gid) in [("mine", 0, 0), ("theirs", 1000, 0), ("group", 0, 1000)] {
         let dir = ground.at("l").join(name);
         fs::create_dir_all(dir.join("sub")).unwrap();

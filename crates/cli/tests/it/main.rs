@@ -19,6 +19,7 @@ mod doctor_rows;
 mod doctor_users;
 mod durability;
 mod features;
+mod features_scripted;
 mod foreground;
 mod foreign;
 mod fuse_overlayfs;

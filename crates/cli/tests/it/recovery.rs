@@ -10,7 +10,7 @@ fn killed() -> Ground {
     ground.mount(&[]);
     let server = ground.server();
     server.dies();
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     ground
 }
 
@@ -39,7 +39,7 @@ fn ovl_50_what_a_killed_mount_left_is_removed_and_said_once() {
         log.contains("recovered `w`: removed 2 unfinished objects"),
         "{log}"
     );
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     // A mount that ended as it should leaves nothing to say.
     ground.mount(&[]);
 }
@@ -59,7 +59,7 @@ fn ovl_50_a_killed_mount_that_was_doing_nothing_is_not_worth_a_word() {
     fs::write(ground.at("m/b"), "changed").unwrap();
     let server = ground.server();
     server.dies();
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     assert_eq!(fs::read_dir(ground.at("w/work")).unwrap().count(), 1);
     ground.mount(&[]);
     assert!(!ground.at("m/a").exists());
@@ -76,7 +76,7 @@ fn the_scratch_files_of_a_killed_probe_are_removed_and_nothing_else() {
         fs::write(ground.at("w").join(name), "").unwrap();
     }
     ground.mount(&[]);
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     let names = fs::read_dir(ground.at("w")).unwrap();
     let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
     names.sort();

@@ -6,6 +6,8 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use rustix::thread::CapabilitySet;
+
 use super::{Audience, MountOptions, fsmount, fusermount, open_device};
 use crate::error::MountError;
 
@@ -75,7 +77,8 @@ fn is_program(place: &Path) -> bool {
 }
 
 /// Tells whether a program runs as root whoever starts it: not if its set-user-ID bit is missing, its mount is `nosuid`, this
-/// process may gain no privileges, or its root is that of another user namespace.
+/// process may gain no privileges, or its root is that of another user namespace. And root that may mount where it is, which
+/// is not here, gains nothing by it.
 fn has_rights(place: &Path) -> bool {
     let setuid = fs::metadata(place)
         .is_ok_and(|found| found.permissions().mode() & SETUID != 0 && found.uid() == 0);
@@ -86,7 +89,10 @@ fn has_rights(place: &Path) -> bool {
         .lines()
         .filter_map(|line| line.strip_prefix("NoNewPrivs:"))
         .any(|value| value.trim() == "1");
-    setuid && !nosuid && !gains_nothing
+    let is_root = rustix::process::geteuid().is_root()
+        && rustix::thread::capabilities(None)
+            .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
+    setuid && !nosuid && !gains_nothing && !is_root
 }
 
 fn lets_others_in() -> bool {

@@ -196,6 +196,13 @@ impl Asked {
         if count == 0 && self.findings.is_empty() {
             refuse(OptionError::NoLower);
         }
+        if self.lowers.is_empty() && count > 0 {
+            self.findings.push(Finding::kernel(
+                &rows::ONLY_DATADIRS,
+                "all layers hold data alone, and none has names to be seen".into(),
+                "begin with a directory whose names are to be seen, as in `-o lowerdir+=DIR,datadir+=DATA`",
+            ));
+        }
         if count > LAYERS_MAX {
             refuse(OptionError::TooManyLowers { count });
         }
@@ -214,6 +221,11 @@ impl Asked {
             if asked(one) && asked(other) {
                 refuse(OptionError::Conflict { one, other });
             }
+        }
+        let (one, other) = FOLLOWED;
+        if self.upper.is_some() && self.has("metacopy", "on") && self.has("redirect_dir", "follow")
+        {
+            refuse(OptionError::Conflict { one, other });
         }
         if self.upper.is_none() && self.lowers.len() == 1 && self.data.is_empty() {
             let lower = self.lowers.first().map(PathBuf::as_path);
@@ -247,6 +259,9 @@ const CONFLICTS: [(&str, &str); 7] = [
     ("nfs_export=on", "index=off"),
     ("nfs_export=on", "metacopy=on"),
 ];
+
+/// The same where there is an upper: a metacopy that is renamed takes a redirect.
+const FOLLOWED: (&str, &str) = ("metacopy=on", "redirect_dir=follow");
 
 /// Says that the kernel's overlayfs does not have an option: Mica may have it.
 fn unknown(name: &str) -> Finding {

@@ -30,11 +30,14 @@ pub(super) fn judge(asked: &Asked, machine: &Machine, layers: &Layers, found: &m
         } else if let Some(features) = here.features {
             found.extend(lacking(asked, machine, upper, there, features));
         }
+        if there.unseen_error {
+            found.push(unseen_error(&upper.dir));
+        }
         if here.by.is_none() {
             found.extend(left_behind(asked, machine, layers, upper, work));
         }
     }
-    if asked.is_on("index", machine) || asked.value("xino").is_some_and(|xino| xino != "off") {
+    if asked.is_on("index", machine) || asked.has("xino", "auto") {
         found.extend(handles(asked, machine, layers));
     }
 }
@@ -68,6 +71,19 @@ fn remote(upper: &LayerDir, why: &str) -> Finding {
         &rows::REMOTE_UPPER,
         format!("{upper} is on a filesystem of a server that lacks what an upper needs: {why}"),
         elsewhere(upper),
+    )
+}
+
+fn unseen_error(upper: &LayerDir) -> Finding {
+    Finding::kernel(
+        &rows::WRITEBACK_ERROR,
+        format!(
+            "a write to the filesystem of {upper} failed, and nobody was told: the kernel mounts nothing `volatile` there"
+        ),
+        format!(
+            "`sync -f {0}` tells of it, and takes it away; `dmesg` and `df {0}` may show why it failed",
+            word(&upper.path)
+        ),
     )
 }
 
@@ -226,7 +242,7 @@ fn handles(asked: &Asked, machine: &Machine, layers: &Layers) -> Vec<Finding> {
     }
     let without = layers.open().find(|(_, facts)| !facts.handles);
     if let Some((dir, _)) = without {
-        let feature = if index { "index=on" } else { "xino" };
+        let feature = if index { "index=on" } else { "xino=auto" };
         found.push(Finding::kernel(
             &rows::NO_HANDLES,
             format!("the filesystem of {dir} has no file handles, so `{feature}` is dropped"),

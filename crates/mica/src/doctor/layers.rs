@@ -14,7 +14,7 @@ use super::asked::Asked;
 use super::depth;
 use crate::Escaped;
 use crate::stack::in_use::used_by;
-use crate::stack::others::{Other, others};
+use crate::stack::others::{Other, has_unseen_error, others};
 use crate::stack::place::{DirId, Place, above};
 use crate::stack::{Holder, LayerDir, Role, unmapped};
 
@@ -59,6 +59,8 @@ pub(super) struct Facts {
     pub(super) uuid: Option<[u8; 16]>,
     /// Its owner or group has no name in this user namespace.
     pub(super) unmapped: bool,
+    /// Of the upper alone, if it is asked for with `volatile`: a write failed, and nobody was told.
+    pub(super) unseen_error: bool,
     /// Of the work directory alone.
     pub(super) features: Option<Features>,
 }
@@ -111,6 +113,12 @@ impl Layers {
         } else {
             b"trusted.overlay."
         };
+        if asked.volatile
+            && let Some(Dir { dir, looked }) = &mut layers.upper
+            && let Looked::Open(facts) = looked
+        {
+            facts.unseen_error = has_unseen_error(&dir.path) == Some(true);
+        }
         let alone = layers.work_is_alone();
         if alone
             && let Some(Dir { dir, looked }) = &mut layers.work
@@ -203,6 +211,7 @@ fn facts(path: &Path, dir: &OwnedFd, others: &[Other]) -> Result<Facts, Errno> {
         uuid: mica_sys::fsattr::fs_uuid(dir.as_fd()).ok(),
         unmapped: owned
             .is_some_and(|found| known.uid == Some(found.uid()) || known.gid == Some(found.gid())),
+        unseen_error: false,
         features: None,
     })
 }

@@ -108,6 +108,12 @@ impl Machine {
                 "this kernel has no overlayfs".into(),
                 "load it with `modprobe overlay`",
             )),
+            // Who may mount is asked in the user namespace that owns the mount namespace.
+            Err(Errno::PERM) if self.admin && !self.initial => Some(Finding::kernel(
+                &rows::OTHER_USERNS,
+                "this mount namespace belongs to another user namespace than this process is in".into(),
+                "make one that belongs to this one, as `unshare -rm` does, with `-o userxattr`",
+            )),
             Err(Errno::PERM) => Some(Finding::kernel(
                 &rows::NOT_PERMITTED,
                 "mounting overlayfs needs CAP_SYS_ADMIN, and a mount namespace of one's own in a user namespace".into(),

@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, StatxFlags};
+
 use super::finding::Finding;
 use super::rows;
 use crate::Escaped;
@@ -26,8 +28,15 @@ pub(super) struct Follows {
     pub(super) redirects: bool,
     /// Files without data are followed to it.
     pub(super) metacopy: bool,
-    /// `verity=require`
-    pub(super) digests: bool,
+    pub(super) digests: Digests,
+}
+
+/// What is done with digests of data, `verity=`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Digests {
+    Ignored,
+    Checked,
+    Required,
 }
 
 /// What lies below a layer, topmost first.
@@ -160,11 +169,33 @@ fn metacopy(layer: &LayerDir, path: &Path, follows: Follows, below: &Below<'_>) 
             ),
         ));
     }
-    (follows.digests && value.len() <= HEADER).then(|| {
+    if value.len() <= HEADER {
+        return (follows.digests == Digests::Required).then(|| {
+            Finding::kernel(
+                &rows::NO_DIGEST,
+                format!("{file} in {layer} carries no digest of its data, which `verity=require` wants: it cannot be read (EIO)"),
+                "write `-o verity=on`, which takes files without a digest",
+            )
+        });
+    }
+    let data = below.names.iter().map(|dir| dir.join(path));
+    let data = data.into_iter().find(|path| path.is_file());
+    let unprotected = redirect.is_none() && data.is_some_and(|data| !is_protected(&data));
+    (follows.digests >= Digests::Checked && unprotected).then(|| {
         Finding::kernel(
-            &rows::NO_DIGEST,
-            format!("{file} in {layer} carries no digest of its data, which `verity=require` wants: it cannot be read (EIO)"),
-            "write `-o verity=on`, which takes files without a digest",
+            &rows::WRONG_DIGEST,
+            format!("{file} in {layer} carries a digest, and its data in a layer below is not protected by fs-verity: it cannot be read (EIO)"),
+            "put back the data as it was, protect it with `fsverity enable`, or leave `verity` out",
         )
     })
+}
+
+/// `STATX_ATTR_VERITY`
+const VERITY: u64 = 0x0010_0000;
+
+/// Tells whether fs-verity keeps a file as it is.
+fn is_protected(file: &Path) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::statx(CWD, file, flags, StatxFlags::empty())
+        .is_ok_and(|found| found.stx_attributes.bits() & VERITY != 0)
 }

@@ -8,7 +8,7 @@ use rustix::process::Resource;
 
 use super::asked::row_of;
 use super::finding::Finding;
-use super::marks::{self, Follows};
+use super::marks::{self, Digests, Follows};
 use super::rows::{self, Row};
 use crate::mount::{self, MountError};
 use crate::options::{Manner, MountSpec, Request};
@@ -91,7 +91,7 @@ fn follows(spec: &MountSpec) -> Follows {
         userxattr: xattrs == XattrNamespace::User,
         redirects: spec.stack.redirects.in_xattrs(xattrs) != Redirects::NoFollow,
         metacopy: spec.stack.metacopies == Metacopies::On,
-        digests: false,
+        digests: Digests::Ignored,
     }
 }
 

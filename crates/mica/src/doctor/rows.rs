@@ -50,6 +50,7 @@ rows! {
     NO_UPPER "work-without-upper" Mounts, "is useless in a non-upper mount, ignore";
     SINGLE_LOWER "single-lower" INVAL, "at least 2 lowerdir are needed while upperdir nonexistent";
     ONLY_DATA "only-data-layers" INVAL, "cannot append lower layer";
+    ONLY_DATADIRS "only-datadirs" INVAL, "at least one non-data lowerdir is required";
     COLONS "colons" INVAL, "colons";
     LOWER_AFTER_DATA "lower-after-data" INVAL, "regular lower layers cannot follow data lower layers";
     TOO_MANY_LOWERS "too-many-lowers" INVAL, "too many lower directories, limit is 500";
@@ -65,6 +66,7 @@ rows! {
     NOT_PERMITTED "not-permitted" Refuses(Errno::PERM), "";
     NO_OVERLAYFS "no-overlayfs" Refuses(Errno::NODEV), "";
     OLD_USERNS "old-user-namespace" Refuses(Errno::PERM), "";
+    OTHER_USERNS "other-user-namespace" Refuses(Errno::PERM), "";
     TRUSTED_REDIRECTS "trusted-redirects" Refuses(Errno::PERM), "requires permission to access trusted xattrs";
     TRUSTED_XATTRS "trusted-xattrs" Mounts, "try mounting with 'userxattr' option";
     INDEX_DROPPED "index-dropped" Mounts, "does not support file handles, falling back to index=off";
@@ -92,8 +94,10 @@ rows! {
     REDIRECT_REFUSED "redirect-refused" Fails(Errno::PERM), "refusing to follow redirect for";
     METACOPY_NO_DATA "metacopy-no-data" Fails(Errno::IO), "metacopy with no lower data found";
     NO_DIGEST "no-digest" Fails(Errno::IO), "digest";
+    WRONG_DIGEST "wrong-digest" Fails(Errno::IO), "fs-verity digest";
     // Filesystems.
     UPPER_READ_ONLY "upper-read-only" INVAL, "is read-only";
+    WRITEBACK_ERROR "writeback-error" Refuses(Errno::IO), "upperdir has an unseen error";
     UPPER_ON_OVERLAY "upper-on-overlay" INVAL, "not supported as upperdir";
     TOO_DEEP "too-deep" INVAL, "maximum fs stacking depth exceeded";
     NOT_SUPPORTED "not-supported" INVAL, "not supported";

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use mica_vfs::lock::{Mutex, Rank};
 use mica_vfs::{Errno, FileName, NodeId};
@@ -26,11 +27,18 @@ struct Shared {
 
 /// The files with several names of which more is known than their layer tells.
 #[derive(Debug)]
-pub(crate) struct HardLinks(Mutex<HashMap<NodeId, Shared>>);
+pub(crate) struct HardLinks {
+    all: Mutex<HashMap<NodeId, Shared>>,
+    /// How many changes of link counts there were: what was read on disk before one may be a mix.
+    changes: AtomicU32,
+}
 
 impl Default for HardLinks {
     fn default() -> Self {
-        Self(Mutex::new(LINKS, HashMap::new()))
+        Self {
+            all: Mutex::new(LINKS, HashMap::new()),
+            changes: AtomicU32::new(0),
+        }
     }
 }
 
@@ -38,13 +46,23 @@ impl HardLinks {
     /// Returns the link count of `node`, if that is not the lower's any more.
     pub(super) fn links(&self, node: &Node) -> Option<u32> {
         // After a poisoned lock the layer's count is shown.
-        let all = self.0.lock().ok()?;
+        let all = self.all.lock().ok()?;
         all.get(&node.id).map(|shared| shared.links)
+    }
+
+    /// Returns how many changes of link counts there were.
+    pub(crate) fn changes(&self) -> u32 {
+        self.changes.load(Acquire)
+    }
+
+    /// Counts a change of what the disk says of a node that is in the table.
+    pub(super) fn changed(&self) {
+        self.changes.fetch_add(1, Release);
     }
 
     /// Remembers the link count of `node` from here on.
     pub(super) fn count(&self, node: &Node, links: u32) -> Result<(), Errno> {
-        let mut all = self.0.lock()?;
+        let mut all = self.all.lock()?;
         all.entry(node.id).or_insert_with(|| Shared::new(links));
         Ok(())
     }
@@ -56,15 +74,16 @@ impl HardLinks {
             key,
             ..Shared::new(links)
         };
-        self.0.lock()?.insert(node.id, shared);
+        self.all.lock()?.insert(node.id, shared);
         Ok(())
     }
 
     /// Changes the link count of `node` and returns it.
     pub(super) fn change(&self, node: &Node, change: i32) -> Result<u32, Errno> {
-        let mut all = self.0.lock()?;
+        let mut all = self.all.lock()?;
         let shared = all.get_mut(&node.id).ok_or(Errno::IO)?;
         shared.links = shared.links.saturating_add_signed(change);
+        self.changed();
         Ok(shared.links)
     }
 
@@ -76,7 +95,7 @@ impl HardLinks {
         dir: &Arc<Node>,
         name: FileName<'_>,
     ) -> Result<(), Errno> {
-        let mut all = self.0.lock()?;
+        let mut all = self.all.lock()?;
         let shared = all.entry(node.id).or_insert_with(|| Shared::new(links));
         if !shared.names.iter().any(|place| place.is(dir, name)) {
             dir.refs.fetch_add(1, Relaxed);
@@ -100,7 +119,7 @@ impl HardLinks {
             parent: Arc::clone(dir),
             name: name.to_owned(),
         };
-        let mut all = self.0.lock()?;
+        let mut all = self.all.lock()?;
         let shared = all.entry(node.id).or_insert_with(|| Shared::new(links));
         dir.refs.fetch_add(1, Relaxed);
         Ok(std::mem::replace(&mut shared.names, vec![place]))
@@ -108,7 +127,7 @@ impl HardLinks {
 
     /// Corrects the link count of `node`.
     pub(crate) fn set(&self, node: &Node, links: u32) -> Result<(), Errno> {
-        if let Some(shared) = self.0.lock()?.get_mut(&node.id) {
+        if let Some(shared) = self.all.lock()?.get_mut(&node.id) {
             shared.links = links;
         }
         Ok(())
@@ -116,7 +135,7 @@ impl HardLinks {
 
     /// Returns what the lower file is known by, of a copy that was found in the index.
     pub(super) fn key(&self, node: &Node) -> Option<Key> {
-        let all = self.0.lock().ok()?;
+        let all = self.all.lock().ok()?;
         all.get(&node.id).and_then(|shared| shared.key)
     }
 
@@ -125,7 +144,7 @@ impl HardLinks {
         node: &Node,
         is: impl Fn(&Place) -> bool,
     ) -> Result<Option<Place>, Errno> {
-        let mut all = self.0.lock()?;
+        let mut all = self.all.lock()?;
         let names = all.get_mut(&node.id).map(|shared| &mut shared.names);
         Ok(names.and_then(|names| {
             let at = names.iter().position(is)?;
@@ -135,7 +154,7 @@ impl HardLinks {
 
     /// Returns a name that the upper does not have.
     pub(super) fn next(&self, node: &Node) -> Result<Option<Place>, Errno> {
-        let all = self.0.lock()?;
+        let all = self.all.lock()?;
         Ok(all
             .get(&node.id)
             .and_then(|shared| shared.names.first().cloned()))
@@ -143,7 +162,7 @@ impl HardLinks {
 
     /// Returns the directories of all names that the upper does not have.
     pub(super) fn parents(&self, node: &Node) -> Result<Vec<Arc<Node>>, Errno> {
-        let all = self.0.lock()?;
+        let all = self.all.lock()?;
         let names = all.get(&node.id).map_or(&[][..], |shared| &shared.names);
         Ok(names
             .iter()
@@ -153,7 +172,7 @@ impl HardLinks {
 
     /// Forgets the names of a copied file that only the table refers to. Returns them; the references are to be ended.
     pub(crate) fn unused(&self, node: &Node) -> Vec<Place> {
-        let Ok(mut all) = self.0.lock() else {
+        let Ok(mut all) = self.all.lock() else {
             return Vec::new();
         };
         // Who notes a name has a reference, so none can come that would have to stay.
@@ -166,7 +185,7 @@ impl HardLinks {
 
     /// Forgets a node that has left the table. Returns the places whose references end, and what led to it beside its key.
     pub(crate) fn ended(&self, node: &Node) -> (Vec<Place>, Option<Key>) {
-        let all = self.0.lock().map(|mut all| all.remove(&node.id));
+        let all = self.all.lock().map(|mut all| all.remove(&node.id));
         let shared = all.ok().flatten();
         shared.map_or_else(Default::default, |shared| (shared.names, shared.key))
     }

@@ -138,9 +138,12 @@ fn has_lost_its_name(fd: &OwnedFd) -> bool {
     path.is_ok_and(|path| path.to_bytes().ends_with(b" (deleted)"))
 }
 
-/// Says whether a file was opened by [`open_to_write`], which copied it up. The kernel copies nothing up whose name is gone (D-24).
+/// Says whether a file was opened by [`open_to_write`], which copied it up; a device that is opened is not. What is copied up by
+/// the kernel after its name went fails, or takes the place of what has the name since (D-24).
 fn is_for_writing(fd: &OwnedFd) -> Result<bool, Errno> {
-    Ok(rustix::fs::fcntl_getfl(fd)?.contains(OFlags::RDWR))
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
+    let writes = rustix::fs::fcntl_getfl(fd)?.contains(OFlags::RDWR);
+    Ok(writes && kind == FileType::RegularFile)
 }
 
 fn lock(how: &str) -> Result<FlockOperation, Errno> {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use mica_overlay::Layer;
 use mica_vfs::{Attr, FileName, FileType, Filesystem, NodeId};
 
+use crate::offline::is_device_whiteout;
+
 /// A directory of the upper.
 pub(super) struct Dir<'a> {
     pub(super) node: NodeId,
@@ -28,7 +30,7 @@ impl Below<'_> {
         match self.fs.lookup(self.node, name) {
             Ok(entry) => {
                 self.fs.forget(entry.node, 1);
-                !is_whiteout(&entry.attr)
+                !is_device_whiteout(&entry.attr)
             }
             Err(_) => false,
         }
@@ -41,10 +43,6 @@ impl Drop for Below<'_> {
             self.fs.forget(self.node, 1);
         }
     }
-}
-
-fn is_whiteout(attr: &Attr) -> bool {
-    attr.kind == FileType::CharDevice && attr.rdev == mica_vfs::Rdev::WHITEOUT
 }
 
 /// Returns the roots of the lowers.

@@ -15,7 +15,7 @@ fn copied(w: Walk<'_>) -> Result<(), Errno> {
 /// The file is copied up before it loses or gets a name.
 const COPIED: &[Operate] = &[copied];
 
-const NAMES: [Case; 6] = [
+const NAMES: [Case; 7] = [
     case(
         Call::SetAttr,
         "chmod one name of an indexed file",
@@ -45,6 +45,24 @@ const NAMES: [Case; 6] = [
         |w| w.unlink("n2"),
     )
     .with_index(),
+    case(
+        Call::Unlink,
+        "unlink all names of an indexed file",
+        LAYERS,
+        |w| {
+            w.unlink("n")?;
+            w.unlink("n2")?;
+            w.unlink("d/n3")
+        },
+    )
+    .with_index()
+    .or(&[
+        |w| w.unlink("n"),
+        |w| {
+            w.unlink("n")?;
+            w.unlink("n2")
+        },
+    ]),
     case(Call::Rename, "rename an indexed file", LAYERS, |w| {
         w.rename("n", "d/new")
     })
