@@ -92,7 +92,7 @@ const ELSEWHERE: &[(&[u32], &str)] = &[
         "names of one lower file are mounted with `index=on` alone (D-29)",
     ),
     (
-        &[110, 134, 135],
+        &[110, 134, 135, 136],
         "what is on disk shows it, which is compared; without an index (D-29), or in a user namespace",
     ),
     (&[113, 114], "no index is of another overlay or malformed"),
