@@ -19,6 +19,7 @@ mod handle;
 mod job;
 pub(crate) mod layout;
 mod plants;
+mod protected;
 mod purity;
 mod regress;
 mod set;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 use super::Options;
 use super::layout::Layout;
+use super::protected;
 use super::side::Side;
 use super::watch;
 use super::worker::Workers;
@@ -139,7 +140,7 @@ impl Arena {
             self.succeeded = self.succeeded.saturating_add(1);
         }
         let (a, b) = (bout.a.number(&a), bout.b.number(&b));
-        if a == b {
+        if a == b || bout.is_one_refusal(call, &a, &b) {
             return Ok(Vec::new());
         }
         let [left, right] = bout.names();
@@ -185,6 +186,15 @@ impl Bout {
     /// Returns what each side is called in a report: who mounts it now.
     fn names(&self) -> [&'static str; 2] {
         [self.a.driver.name(), self.b.driver.name()]
+    }
+
+    /// Says whether both refused, for reasons that are let through (D-19).
+    fn is_one_refusal(&self, call: &str, a: &str, b: &str) -> bool {
+        if self.a.driver == Driver::Kernel {
+            protected::is_one_refusal(&self.a.point(), call, a, b)
+        } else {
+            protected::is_one_refusal(&self.b.point(), call, b, a)
+        }
     }
 
     /// Compares the trees below `path`.

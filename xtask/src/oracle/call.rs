@@ -8,6 +8,7 @@
 
 mod attributes;
 mod data;
+mod flags;
 mod held;
 mod names;
 mod questions;
@@ -15,7 +16,7 @@ mod questions;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 /// How many files one process holds open on each side.
@@ -37,6 +38,7 @@ pub(super) fn apply(line: &str, root: &Path, slots: &mut Slots) -> Said {
     names::apply(&words, &at)
         .or_else(|| data::apply(&words, &at))
         .or_else(|| attributes::apply(&words, &at))
+        .or_else(|| flags::apply(&words, &at))
         .or_else(|| questions::apply(&words, &at))
         .or_else(|| held::apply(&words, &at, slots))
         .unwrap_or(Err(NONSENSE))
@@ -67,9 +69,15 @@ fn done(result: Result<(), Errno>) -> Said {
     result.map(|()| "ok".to_owned())
 }
 
-/// Opens, and never waits for the other end of a FIFO.
+/// Opens, and never waits for the other end of a FIFO. An append-only file is not opened to write elsewhere, which Mica
+/// refuses at the change (D-19): one at the end it would take.
 fn open(path: PathBuf, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
-    rustix::fs::open(path, flags | OFlags::CLOEXEC | OFlags::NONBLOCK, mode)
+    let fd = rustix::fs::open(path, flags | OFlags::CLOEXEC | OFlags::NONBLOCK, mode)?;
+    let writes = flags.intersects(OFlags::WRONLY | OFlags::RDWR) && !flags.contains(OFlags::APPEND);
+    if writes && flags::protection(&fd).contains(IFlags::APPEND) {
+        return Err(Errno::PERM);
+    }
+    Ok(fd)
 }
 
 /// Opens to change the data.

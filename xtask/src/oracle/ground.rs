@@ -37,6 +37,15 @@ impl Disk {
         }
     }
 
+    /// Says whether a line can be compared here: the kernel has changed `protattr` when a flag is refused that the filesystem
+    /// does not have (D-36).
+    pub(super) fn takes_line(self, line: &str) -> bool {
+        let flags = line
+            .split_once("flags ")
+            .and_then(|(_, rest)| rest.rsplit(' ').next());
+        self != Self::Tmpfs || flags.is_none_or(|flags| !flags.contains('S'))
+    }
+
     fn make(self, home: &Path) -> Result<Scratch> {
         let image = home.join("image");
         match self {

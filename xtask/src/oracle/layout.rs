@@ -11,6 +11,7 @@
 //! sparse PATH [KIB]               the same length, with data at its end only
 //! size PATH BYTES                 changes the length of a file
 //! many PATH COUNT                 files in a directory, more than one read of it can hold
+//! + PATH FLAGS                    flags of chattr(1), set when everything is there
 //! ```
 //!
 //! Every object gets a time of its own in the past, so that a copy which loses a time is seen.

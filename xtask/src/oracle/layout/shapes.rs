@@ -242,6 +242,29 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         data: &[],
     },
     Layout {
+        name: "flags",
+        lowers: &["
+        d d
+        f d/a 0644 0:0 append
+        f d/b 0600 1000:1000 fixed
+        d d/sub
+        f d/sub/x 0644 0:0 x
+        d e 0777
+        f e/c 0666 0:0 c
+        d empty
+        f empty/in 0644 0:0 in
+        f a 0644 0:0 top-a
+        l ln d/b
+        + d/a a
+        + d/b i
+        + d/sub A
+        + e a
+        + empty i
+        + a dA"],
+        upper: "",
+        data: &[],
+    },
+    Layout {
         name: "empty",
         lowers: &[""],
         upper: "",

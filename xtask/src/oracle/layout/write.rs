@@ -4,7 +4,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, IFlags, Mode, Timespec, Timestamps, Uid, XattrFlags,
+};
 
 use super::Rights;
 
@@ -36,7 +38,8 @@ fn adapt(line: &str, part: &str, rights: Rights) -> Option<String> {
     let words: Vec<&str> = line.split(' ').collect();
     let text = match *words.as_slice() {
         ["h", path, other] => format!("h {} {}", below(path), below(other)),
-        ["c", ..] if rights != Rights::All => return None,
+        // Who sets those that protect has rights over the machine.
+        ["c" | "+", ..] if rights != Rights::All => return None,
         // They take a while.
         ["many", ..] if !part.is_empty() => return None,
         ["x", path, name, ref value @ ..] => {
@@ -80,7 +83,32 @@ pub(crate) fn write(text: &str, root: &Path) -> Result<()> {
             set_time(&root.join(path), i64::try_from(index)?)?;
         }
     }
-    set_time(root, 999)
+    set_time(root, 999)?;
+    // What is protected takes no time any more.
+    for line in lines {
+        if let ["+", path, flags] = *line.split(' ').collect::<Vec<_>>() {
+            set_flags(&root.join(path), flags)
+                .with_context(|| format!("cannot set `{line}` of a layout"))?;
+        }
+    }
+    Ok(())
+}
+
+fn set_flags(path: &Path, letters: &str) -> Result<()> {
+    let mut flags = IFlags::empty();
+    for letter in letters.chars() {
+        flags |= match letter {
+            'a' => IFlags::APPEND,
+            'i' => IFlags::IMMUTABLE,
+            'd' => IFlags::NODUMP,
+            'A' => IFlags::NOATIME,
+            _ => bail!("unknown flag `{letter}`"),
+        };
+    }
+    Ok(rustix::fs::ioctl_setflags(
+        std::fs::File::open(path)?,
+        flags,
+    )?)
 }
 
 fn set_time(path: &Path, index: i64) -> Result<()> {
@@ -163,6 +191,8 @@ fn write_line(line: &str, root: &Path) -> Result<()> {
             );
             rustix::fs::lsetxattr(&path, name, value.as_bytes(), XattrFlags::empty())?;
         }
+        // Set later.
+        "+" => {}
         _ => bail!("unknown kind `{kind}`"),
     }
     Ok(())
