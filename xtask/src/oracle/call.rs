@@ -10,6 +10,7 @@ mod attributes;
 mod data;
 mod flags;
 mod held;
+mod mapped;
 mod names;
 mod questions;
 
@@ -19,11 +20,28 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-/// How many files one process holds open on each side.
+/// How many files one process holds open on each side, and how many mappings it has there.
 pub(super) const SLOTS: usize = 4;
 
-/// The files that a process holds open on one side.
-pub(super) type Slots = [Option<OwnedFd>; SLOTS];
+/// Which of them.
+type Slot = usize;
+
+/// What a process keeps of one side.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    files: [Option<OwnedFd>; SLOTS],
+    mappings: [Option<mapped::Mapping>; SLOTS],
+}
+
+impl Held {
+    /// Has what was stored through mappings written.
+    pub(super) fn settle(&self) {
+        for mapping in self.mappings.iter().flatten() {
+            // What could not be written shows when the files are compared.
+            drop(mapping.sync());
+        }
+    }
+}
 
 /// What an operation shows, or its errno.
 pub(super) type Said = Result<String, Errno>;
@@ -32,7 +50,7 @@ pub(super) type Said = Result<String, Errno>;
 pub(super) const NONSENSE: Errno = Errno::BADMSG;
 
 /// Does what `line` says on the tree at `root`.
-pub(super) fn apply(line: &str, root: &Path, slots: &mut Slots) -> Said {
+pub(super) fn apply(line: &str, root: &Path, held: &mut Held) -> Said {
     let words: Vec<&str> = line.split(' ').collect();
     let at = |name: &str| root.join(if name == "." { "" } else { name });
     names::apply(&words, &at)
@@ -40,7 +58,8 @@ pub(super) fn apply(line: &str, root: &Path, slots: &mut Slots) -> Said {
         .or_else(|| attributes::apply(&words, &at))
         .or_else(|| flags::apply(&words, &at))
         .or_else(|| questions::apply(&words, &at))
-        .or_else(|| held::apply(&words, &at, slots))
+        .or_else(|| mapped::apply(&words, &at, held))
+        .or_else(|| held::apply(&words, &at, &mut held.files))
         .unwrap_or(Err(NONSENSE))
 }
 

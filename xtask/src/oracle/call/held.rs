@@ -7,16 +7,21 @@ use rustix::io::Errno;
 
 use super::names::link_fd;
 use super::{
-    At, NONSENSE, Said, Slots, attributes, data, done, flags, id, mode, number, open, questions,
+    At, NONSENSE, SLOTS, Said, Slot, attributes, data, done, flags, id, mode, number, open,
+    questions,
 };
 use super::{drop_privileges, open_to_write, show_file};
 
 /// Does `words`, if they are one of these operations. The second word is the slot.
-pub(super) fn apply(words: &[&str], at: At<'_>, slots: &mut Slots) -> Option<Said> {
+pub(super) fn apply(
+    words: &[&str],
+    at: At<'_>,
+    files: &mut [Option<OwnedFd>; SLOTS],
+) -> Option<Said> {
     let [call, slot, rest @ ..] = words else {
         return None;
     };
-    let slot = slots.get_mut(slot.parse::<usize>().ok()?)?;
+    let slot = files.get_mut(slot.parse::<Slot>().ok()?)?;
     let opened = match (*call, rest) {
         ("hold", [path]) => hold(at, path),
         ("holdwrite", [path]) => open_to_write(at(path)),

@@ -63,7 +63,7 @@ fn names(rng: &mut Rng, scene: &Scene) -> String {
 
 fn data(rng: &mut Rng, scene: &Scene) -> String {
     let (a, at) = (scene.path(rng), offset(rng));
-    match rng.below(12) {
+    match rng.below(13) {
         0..=2 => format!("write {a} {at} {}", rng.pick(&["w", "longer-text"], "w")),
         3 | 4 => format!("append {a} +{}", rng.below(100)),
         5 => format!("opentrunc {a}"),
@@ -74,6 +74,7 @@ fn data(rng: &mut Rng, scene: &Scene) -> String {
         }
         9 => format!("copyrange {a} {}", scene.path(rng)),
         10 => format!("fsync {a}"),
+        11 => format!("storeinto {a} {at} stored"),
         _ => format!("fdatasync {a}"),
     }
 }
@@ -153,7 +154,7 @@ fn held(rng: &mut Rng, scene: &Scene) -> String {
     let slots = u64::try_from(SLOTS).unwrap_or(1);
     let (slot, a) = (rng.below(slots), scene.path(rng));
     let (attr, value) = rng.pick(XATTRS, ("user.note", "text"));
-    match rng.below(31) {
+    match rng.below(38) {
         0..=2 => format!("hold {slot} {a}"),
         3 | 4 => format!("holdwrite {slot} {a}"),
         5 | 6 => format!("holddir {slot} {a}"),
@@ -186,6 +187,15 @@ fn held(rng: &mut Rng, scene: &Scene) -> String {
         }
         28 => format!("heldflags {slot}"),
         29 => format!("heldsetflags {slot} {}", flags(rng)),
+        30 => format!(
+            "map {} {slot} {}",
+            rng.below(slots),
+            rng.pick(&["shared", "shared", "private"], "shared")
+        ),
+        31 | 32 => format!("load {slot} {}", offset(rng)),
+        33 | 34 => format!("store {slot} {} stored", offset(rng)),
+        35 => format!("mapsync {slot}"),
+        36 => format!("unmap {slot}"),
         _ => format!("release {slot}"),
     }
 }
