@@ -171,10 +171,11 @@ impl Arena {
     }
 }
 
-/// Says whether an operation shows when a store through a mapping is written (D-37): it sets times or flags, or asks for holes.
+/// Says whether an operation shows when a store through a mapping is written: it sets times or flags, asks for holes (D-37), or
+/// gives what is lost then (D-38).
 fn meets_write_back(call: &str) -> bool {
     let call = call.split(' ').next().unwrap_or(call);
-    ["utimens", "flags", "seek"]
+    ["utimens", "flags", "seek", "chmod", "setx"]
         .iter()
         .any(|end| call.ends_with(end))
 }

@@ -14,7 +14,7 @@ mod mapped;
 mod names;
 mod questions;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, IFlags, Mode, OFlags};
@@ -108,8 +108,8 @@ fn open_to_write(path: PathBuf) -> Result<OwnedFd, Errno> {
 
 /// Takes setuid and setgid from a file that a FUSE server must take them from, whoever asks (D-5): the kernel leaves them
 /// to root, and that would hide every other difference.
-fn drop_privileges(fd: &OwnedFd) -> Result<(), Errno> {
-    let stat = rustix::fs::fstat(fd)?;
+fn drop_privileges(fd: impl AsFd) -> Result<(), Errno> {
+    let stat = rustix::fs::fstat(&fd)?;
     let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     if regular && stat.st_mode & 0o6000 != 0 {
         rustix::fs::fchmod(fd, Mode::from_raw_mode(stat.st_mode & 0o1777))?;

@@ -17,7 +17,9 @@ use vm_memory::{
     WriteVolatile as _,
 };
 
-use super::{At, Held, NONSENSE, Said, Slot, done, flags, number, open, show_data};
+use super::{
+    At, Held, NONSENSE, Said, Slot, done, drop_privileges, flags, number, open, show_data,
+};
 
 /// How much of a file is mapped, and so how far a load or store may go: more than any offset that is drawn.
 const MAPPED: usize = 1 << 17;
@@ -179,12 +181,25 @@ impl Mapping {
         if self.shared && !flags::protection(&self.file).is_empty() {
             return Err(Errno::PERM);
         }
+        if self.shared {
+            self.drop_privileges()?;
+        }
         let (from, to) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::write(&to, data)?;
         let offset = usize::try_from(offset).map_err(|_| NONSENSE)?;
         let mut slice = self.region.get_slice(offset, data.len()).map_err(errno)?;
         let count = (&from).read_volatile(&mut slice).map_err(errno)?;
         Ok(count.to_string())
+    }
+
+    /// Takes from the file what it loses on a FUSE mount when a store is written (D-38).
+    fn drop_privileges(&self) -> Result<(), Errno> {
+        const CAPABILITIES: &str = "security.capability";
+        drop_privileges(&self.file)?;
+        if rustix::fs::fgetxattr(&self.file, CAPABILITIES, &mut [0; 64]).is_ok() {
+            rustix::fs::fremovexattr(&self.file, CAPABILITIES)?;
+        }
+        Ok(())
     }
 
     /// Has everything stored written, as msync(2) with `MS_SYNC` does.
