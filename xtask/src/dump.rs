@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirEntryExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::fs::IFlags;
 
 /// All objects of a tree by their path from its root, which itself is the empty path.
@@ -90,7 +90,23 @@ pub(crate) fn read(root: &Path) -> Result<Dump> {
     read_with(root, Faults::Fail)
 }
 
-/// The same; `faults` says what becomes of objects that cannot be read.
+/// The same of a tree whose numbers can be relied on.
+///
+/// # Errors
+///
+/// If a listing has another number than the object, or an object lies on another device than the root.
+pub(crate) fn read_numbered(root: &Path) -> Result<Dump> {
+    let dump = read(root)?;
+    let faults = check_numbers(&dump);
+    ensure!(
+        faults.is_empty(),
+        "inode numbers:\n  {}",
+        faults.join("\n  ")
+    );
+    Ok(dump)
+}
+
+/// Reads as [`read`] does; `faults` says what becomes of objects that cannot be read.
 pub(crate) fn read_with(root: &Path, faults: Faults) -> Result<Dump> {
     let mut dump = Dump::new();
     let meta = std::fs::symlink_metadata(root).with_context(|| failed("stat", root))?;

@@ -207,7 +207,8 @@ impl Ground {
     }
 }
 
-/// Waits until the process of `proc` is in a user namespace of its own.
+/// Waits until the process of `proc` is in a user namespace of its own. It cannot tell, for it becomes another program
+/// before that reads its first byte, so it is looked at.
 fn wait_for_namespace(proc: &Path) -> Result<()> {
     let ours = std::fs::read_link("/proc/self/ns/user")?;
     for _ in 0..1000 {
