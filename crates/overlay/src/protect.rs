@@ -5,7 +5,7 @@
 //! (OVL-120, OVL-121), where the kernel's VFS does it for overlayfs.
 
 use mica_vfs::{
-    Attr, Errno, FallocateMode, FileFlags, NodeId, Protection, SetAttr, SetTime, XattrName,
+    Attr, Errno, FallocateMode, FileFlags, NodeId, Protection, SetAttr, SetTime, XattrName, met,
 };
 
 use crate::marks::Marks;
@@ -86,7 +86,10 @@ impl Overlay {
     ) -> Result<(), Errno> {
         match self.set_mark(upper, "protattr", protattr(protection)) {
             Err(Errno::OPNOTSUPP) => Err(Errno::PERM),
-            set => set,
+            set => {
+                met!(120);
+                set
+            }
         }
     }
 
@@ -140,12 +143,14 @@ impl Node {
         if self.protection().is_empty() {
             return Ok(());
         }
+        met!(121);
         Err(Errno::PERM)
     }
 
     /// Refuses with `EPERM` to change an immutable object, and to give an immutable directory a name (inode_permission).
     pub(crate) fn expect_mutable(&self) -> Result<(), Errno> {
         if self.protection().contains(Protection::IMMUTABLE) {
+            met!(121);
             return Err(Errno::PERM);
         }
         Ok(())
@@ -174,6 +179,7 @@ impl Node {
         }
         self.expect_mutable()?;
         if self.real()?.attr()?.size == offset {
+            met!(122);
             return Ok(());
         }
         Err(Errno::PERM)

@@ -10,10 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 
 use super::Options;
-use super::layout::Layout;
+use super::layout::{Layout, Rights};
 use super::side::Side;
 use super::watch;
 use super::worker::Workers;
+use super::{protected, purity};
 use crate::driver::Driver;
 use crate::dump::{self, Dump, Lens};
 
@@ -105,7 +106,10 @@ impl Arena {
                     found
                 }
                 other => match other.strip_prefix("look ") {
-                    Some(path) => bout.look(path)?,
+                    Some(path) => {
+                        self.workers.settle()?;
+                        bout.look(path)?
+                    }
                     None => self.act(bout, other)?,
                 },
             };
@@ -133,13 +137,16 @@ impl Arena {
     /// Does one operation on both sides.
     fn act(&mut self, bout: &mut Bout, line: &str) -> Result<Vec<String>> {
         let (who, call) = line.split_once(' ').context("no worker")?;
+        if meets_write_back(call) {
+            self.workers.settle()?;
+        }
         let [a, b] = self.workers.ask(who, call)?;
         self.operations = self.operations.saturating_add(1);
         if !a.starts_with("errno ") {
             self.succeeded = self.succeeded.saturating_add(1);
         }
         let (a, b) = (bout.a.number(&a), bout.b.number(&b));
-        if a == b {
+        if a == b || bout.is_one_refusal(call, &a, &b) {
             return Ok(Vec::new());
         }
         let [left, right] = bout.names();
@@ -164,11 +171,20 @@ impl Arena {
     }
 }
 
+/// Says whether an operation shows when a store through a mapping is written: it sets times or flags, asks for holes (D-37), or
+/// gives what is lost then (D-38).
+fn meets_write_back(call: &str) -> bool {
+    let call = call.split(' ').next().unwrap_or(call);
+    ["utimens", "flags", "seek", "chmod", "setx"]
+        .iter()
+        .any(|end| call.ends_with(end))
+}
+
 /// Says whether a line may end an object, whose number others may have then.
 fn takes_away(line: &str) -> bool {
     let call = line.split(' ').nth(1).unwrap_or(line);
     [
-        "unlink", "rmdir", "rename", "release", "hold", "swap", "remount",
+        "unlink", "rmdir", "rename", "release", "hold", "swap", "remount", "map", "unmap",
     ]
     .iter()
     .any(|word| call.starts_with(word))
@@ -185,6 +201,15 @@ impl Bout {
     /// Returns what each side is called in a report: who mounts it now.
     fn names(&self) -> [&'static str; 2] {
         [self.a.driver.name(), self.b.driver.name()]
+    }
+
+    /// Says whether both refused, for reasons that are let through (D-19).
+    fn is_one_refusal(&self, call: &str, a: &str, b: &str) -> bool {
+        if self.a.driver == Driver::Kernel {
+            protected::is_one_refusal(&self.a.point(), call, a, b)
+        } else {
+            protected::is_one_refusal(&self.b.point(), call, b, a)
+        }
     }
 
     /// Compares the trees below `path`.
@@ -244,7 +269,11 @@ impl Bout {
             upper: true,
         };
         let [left, right] = self.names();
-        let found = dump::compare(&self.a.disk()?, &self.b.disk()?, (left, right), lens);
+        let (mut a, mut b) = (self.a.disk()?, self.b.disk()?);
+        if self.a.rights() != Rights::All {
+            purity::leave_out_unknown(&mut a, &mut b);
+        }
+        let found = dump::compare(&a, &b, (left, right), lens);
         Ok(found
             .into_iter()
             .map(|line| format!("disk: {line}"))

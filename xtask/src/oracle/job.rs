@@ -178,7 +178,7 @@ impl Job {
             Turns::Random
         };
         let mut script = draw::script(&mut rng, layout, turns);
-        script.retain(|line| set.takes_line(line));
+        script.retain(|line| set.takes_line(line) && self.args.all.disk.takes_line(line));
         self.compare(&format!("seed {seed}"), set, layout, script)
     }
 

@@ -1,4 +1,5 @@
-//! `impure` on directories in which nothing needs it: whether it is taken away says who listed them last (D-35).
+//! `impure` where it says who was there, and not what is there: on directories in which nothing needs it whoever listed them
+//! last takes it away (D-35), and in a user namespace the kernel does not give it for what it copied in an earlier mount (D-33).
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,30 @@ pub(super) fn leave_out(upper: &mut Dump) {
             || mark(node, ".origin").is_some() && mark(node, ".opaque").is_none_or(|it| it != "y");
         if !merges && !needed.contains(path) {
             node.xattrs.retain(|name, _| !is_mark(name, ".impure"));
+        }
+    }
+}
+
+/// Leaves `impure` out where one side alone has it, on a directory that holds something with an origin: in a user namespace
+/// an empty origin is none to the kernel that reads it (ovl_check_origin), and it marks no directory into which that moves.
+pub(super) fn leave_out_unknown(a: &mut Dump, b: &mut Dump) {
+    let marked = |dump: &Dump| -> BTreeSet<PathBuf> {
+        let marked = dump
+            .iter()
+            .filter(|(_, node)| mark(node, ".impure").is_some());
+        marked.map(|(path, _)| path.clone()).collect()
+    };
+    let (of_a, of_b) = (marked(a), marked(b));
+    for (dump, others) in [(a, of_b), (b, of_a)] {
+        let holders: BTreeSet<PathBuf> = dump
+            .iter()
+            .filter(|(_, node)| mark(node, ".origin").is_some())
+            .filter_map(|(path, _)| path.parent().map(Path::to_path_buf))
+            .collect();
+        for (path, node) in dump.iter_mut() {
+            if holders.contains(path) && !others.contains(path) {
+                node.xattrs.retain(|name, _| !is_mark(name, ".impure"));
+            }
         }
     }
 }
@@ -69,5 +94,15 @@ mod tests {
             .filter(|(_, node)| mark(node, ".impure").is_some());
         let marked: Vec<_> = marked.map(|(path, _)| path.to_str().unwrap()).collect();
         assert_eq!(marked, ["", "merged", "new/sub"]);
+    }
+
+    #[test]
+    fn a_mark_that_one_side_has_is_left_out_where_something_has_an_origin() {
+        let marks: &[&str] = &["impure"];
+        let mut with = upper(&[("d", marks), ("d/copy", &["origin"]), ("e", marks)]);
+        let mut without = upper(&[("d", &[]), ("d/copy", &["origin"]), ("e", &[])]);
+        leave_out_unknown(&mut with, &mut without);
+        assert_eq!(mark(&with[Path::new("d")], ".impure"), None);
+        assert_eq!(mark(&with[Path::new("e")], ".impure"), Some("y"));
     }
 }

@@ -87,6 +87,11 @@ impl Side {
         self.stack.point()
     }
 
+    /// Returns what this process may.
+    pub(super) fn rights(&self) -> Rights {
+        self.rights
+    }
+
     /// Mounts.
     pub(super) fn mount(&mut self) -> Result<()> {
         let server = Server {
