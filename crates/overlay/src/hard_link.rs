@@ -77,23 +77,15 @@ impl Overlay {
         dir: &Arc<Node>,
         name: FileName<'_>,
     ) -> Result<(), Errno> {
-        if node.upper().is_none() {
-            let place = Place {
-                parent: Arc::clone(dir),
-                name: name.to_owned(),
-            };
-            return self.table.move_to(node, Some(place));
+        let copied = node.upper().is_some();
+        // The redirect of a metacopy names it by that one (ovl_get_redirect).
+        if !copied || node.is_metacopy() {
+            self.table.move_to(node, Some(Place::new(dir, name)))?;
         }
-        if node.is_metacopy() {
-            // A redirect names it by that one (ovl_get_redirect).
-            let place = Place {
-                parent: Arc::clone(dir),
-                name: name.to_owned(),
-            };
-            self.table.move_to(node, Some(place))?;
+        if copied {
+            let before = self.table.links.replace(node, links, dir, name)?;
+            self.table.put_parents(before);
         }
-        let before = self.table.links.replace(node, links, dir, name)?;
-        self.table.put_parents(before);
         Ok(())
     }
 
@@ -215,11 +207,7 @@ impl Overlay {
         let Some(upper) = node.upper().filter(|_| node.is_shared()) else {
             return Ok(());
         };
-        let place = Place {
-            parent: Arc::clone(dir),
-            name: name.to_owned(),
-        };
-        self.link_name(node, upper, &place)
+        self.link_name(node, upper, &Place::new(dir, name))
     }
 
     /// Whether the upper object of `victim`, which is about to lose a name, has to stay for those that only a lower has.

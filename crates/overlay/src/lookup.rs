@@ -152,10 +152,7 @@ impl Overlay {
         name: FileName<'_>,
         top: Top,
     ) -> Result<NewNode, Errno> {
-        let place = Place {
-            parent: Arc::clone(dir),
-            name: name.to_owned(),
-        };
+        let place = Place::new(dir, name);
         if top.attr.kind == FileType::Directory {
             return self.assemble_dir(dir, name, top, place);
         }

@@ -53,6 +53,20 @@ pub(crate) struct Place {
     pub(crate) name: FileNameBuf,
 }
 
+impl Place {
+    pub(crate) fn new(dir: &Arc<Node>, name: FileName<'_>) -> Self {
+        Self {
+            parent: Arc::clone(dir),
+            name: name.to_owned(),
+        }
+    }
+
+    /// Whether this is `name` in `dir`.
+    pub(crate) fn is(&self, dir: &Node, name: FileName<'_>) -> bool {
+        self.parent.id == dir.id && self.name.as_name() == name
+    }
+}
+
 bitflags! {
     /// What nobody sees of a node.
     struct Hidden: u8 {
@@ -468,9 +482,7 @@ impl Node {
     /// Whether the node is found as `name` in `dir`.
     pub(crate) fn is_at(&self, dir: &Self, name: FileName<'_>) -> Result<bool, Errno> {
         let place = self.place.lock()?;
-        Ok(place
-            .as_ref()
-            .is_some_and(|p| p.parent.id == dir.id && p.name.as_name() == name))
+        Ok(place.as_ref().is_some_and(|place| place.is(dir, name)))
     }
 
     /// The path of a name in the directory, for messages.

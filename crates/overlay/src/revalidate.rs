@@ -104,11 +104,10 @@ impl Overlay {
                 .links
                 .add(node, attr.nlink, &parent, name.as_name())?;
         }
-        let place = Place {
-            parent: Arc::clone(dir),
-            name: name.to_owned(),
-        };
-        match self.table.move_found(node, place, version)? {
+        match self
+            .table
+            .move_found(node, Place::new(dir, name), version)?
+        {
             Inserted::Node(_) => Ok(Validity::Valid),
             Inserted::Raced => Ok(Validity::LookAgain),
         }

@@ -99,10 +99,7 @@ impl HardLinks {
         let shared = all.entry(node.id).or_insert_with(|| Shared::new(links));
         if !shared.names.iter().any(|place| place.is(dir, name)) {
             dir.refs.fetch_add(1, Relaxed);
-            shared.names.push(Place {
-                parent: Arc::clone(dir),
-                name: name.to_owned(),
-            });
+            shared.names.push(Place::new(dir, name));
         }
         Ok(())
     }
@@ -115,14 +112,13 @@ impl HardLinks {
         dir: &Arc<Node>,
         name: FileName<'_>,
     ) -> Result<Vec<Place>, Errno> {
-        let place = Place {
-            parent: Arc::clone(dir),
-            name: name.to_owned(),
-        };
         let mut all = self.all.lock()?;
         let shared = all.entry(node.id).or_insert_with(|| Shared::new(links));
         dir.refs.fetch_add(1, Relaxed);
-        Ok(std::mem::replace(&mut shared.names, vec![place]))
+        Ok(std::mem::replace(
+            &mut shared.names,
+            vec![Place::new(dir, name)],
+        ))
     }
 
     /// Corrects the link count of `node`.
@@ -207,12 +203,5 @@ impl Table {
         if let Some(place) = place {
             self.put(&place.parent, 1);
         }
-    }
-}
-
-impl Place {
-    /// Whether this is `name` in `dir`.
-    pub(crate) fn is(&self, dir: &Node, name: FileName<'_>) -> bool {
-        self.parent.id == dir.id && self.name.as_name() == name
     }
 }
