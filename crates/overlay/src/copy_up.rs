@@ -43,22 +43,27 @@ pub(crate) enum DataLimit<'a> {
 }
 
 impl DataLimit<'_> {
-    /// Returns how much of `size` bytes is copied.
+    /// Returns how much of `size` bytes is copied to what is no metacopy.
     fn of(self, size: u64) -> u64 {
         match self {
-            Self::Whole => size,
+            // Where no metacopies are made, the data comes with the metadata.
+            Self::Whole | Self::Metadata => size,
             Self::Cut(change) => change.size.unwrap_or(u64::MAX).min(size),
-            Self::Metadata => 0,
         }
+    }
+
+    /// Whether data is asked for that `node`, which is in the upper, has not there.
+    fn lacks_data(self, node: &Node) -> bool {
+        self != Self::Metadata && node.is_metacopy()
     }
 }
 
-/// Whether [`Overlay::copy_up_data`] made the copy, or cut a metacopy.
+/// Whether [`Overlay::copy_up_data`] made the copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Made {
-    /// It was there, and was not changed.
+    /// It was in the upper already, if only as a metacopy. That has its data now, all of it, unless none was asked for.
     Before,
-    /// It did. These were its attributes when it was shown.
+    /// It was not, and is what was asked for. These were its attributes when it was shown.
     Now(Attr),
 }
 
@@ -114,7 +119,7 @@ impl Overlay {
         limit: DataLimit<'_>,
     ) -> Result<(&'n LayerNode, Made), Errno> {
         if let Some(upper) = node.upper()
-            && (limit == DataLimit::Metadata || !node.is_metacopy())
+            && !limit.lacks_data(node)
         {
             if node.is_shared() {
                 self.link_names(node, upper)?;
@@ -152,10 +157,9 @@ impl Overlay {
     ) -> Result<(&'n LayerNode, Made), Errno> {
         let _copying = self.copying.enter(node.id);
         if let Some(upper) = node.upper() {
-            if limit == DataLimit::Metadata || !node.is_metacopy() {
-                return Ok((upper, Made::Before));
+            if limit.lacks_data(node) {
+                self.copy_lower_data(node, upper)?;
             }
-            self.copy_lower_data(node, upper)?;
             return Ok((upper, Made::Before));
         }
         self.expect_in_place(node)?;
@@ -304,11 +308,7 @@ impl<'a> Copying<'a> {
         if self.node.kind != FileType::Regular || self.form == Form::Metacopy {
             return Ok(0);
         }
-        let len = match self.limit {
-            // Where no metacopies are made, the data comes with the metadata.
-            DataLimit::Metadata => self.attr.size,
-            limit => limit.of(self.attr.size),
-        };
+        let len = self.limit.of(self.attr.size);
         if len == 0 {
             return Ok(0);
         }
