@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use mica_vfs::{Attr, Errno, FileName, met};
 
-use crate::copy_up::set_times;
+use crate::copy_up::restore_times;
 use crate::index::Nlink;
 use crate::node::{Node, Place};
 use crate::overlay::Overlay;
@@ -275,10 +275,7 @@ impl Overlay {
         let links = i64::from(Self::lasting_links(node, &entry.attr));
         self.table.links.changed();
         self.set_nlink(node, upper, |all| Nlink::Upper(all - links))?;
-        // The link is made: a parent with another time is not worth an error.
-        if let Err(errno) = set_times(dir, &before) {
-            tracing::debug!(%errno, "the parent's times were not restored");
-        }
+        restore_times(dir, &before);
         self.table.bump(parent)
     }
 
