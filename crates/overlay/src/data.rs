@@ -3,8 +3,8 @@
 //! A file is copied up by the first change of it, not by opening it: there is no open (OVL-20).
 
 use mica_vfs::{
-    Access, Errno, FallocateMode, FileType, Filesystem, HostFile, KillPriv, NodeId, SeekFrom,
-    SetAttr, SyncScope, met,
+    Access, CopyMethod, Errno, FallocateMode, FileType, Filesystem, HostFile, KillPriv, NodeId,
+    SeekFrom, SetAttr, SyncScope, met,
 };
 
 use crate::durability::Durability;
@@ -192,7 +192,7 @@ impl Overlay {
         source: &dyn Filesystem,
         from: NodeId,
         len: u64,
-    ) -> Result<mica_vfs::CopyMethod, Errno> {
+    ) -> Result<CopyMethod, Errno> {
         let node = self.table.get(to)?;
         expect_regular(&node)?;
         node.expect_unprotected()?;

@@ -10,7 +10,7 @@ mod setup;
 
 use std::sync::Arc;
 
-use mica_vfs::{Attr, Errno, FileName, FileNameBuf, FileType, invent, met};
+use mica_vfs::{Attr, Errno, FileName, FileNameBuf, FileType, RenameFlags, invent, met};
 
 use crate::gate::Inside;
 use crate::lookup::Top;
@@ -20,6 +20,7 @@ use crate::overlay::Overlay;
 use crate::stack::{LayerIdx, LayerNode};
 use crate::table::{Alias, Inserted, Key};
 use crate::whiteout::is_device_whiteout;
+use crate::work::Temp;
 
 pub use nlink::Nlink;
 
@@ -55,7 +56,7 @@ impl Overlay {
             return self.table.get_or_insert(key, parent, new);
         }
         let changes = self.table.links.changes();
-        if top.node.layer.idx == LayerIdx::UPPER {
+        if top.node.is_upper() {
             let alias = self.alias_of_upper(&top, changes, &path)?;
             let new = self.assemble(dir, name, top)?;
             return self.table.get_or_insert_as(key, parent, new, alias);
@@ -66,7 +67,7 @@ impl Overlay {
                 self.table.get_or_insert(key, parent, new)
             }
             Some((copy, attr)) => {
-                let links = self.links_in_index(&copy, &attr, Some(&top.attr))?;
+                let links = self.links_in_index(&copy, &attr, &top.attr)?;
                 let new = self.of_copy((dir, name), (copy, &attr), top)?;
                 let own = Key::inode(LayerIdx::UPPER, &attr);
                 let alias = Some(Alias {
@@ -124,10 +125,7 @@ impl Overlay {
             return Ok(None);
         }
         let origin = Self::origin_of(&top.node)?;
-        let Some((copy, attr)) = self.entry_of(&origin, top.attr.kind, path)? else {
-            return Ok(None);
-        };
-        Ok(Some((copy, attr)))
+        self.entry_of(&origin, top.attr.kind, path)
     }
 
     /// Says which lower file an upper one is the copy of, if that is in the index (ovl_lookup_index).
@@ -159,7 +157,7 @@ impl Overlay {
                 path = path()
             ));
         }
-        let links = self.links_in_index(&copy, &attr, Some(&lower))?;
+        let links = self.links_in_index(&copy, &attr, &lower)?;
         let key = Key::shared(&lower);
         tracing::trace!(lower = layer.label, links, "found in the index");
         Ok(Some(Alias {
@@ -194,18 +192,12 @@ impl Overlay {
     }
 
     /// Returns how many names show an indexed file (ovl_get_nlink).
-    fn links_in_index(
-        &self,
-        copy: &LayerNode,
-        attr: &Attr,
-        lower: Option<&Attr>,
-    ) -> Result<u32, Errno> {
-        let lower = lower.map(|lower| lower.nlink).filter(|&links| links > 1);
-        let Some(lower) = lower else {
+    fn links_in_index(&self, copy: &LayerNode, attr: &Attr, lower: &Attr) -> Result<u32, Errno> {
+        if lower.nlink <= 1 {
             return Ok(attr.nlink);
-        };
+        }
         let links = self.nlink_mark(copy)?;
-        let links = links.and_then(|nlink| nlink.links(attr.nlink, lower));
+        let links = links.and_then(|nlink| nlink.links(attr.nlink, lower.nlink));
         Ok(links.unwrap_or_else(|| {
             let layer = &copy.layer.label;
             tracing::warn!(%layer, "no usable `nlink` on a file of the index");
@@ -269,7 +261,7 @@ impl Overlay {
     pub(crate) fn to_entry(
         &self,
         index: &IndexDir,
-        temp: crate::work::Temp<'_>,
+        temp: Temp<'_>,
         lower: &LayerNode,
     ) -> Result<(), Errno> {
         let name = entry_name(&Self::origin_of(lower)?)?;
@@ -283,7 +275,7 @@ impl Overlay {
             ));
         }
         met!(111);
-        temp.publish(&index.dir, name, mica_vfs::RenameFlags::empty())
+        temp.publish(&index.dir, name, RenameFlags::empty())
     }
 
     /// Removes the entry of `victim`, which has lost its last name (ovl_cleanup_index). What stays the next mount removes.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Attr, Errno, FileName, FileType, Ino, NodeId, invent, met};
+use mica_vfs::{Attr, DevId, Errno, FileName, FileType, Ino, NodeId, invent, met};
 
 use crate::hard_link::Noted;
 use crate::marks::Marks;
@@ -15,7 +15,7 @@ use crate::node::{Lower, NewNode, Node, Place, XattrWhiteouts};
 use crate::overlay::Overlay;
 use crate::revalidate::Validity;
 use crate::search::{Found, Search};
-use crate::stack::{LayerIdx, LayerInfo, LayerNode, Position};
+use crate::stack::{LayerInfo, LayerNode, Position};
 use crate::table::{Held, Inserted, Key};
 use crate::whiteout::{is_device_whiteout, may_be_xattr_whiteout};
 
@@ -178,7 +178,7 @@ impl Overlay {
             None
         };
         let shown = kind_shown(&attr, marks);
-        if node.layer.idx != LayerIdx::UPPER {
+        if !node.is_upper() {
             let lowers = vec![Lower {
                 node,
                 xattr_whiteouts: XattrWhiteouts::None,
@@ -226,7 +226,7 @@ impl Overlay {
         let protection = self.protection_of(&node, &attr, None, &|| dir.path_of(name))?;
         let (mut search, seen) = Search::below(self, (dir, name), (&node, &attr, None), below)?;
         let (mut lowers, mut lower_ino) = (Vec::new(), None);
-        let upper = if node.layer.idx == LayerIdx::UPPER {
+        let upper = if node.is_upper() {
             Some(node)
         } else {
             let xattr_whiteouts = seen.whiteouts;
@@ -275,7 +275,7 @@ impl Overlay {
     }
 
     /// Returns the overlay's number for inode `ino` of device `dev` in `layer`.
-    pub(crate) fn number(&self, layer: &LayerInfo, dev: mica_vfs::DevId, ino: Ino) -> Ino {
+    pub(crate) fn number(&self, layer: &LayerInfo, dev: DevId, ino: Ino) -> Ino {
         let own = (dev == layer.dev)
             .then(|| self.numbering.number(layer.fs_idx, ino))
             .flatten();

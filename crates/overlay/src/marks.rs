@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use bitflags::bitflags;
-use mica_vfs::{Errno, XattrMode, XattrName, met};
+use mica_vfs::{Errno, KillPriv, XattrMode, XattrName, met};
 
 use crate::bad_mark::{BadMark, MarkError};
 use crate::config::XattrNamespace;
@@ -139,7 +139,7 @@ impl Overlay {
         let name = self.config.xattrs.name(suffix);
         let (name, mode) = (XattrName::new(&name)?, XattrMode::Set);
         node.fs()
-            .set_xattr(node.id, name, value, mode, mica_vfs::KillPriv::Keep)
+            .set_xattr(node.id, name, value, mode, KillPriv::Keep)
     }
 
     /// Removes one of the overlay's attributes from an upper object, which need not have it.

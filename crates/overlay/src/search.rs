@@ -14,7 +14,7 @@ use crate::config::Redirects;
 use crate::marks::{Marks, Opaque};
 use crate::node::{Node, XattrWhiteouts};
 use crate::overlay::Overlay;
-use crate::stack::{LayerIdx, LayerInfo, LayerNode, Position};
+use crate::stack::{LayerInfo, LayerNode, Position};
 
 /// A search for what lies below an object (`struct ovl_lookup_data`).
 pub(crate) struct Search<'a> {
@@ -273,7 +273,7 @@ impl<'a> Search<'a> {
                     self.stopped = true;
                     return Ok(seen);
                 }
-                Opaque::XattrWhiteouts if part.is_last && node.layer.idx != LayerIdx::UPPER => {
+                Opaque::XattrWhiteouts if part.is_last && !node.is_upper() => {
                     met!(6);
                     seen.whiteouts = XattrWhiteouts::Possible;
                 }

@@ -6,6 +6,7 @@
 use mica_vfs::{Errno, FileType, KillPriv, NodeId, XATTR_NAME_MAX, XattrMode, XattrName, met};
 
 use crate::acl::{Acls, is_acl};
+use crate::config::XattrNamespace;
 use crate::node::Node;
 use crate::overlay::Overlay;
 use crate::stack::LayerNode;
@@ -138,9 +139,7 @@ impl Overlay {
         {
             met!(132);
         }
-        if self.config.xattrs == crate::config::XattrNamespace::User
-            && name.as_bytes().starts_with(b"trusted.")
-        {
+        if self.config.xattrs == XattrNamespace::User && name.as_bytes().starts_with(b"trusted.") {
             met!(133);
         }
         let stored = XattrName::new(&stored)?;

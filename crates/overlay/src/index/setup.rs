@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use mica_vfs::{
-    Attr, Cookie, Errno, FileName, FileNameBuf, FileType, Flow, Mode, NodeId, XattrMode, XattrName,
+    Attr, Cookie, Errno, FileName, FileNameBuf, FileType, Flow, KillPriv, Mode, NodeId, XattrMode,
+    XattrName,
 };
 
 use super::{IndexDir, Nlink};
@@ -173,7 +174,7 @@ impl Setup<'_> {
             None => {
                 let name = self.config.xattrs.name(suffix);
                 let set = |name| {
-                    let (mode, kill) = (XattrMode::Set, mica_vfs::KillPriv::Keep);
+                    let (mode, kill) = (XattrMode::Set, KillPriv::Keep);
                     node.fs().set_xattr(node.id, name, handle, mode, kill)
                 };
                 let set = XattrName::new(&name).and_then(set);
