@@ -16,6 +16,7 @@ use crate::gate::Inside;
 use crate::lookup::Top;
 use crate::marks::Marks;
 use crate::node::{Lower, NewNode, Node, XattrWhiteouts};
+use crate::origin;
 use crate::overlay::Overlay;
 use crate::stack::{LayerIdx, LayerNode};
 use crate::table::{Alias, Inserted, Key};
@@ -47,7 +48,7 @@ impl Overlay {
         (dir, version): (&Arc<Node>, u32),
         name: FileName<'_>,
         key: Key,
-        top: Top,
+        mut top: Top,
     ) -> Result<Inserted, Errno> {
         let parent = Some((&**dir, version));
         let path = || format!("{}/{name}", dir.path());
@@ -57,7 +58,7 @@ impl Overlay {
         }
         let changes = self.table.links.changes();
         if top.node.is_upper() {
-            let alias = self.alias_of_upper(&top, changes, &path)?;
+            let alias = self.alias_of_upper(&mut top, changes, &path)?;
             let new = self.assemble(dir, name, top)?;
             return self.table.get_or_insert_as(key, parent, new, alias);
         }
@@ -135,18 +136,23 @@ impl Overlay {
     /// `EIO` if the index has another file in its place.
     fn alias_of_upper(
         &self,
-        top: &Top,
+        top: &mut Top,
         changes: u32,
         path: &dyn Fn() -> String,
     ) -> Result<Option<Alias>, Errno> {
-        let marks = self.marks(&top.node)?;
-        let kind = top.attr.kind;
-        let nothing = || Ok(None);
-        let Some((layer, lower)) = self.origin_attr(&top.node, kind, marks, &nothing, path)? else {
+        let marks = top.marks.map_or_else(|| self.marks(&top.node), Ok)?;
+        top.marks = Some(marks);
+        if !marks.contains(Marks::ORIGIN) {
+            return Ok(None);
+        }
+        let mut value = [0; origin::LEN_MAX];
+        let origin = self.value_of_origin(&top.node, &mut value, path)?;
+        let (kind, nothing) = (top.attr.kind, || Ok(None));
+        let found = self.origin_attr((&top.node, origin), kind, &nothing, path)?;
+        let Some((layer, lower)) = found else {
             return Ok(None);
         };
-        let origin = self.value_of_origin(&top.node)?;
-        let Some((copy, attr)) = self.entry_of(&origin, kind, path)? else {
+        let Some((copy, attr)) = self.entry_of(origin, kind, path)? else {
             return Ok(None);
         };
         if (attr.dev, attr.ino) != (top.attr.dev, top.attr.ino) {
@@ -292,7 +298,9 @@ impl Overlay {
                     self.set_nlink(victim, copy, |all| Nlink::Upper(all - i64::from(links)))
                 });
             }
-            let name = entry_name(&self.value_of_origin(copy)?)?;
+            let mut value = [0; origin::LEN_MAX];
+            let origin = self.value_of_origin(copy, &mut value, &|| victim.path())?;
+            let name = entry_name(origin)?;
             self.remove_upper(&index.dir, name.as_name(), victim)
         };
         if let Err(errno) = dropped() {

@@ -27,8 +27,8 @@ const RETRIES: usize = 1000;
 pub(crate) struct Top {
     pub(crate) node: LayerNode,
     pub(crate) attr: Attr,
-    /// Read on the way if the object could have been a whiteout.
-    marks: Option<Marks>,
+    /// Read on the way if the object could have been a whiteout, or the copy of one that the index ties to others.
+    pub(crate) marks: Option<Marks>,
     /// Which of the directory's lowers come after it.
     pub(crate) below: usize,
 }
