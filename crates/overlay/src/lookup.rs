@@ -223,8 +223,9 @@ impl Overlay {
             node, attr, below, ..
         } = top;
         let own = self.number(&node.layer, attr.dev, attr.ino);
-        let protection = self.protection_of(&node, &attr, None, &|| dir.path_of(name))?;
         let (mut search, seen) = Search::below(self, (dir, name), (&node, &attr, None), below)?;
+        let path = || dir.path_of(name);
+        let protection = self.protection_of(&node, &attr, seen.marks, &path)?;
         let (mut lowers, mut lower_ino) = (Vec::new(), None);
         let upper = if node.is_upper() {
             Some(node)

@@ -49,6 +49,8 @@ pub(crate) struct Found {
 /// What the marks of an object say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
+    /// All of them; `None` where nothing depends on them.
+    pub(crate) marks: Option<Marks>,
     /// Of a directory of a lower: how its files may be whiteouts.
     pub(crate) whiteouts: XattrWhiteouts,
     /// Of a regular file: its data lies below.
@@ -57,6 +59,7 @@ pub(crate) struct Seen {
 
 impl Seen {
     const NOTHING: Self = Self {
+        marks: None,
         whiteouts: XattrWhiteouts::None,
         is_metacopy: false,
     };
@@ -265,7 +268,10 @@ impl<'a> Search<'a> {
             return Ok(Seen::NOTHING);
         }
         let marks = marks.map_or_else(|| overlay.marks(node), Ok)?;
-        let mut seen = Seen::NOTHING;
+        let mut seen = Seen {
+            marks: Some(marks),
+            ..Seen::NOTHING
+        };
         if is_dir {
             match overlay.opaque(node, marks, &|| self.path())? {
                 Opaque::Stop => {
