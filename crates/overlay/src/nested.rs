@@ -200,11 +200,7 @@ impl Overlay {
             dir.set_holds_nested();
             return Ok(());
         }
-        let theirs = match self.mark(upper, OPAQUE, &mut [0; 8]) {
-            Ok(_) | Err(Errno::RANGE) => true,
-            Err(Errno::NODATA) => false,
-            Err(errno) => return Err(errno),
-        };
+        let theirs = self.config.xattrs.is_on(upper, OPAQUE)?;
         // First what hides the other: who is stopped in between has shown nothing.
         self.set_mark(upper, NESTED, if theirs { THEIRS } else { OURS })?;
         if !theirs {
@@ -230,12 +226,10 @@ impl Overlay {
 
     /// Whether files of directory `dir` of a layer may be whiteouts of another overlay: a listing has to look.
     pub(crate) fn is_marked_nested(&self, dir: &LayerNode) -> Result<bool, Errno> {
-        match self.mark(dir, NESTED, &mut [0; 8]) {
-            Ok(_) | Err(Errno::RANGE) => Ok(true),
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
-            // A user's attribute of a directory that this process may list, but not read.
-            Err(Errno::ACCESS | Errno::PERM) => Ok(false),
-            Err(errno) => Err(errno),
+        match self.config.xattrs.is_on(dir, NESTED) {
+            // The last two: a user's attribute of a directory that this process may list, but not read.
+            Err(Errno::OPNOTSUPP | Errno::ACCESS | Errno::PERM) => Ok(false),
+            marked => marked,
         }
     }
 
