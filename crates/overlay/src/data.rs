@@ -63,9 +63,7 @@ impl Overlay {
         let DataObject { node: real, end } = self.data_of(&node)?;
         let rest = end.map_or(u64::MAX, |end| end.saturating_sub(offset));
         let len = usize::try_from(rest).unwrap_or(usize::MAX).min(data.len());
-        if end.is_some() {
-            met!(101);
-        }
+        met!(101, end.is_some());
         let data = data.get_mut(..len).unwrap_or_default();
         real.fs().read(real.id, offset, data)
     }

@@ -87,12 +87,8 @@ impl Overlay {
             Way::SameDirectory => name.as_bytes().to_vec(),
             Way::Elsewhere => self.path_below(node)?,
         };
-        if node.kind == FileType::Directory {
-            met!(90);
-        }
-        if node.kind != FileType::Directory {
-            met!(105);
-        }
+        met!(90, node.kind == FileType::Directory);
+        met!(105, node.kind != FileType::Directory);
         self.set_mark(upper, "redirect", &redirect)
             .map_err(|errno| {
                 tracing::warn!(%errno, path = node.path(), "failed to set redirect");

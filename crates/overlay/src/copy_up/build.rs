@@ -149,9 +149,7 @@ impl<'a> Copying<'a> {
         })?;
         for name in &names {
             let name = XattrName::new(name)?;
-            if is_acl(name.as_bytes()) {
-                met!(128);
-            }
+            met!(128, is_acl(name.as_bytes()));
             let value = match self.lower.xattr(name) {
                 Ok(value) => value,
                 // A broken file capability is listed and cannot be read (ovl_copy_xattr).
@@ -210,9 +208,7 @@ impl<'a> Copying<'a> {
     fn must_sync(&self, copied: u64) -> bool {
         match self.overlay.config.durability {
             Durability::Auto => {
-                if copied > 0 {
-                    met!(65);
-                }
+                met!(65, copied > 0);
                 copied > 0
             }
             Durability::Strict => {
