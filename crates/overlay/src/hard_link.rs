@@ -95,7 +95,7 @@ impl Overlay {
             return Ok(());
         }
         while let Some(noted) = self.table.links.take(node, |_| true)? {
-            self.table.drop_place(Some(noted));
+            self.table.put_parents([noted]);
         }
         Ok(())
     }
@@ -115,7 +115,7 @@ impl Overlay {
     /// Forgets that `node` is called `name`, as the name is gone or in the upper.
     fn drop_note(&self, node: &Node, dir: &Node, name: FileName<'_>) -> Result<(), Errno> {
         let noted = self.table.links.take(node, |place| place.is(dir, name))?;
-        self.table.drop_place(noted);
+        self.table.put_parents(noted);
         Ok(())
     }
 
@@ -157,7 +157,7 @@ impl Overlay {
             let other = self.table.links.take(victim, |_| true)?;
             // Moving there takes a reference of its own.
             self.table.move_to(victim, other.clone())?;
-            self.table.drop_place(other);
+            self.table.put_parents(other);
         }
         if links > 0 {
             return Ok(LinksLeft::Some);
@@ -168,7 +168,7 @@ impl Overlay {
             let lower = || victim.lowers().first()?.node.attr().ok();
             let key = self.table.links.key(victim);
             let key = key.or_else(|| lower().map(|attr| Key::shared(&attr)));
-            key.map_or(Ok(()), |key| self.table.release_copied(key))?;
+            key.map_or(Ok(()), |key| self.table.release_copied(key, victim.id))?;
         }
         Ok(LinksLeft::None)
     }

@@ -10,6 +10,7 @@ use bitflags::bitflags;
 use mica_vfs::lock::{Mutex, Rank};
 use mica_vfs::{Coherence, Errno, FileName, FileNameBuf, FileType, Ino, NodeId, Protection};
 
+use crate::hard_link::Noted;
 use crate::lower_data::LowerData;
 use crate::stack::LayerNode;
 
@@ -78,12 +79,12 @@ bitflags! {
         const SHARED = 4;
         /// The table holds a reference on it.
         const KEPT = 8;
-        /// Of a directory: the upper one is known to be marked as holding whiteouts of another overlay (OVL-130).
-        const NESTED = 128;
-        /// Of a regular file: the upper object is a metacopy, the data lies below. Set before the upper object is.
-        const DATA = 64;
         /// Not hidden at all: the two bits of [`Protection`], moved up by [`PROTECTION_SHIFT`].
         const PROTECTION = 16 + 32;
+        /// Of a regular file: the upper object is a metacopy, the data lies below. Set before the upper object is.
+        const DATA = 64;
+        /// Of a directory: the upper one is known to be marked as holding whiteouts of another overlay (OVL-130).
+        const NESTED = 128;
     }
 }
 
@@ -329,7 +330,7 @@ impl Node {
 
     /// Hides the lower objects, as the upper directory's opaque mark does on disk.
     pub(crate) fn set_opaque(&self) {
-        self.hidden.fetch_or(Hidden::LOWERS.bits(), Release);
+        self.set(Hidden::LOWERS, true);
     }
 
     /// Whether [`set_opaque`](Self::set_opaque) hid them.
@@ -340,7 +341,7 @@ impl Node {
     /// The object that data and attributes come from: the upper one, else the topmost lower one.
     pub(crate) fn real(&self) -> Result<&LayerNode, Errno> {
         self.upper()
-            .or_else(|| self.all_lowers().first().map(|l| &l.node))
+            .or_else(|| self.first_lower())
             .ok_or(Errno::STALE)
     }
 
@@ -350,8 +351,8 @@ impl Node {
             (Some(upper), _) if !self.is_metacopy() => Ok(Data::In(upper)),
             (_, MadeOf::Metacopy(metacopy)) => Ok(Data::Below(&metacopy.1)),
             _ => {
-                let lower = self.all_lowers().first().ok_or(Errno::STALE)?;
-                Ok(Data::In(&lower.node))
+                let lower = self.first_lower().ok_or(Errno::STALE)?;
+                Ok(Data::In(lower))
             }
         }
     }
@@ -385,13 +386,15 @@ impl Node {
         self.set(Hidden::NAME, orphan);
     }
 
-    fn set(&self, hidden: Hidden, on: bool) {
-        let bits = hidden.bits();
-        if on {
-            self.hidden.fetch_or(bits, Release);
+    /// Sets one bit or clears it, and returns whether it was set.
+    fn set(&self, hidden: Hidden, on: bool) -> bool {
+        let bit = hidden.bits();
+        let before = if on {
+            self.hidden.fetch_or(bit, Release)
         } else {
-            self.hidden.fetch_and(!bits, Release);
-        }
+            self.hidden.fetch_and(!bit, Release)
+        };
+        before & bit != 0
     }
 
     /// Whether it was made of a lower file with several names.
@@ -400,7 +403,7 @@ impl Node {
     }
 
     pub(crate) fn set_shared(&self) {
-        self.hidden.fetch_or(Hidden::SHARED.bits(), Release);
+        self.set(Hidden::SHARED, true);
     }
 
     /// Whether the table holds a reference on it.
@@ -410,13 +413,7 @@ impl Node {
 
     /// Notes whether the table holds a reference on it, and returns whether it did.
     pub(crate) fn set_kept(&self, kept: bool) -> bool {
-        let bit = Hidden::KEPT.bits();
-        let before = if kept {
-            self.hidden.fetch_or(bit, Release)
-        } else {
-            self.hidden.fetch_and(!bit, Release)
-        };
-        before & bit != 0
+        self.set(Hidden::KEPT, kept)
     }
 
     pub(crate) fn holds_nested(&self) -> bool {
@@ -465,18 +462,19 @@ impl Node {
         Ok(std::mem::replace(&mut *self.place.lock()?, place))
     }
 
-    /// Sets where the node was found when the directory had `version`, and returns where it was; `None` if that has changed.
+    /// Sets where the node was found, unless the directory has another version by now. Returns the place that is not the node's: the
+    /// one before, or `found`.
     pub(crate) fn set_place_found(
         &self,
         found: Place,
         version: u32,
-    ) -> Result<Option<Option<Place>>, Errno> {
+    ) -> Result<(Noted, Option<Place>), Errno> {
         let mut place = self.place.lock()?;
         // Who takes a name away changes the version first, and then the place.
         if found.parent.version() != version {
-            return Ok(None);
+            return Ok((Noted::Raced, Some(found)));
         }
-        Ok(Some(place.replace(found)))
+        Ok((Noted::Yes, place.replace(found)))
     }
 
     /// Whether the node is found as `name` in `dir`.

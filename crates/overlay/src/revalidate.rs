@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use mica_vfs::{Attr, Coherence, Errno, FileName, FileType, met};
 
+use crate::hard_link::Noted;
 use crate::lookup::Top;
 use crate::node::{NewNode, Node, Place, Renewed};
 use crate::overlay::Overlay;
 use crate::stack::LayerNode;
-use crate::table::{Inserted, Key};
+use crate::table::Key;
 
 /// What a lookup that found a known node is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,8 +109,8 @@ impl Overlay {
             .table
             .move_found(node, Place::new(dir, name), version)?
         {
-            Inserted::Node(_) => Ok(Validity::Valid),
-            Inserted::Raced => Ok(Validity::LookAgain),
+            Noted::Yes => Ok(Validity::Valid),
+            Noted::Raced => Ok(Validity::LookAgain),
         }
     }
 

@@ -12,7 +12,7 @@ use hashbrown::HashTable;
 use mica_vfs::lock::{Rank, RwLock};
 use mica_vfs::{Attr, Coherence, DevId, Errno, FileType, Ino, NodeId, Slab, slot_of};
 
-use crate::hard_link::HardLinks;
+use crate::hard_link::{HardLinks, Noted};
 use crate::node::{Lower, NewNode, Node, Place, Renewed};
 use crate::orphan::Orphans;
 use crate::stack::{LayerIdx, LayerNode};
@@ -203,6 +203,26 @@ impl Slots {
         self.slots.remove(id).map(|slot| slot.node)
     }
 
+    /// Makes a node known by `key` instead of the key in its slot; [`enter`](Self::enter) does the rest.
+    fn set_key(&mut self, id: NodeId, key: Option<Key>) {
+        self.leave(id);
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.key = key;
+        }
+    }
+
+    /// Lets `key` lead to node `id` no more that was copied from it. Returns the node if the table had a reference on it, which the
+    /// caller ends.
+    fn release_copied(&mut self, key: Key, id: NodeId) -> Option<Arc<Node>> {
+        if self.copied.get(&key) != Some(&id) {
+            return None;
+        }
+        self.copied.remove(&key);
+        let node = self.get(id).filter(|node| node.set_kept(false)).cloned()?;
+        self.kept -= 1;
+        Some(node)
+    }
+
     fn drop_early(&mut self, id: NodeId, key: Key) {
         self.early.retain(|&early| early != (key, id));
     }
@@ -246,11 +266,11 @@ impl Table {
     /// Finds the node that shows `key`, if there is one, and takes a reference on it.
     pub(crate) fn reference(&self, key: Key) -> Result<Option<Arc<Node>>, Errno> {
         let table = self.inner.read()?;
-        let node = table.by_key(key).cloned();
         // Under the lock: a node whose last reference ends is removed under it.
-        node.iter()
-            .for_each(|node| _ = node.refs.fetch_add(1, Relaxed));
-        Ok(node)
+        Ok(table
+            .by_key(key)
+            .cloned()
+            .inspect(|node| self.add_reference(node)))
     }
 
     /// Returns the node that shows `key` with one more reference, or makes it from `new`.
@@ -282,7 +302,7 @@ impl Table {
             return Ok(Inserted::Raced);
         }
         if let Some(node) = table.by_key(key).cloned() {
-            node.refs.fetch_add(1, Relaxed);
+            self.add_reference(&node);
             drop(table);
             return Ok(Inserted::Node(node));
         }
@@ -304,7 +324,7 @@ impl Table {
             table.copied.insert(key, node.id);
         }
         if let Some(parent) = held {
-            parent.refs.fetch_add(1, Relaxed);
+            self.add_reference(&parent);
         }
         Ok(Inserted::Node(node))
     }
@@ -338,12 +358,9 @@ impl Table {
         if let Some(old) = table.slots.get(node.id).map(|slot| slot.key)
             && old != key
         {
-            table.leave(node.id);
-            if let Some(slot) = table.slots.get_mut(node.id) {
-                slot.key = key;
-            }
+            table.set_key(node.id, key);
             if let (Some(shared @ Key::Shared { .. }), Some(_)) = (old, key) {
-                node.refs.fetch_add(1, Relaxed);
+                self.add_reference(node);
                 table.copied.insert(shared, node.id);
                 table.kept += 1;
                 node.set_kept(true);
@@ -356,15 +373,10 @@ impl Table {
         Ok(())
     }
 
-    /// Lets a copied file that lost its last name be found by what it was copied from no more.
-    pub(crate) fn release_copied(&self, key: Key) -> Result<(), Errno> {
-        let mut table = self.inner.write()?;
-        let id = table.copied.remove(&key);
-        let node = id.and_then(|id| table.get(id).cloned());
-        let node = node.filter(|node| node.set_kept(false));
-        table.kept -= usize::from(node.is_some());
-        drop(table);
-        if let Some(node) = node {
+    /// Lets the copied file `id`, which lost its last name, be found by what it was copied from no more.
+    pub(crate) fn release_copied(&self, key: Key, id: NodeId) -> Result<(), Errno> {
+        let kept = self.inner.write()?.release_copied(key, id);
+        if let Some(node) = kept {
             self.put(&node, 1);
         }
         Ok(())
@@ -380,56 +392,34 @@ impl Table {
     /// Moves `node` to `place`, and the reference that it holds on its parent.
     pub(crate) fn move_to(&self, node: &Node, place: Option<Place>) -> Result<(), Errno> {
         if let Some(place) = &place {
-            place.parent.refs.fetch_add(1, Relaxed);
+            self.add_reference(&place.parent);
         }
-        if let Some(old) = node.set_place(place)? {
-            self.put(&old.parent, 1);
-        }
+        self.put_parents(node.set_place(place)?);
         Ok(())
     }
 
     /// Moves a lower `node` to `place`, where it was found when the directory had `version`.
     pub(crate) fn move_found(
         &self,
-        node: &Arc<Node>,
+        node: &Node,
         place: Place,
         version: u32,
-    ) -> Result<Inserted, Errno> {
-        let dir = Arc::clone(&place.parent);
-        dir.refs.fetch_add(1, Relaxed);
-        match node.set_place_found(place, version) {
-            Ok(Some(before)) => {
-                if let Some(before) = before {
-                    self.put(&before.parent, 1);
-                }
-                Ok(Inserted::Node(Arc::clone(node)))
-            }
-            other => {
-                self.put(&dir, 1);
-                other.map(|_| Inserted::Raced)
-            }
-        }
+    ) -> Result<Noted, Errno> {
+        self.add_reference(&place.parent);
+        let (noted, unused) = node.set_place_found(place, version)?;
+        self.put_parents(unused);
+        Ok(noted)
     }
 
     /// Lets `node` be found by `key` no more: the object that it tells of is another.
     pub(crate) fn give_up(&self, node: &Node, key: Key) -> Result<(), Errno> {
         let mut table = self.inner.write()?;
-        if table
-            .slots
-            .get(node.id)
-            .is_some_and(|slot| slot.key == Some(key))
-        {
-            table.leave(node.id);
-            if let Some(slot) = table.slots.get_mut(node.id) {
-                slot.key = None;
-            }
+        let slot = table.slots.get(node.id);
+        if slot.is_some_and(|slot| slot.key == Some(key)) {
+            table.set_key(node.id, None);
         }
-        let copied = table.copied.get(&key) == Some(&node.id);
         drop(table);
-        if copied {
-            self.release_copied(key)?;
-        }
-        Ok(())
+        self.release_copied(key, node.id)
     }
 
     /// Lets directory `node` merge `lowers`, which were found under its `upper` when `dir` had `version`.
@@ -509,22 +499,14 @@ impl Table {
         if removed.is_shared() {
             let (names, key) = self.links.ended(&removed);
             self.put_parents(names);
-            self.drop_alias(key, removed.id);
+            // Where that fails nothing is found any more.
+            _ = key.map(|key| self.release_copied(key, removed.id));
         }
         Life::Ended
     }
 
-    /// Lets `key` lead to a node no more that is gone.
-    fn drop_alias(&self, key: Option<Key>, id: NodeId) {
-        if let (Some(key), Ok(mut table)) = (key, self.inner.write())
-            && table.copied.get(&key) == Some(&id)
-        {
-            table.copied.remove(&key);
-        }
-    }
-
-    /// Ends the references that names of a file hold on their directories.
-    pub(crate) fn put_parents(&self, names: Vec<Place>) {
+    /// Ends the references that names which are known no more hold on their directories.
+    pub(crate) fn put_parents(&self, names: impl IntoIterator<Item = Place>) {
         for Place { parent, .. } in names {
             self.put(&parent, 1);
         }

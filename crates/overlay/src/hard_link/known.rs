@@ -9,7 +9,7 @@ use mica_vfs::lock::{Mutex, Rank};
 use mica_vfs::{Errno, FileName, NodeId};
 
 use crate::node::{Node, Place};
-use crate::table::{Key, Table};
+use crate::table::Key;
 
 const LINKS: Rank = Rank(145);
 
@@ -193,15 +193,6 @@ impl Shared {
             key: None,
             links,
             names: Vec::new(),
-        }
-    }
-}
-
-impl Table {
-    /// Ends the reference of a name that is no longer noted.
-    pub(super) fn drop_place(&self, place: Option<Place>) {
-        if let Some(place) = place {
-            self.put(&place.parent, 1);
         }
     }
 }
