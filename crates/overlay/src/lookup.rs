@@ -61,17 +61,18 @@ impl Overlay {
             let key = Key::of(top.node.layer.idx, &top.attr);
             let attr = top.attr;
             let node = match self.table.reference(key)? {
-                Some(node) if self.is_shared() => {
-                    let held = Held::adopt(&self.table, Arc::clone(&node));
-                    match self.revalidate(&held, key, (dir, version), name, top)? {
-                        Validity::Valid => held.keep(),
-                        Validity::LookAgain => continue,
+                Some(node) => {
+                    let node = Held::adopt(&self.table, node);
+                    if self.is_shared()
+                        && self.revalidate(&node, key, (dir, version), name, top)?
+                            == Validity::LookAgain
+                    {
+                        continue;
                     }
                     node
                 }
-                Some(node) => node,
                 None => match self.insert_found((dir, version), name, key, top)? {
-                    Inserted::Node(node) => node,
+                    Inserted::Node(node) => Held::adopt(&self.table, node),
                     Inserted::Raced => continue,
                 },
             };
@@ -81,18 +82,15 @@ impl Overlay {
                     attr
                 }
                 Key::Shared { .. } => {
-                    let held = Held::adopt(&self.table, Arc::clone(&node));
                     if self.note_name(&node, (dir, version), name, &attr)? == Noted::Raced {
                         continue;
                     }
                     // The name may be a lower's, and the file copied up by another.
-                    let attr = node.upper().map_or(Ok(attr), LayerNode::attr)?;
-                    held.keep();
-                    attr
+                    node.upper().map_or(Ok(attr), LayerNode::attr)?
                 }
             };
             let attr = self.shown(&node, attr);
-            return Ok((node, attr));
+            return Ok((node.keep(), attr));
         }
         Err(invent!(
             Errno::AGAIN,

@@ -3,119 +3,25 @@
 //! A node is found by its [`NodeId`], or by its [`Key`]: which inode of which layer it shows. Names are not kept, the
 //! kernel does that. A node lives while it is referenced: by the front, and by children which must find their way up.
 
-use std::collections::HashMap;
-use std::hash::{Hash as _, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+mod key;
+mod references;
+mod slots;
 
-use hashbrown::HashTable;
+use std::sync::Arc;
+
 use mica_vfs::lock::{Rank, RwLock};
-use mica_vfs::{Attr, Coherence, DevId, Errno, FileType, Ino, NodeId, Slab, slot_of};
+use mica_vfs::{Coherence, Errno, NodeId};
 
 use crate::hard_link::{HardLinks, Noted};
 use crate::node::{Lower, NewNode, Node, Place, Renewed};
 use crate::orphan::Orphans;
-use crate::stack::{LayerIdx, LayerNode};
+use crate::stack::LayerNode;
+use slots::Slots;
+
+pub(crate) use key::Key;
+pub(crate) use references::Held;
 
 const TABLE: Rank = Rank(130);
-/// A hash table of fewer keys than this is not worth shrinking.
-const KEYS_MIN: usize = 1024;
-
-/// What a node shows, and so what makes two lookups meet in one node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Key {
-    /// The topmost object under the node.
-    Inode {
-        layer: LayerIdx,
-        dev: DevId,
-        ino: Ino,
-    },
-    /// A lower file with several names, which are all one node, whatever layers they are in (OVL-32).
-    Shared { dev: DevId, ino: Ino },
-}
-
-impl Key {
-    fn mixed(self) -> u64 {
-        let mut mixer = Mixer::default();
-        self.hash(&mut mixer);
-        mixer.finish()
-    }
-
-    /// Says what a lookup that found an object of `layer` meets.
-    pub(crate) fn of(layer: LayerIdx, attr: &Attr) -> Self {
-        let shared = attr.kind != FileType::Directory && attr.nlink > 1;
-        if shared && layer != LayerIdx::UPPER {
-            Self::shared(attr)
-        } else {
-            Self::inode(layer, attr)
-        }
-    }
-
-    /// The key of a lower file with several names.
-    pub(crate) const fn shared(lower: &Attr) -> Self {
-        let Attr { dev, ino, .. } = *lower;
-        Self::Shared { dev, ino }
-    }
-
-    pub(crate) fn inode(layer: LayerIdx, attr: &Attr) -> Self {
-        Self::Inode {
-            layer,
-            dev: attr.dev,
-            ino: attr.ino,
-        }
-    }
-}
-
-/// A hash for keys, which are numbers that nobody chooses at will: inode numbers, and hashes that have a secret already.
-/// Every lookup takes one, and the default hasher was a tenth of its time.
-#[derive(Debug, Default)]
-struct Mixer(u64);
-
-impl Hasher for Mixer {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(byte.into());
-        }
-    }
-
-    fn write_u16(&mut self, value: u16) {
-        self.write_u64(value.into());
-    }
-
-    fn write_isize(&mut self, value: isize) {
-        self.write_u64(value.cast_unsigned() as u64);
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0.rotate_left(23) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-}
-
-#[derive(Debug)]
-struct Slot {
-    node: Arc<Node>,
-    key: Option<Key>,
-}
-
-#[derive(Debug, Default)]
-struct Slots {
-    slots: Slab<Slot>,
-    /// The slots with a key, by that. Of two with one key the younger is found.
-    by_key: HashTable<u32>,
-    /// Keys that nodes will have when their copy-up is published. Rarely more than one for each thread.
-    early: Vec<(Key, NodeId)>,
-    /// The nodes of copies of lower files with several names, by what they were copied from.
-    copied: HashMap<Key, NodeId>,
-    /// Whether others change the lowers.
-    coherence: Coherence,
-    /// How many of these this mount made: they are referenced, so that names which only the lower has show the copy until the
-    /// mount ends (OVL-32).
-    kept: usize,
-}
 
 /// A lower file with several names that an upper object is the copy of.
 #[derive(Debug, Clone, Copy)]
@@ -137,97 +43,6 @@ pub(crate) struct Table {
     pub(crate) links: HardLinks,
 }
 
-impl Slots {
-    fn get(&self, id: NodeId) -> Option<&Arc<Node>> {
-        self.slots.get(id).map(|slot| &slot.node)
-    }
-
-    fn by_key(&self, key: Key) -> Option<&Arc<Node>> {
-        let early = self.early.iter().find(|(early, _)| *early == key);
-        if let Some(node) = early.and_then(|&(_, id)| self.get(id)) {
-            return Some(node);
-        }
-        let same = |&slot: &u32| self.slots.at(slot).is_some_and(|s| s.key == Some(key));
-        match self.by_key.find(key.mixed(), same) {
-            Some(&slot) => self.slots.at(slot).map(|slot| &slot.node),
-            None if self.copied.is_empty() => None,
-            None => self.copied.get(&key).and_then(|&id| self.get(id)),
-        }
-    }
-
-    fn insert(&mut self, key: Option<Key>, new: NewNode) -> Result<Arc<Node>, Errno> {
-        let coherence = self.coherence;
-        let id = self.slots.insert_with(|id| Slot {
-            node: Arc::new(Node::new(id, new, coherence)),
-            key,
-        })?;
-        self.enter(id);
-        self.get(id).cloned().ok_or(Errno::IO)
-    }
-
-    /// Makes a node known by the key in its slot.
-    fn enter(&mut self, id: NodeId) {
-        let Self { slots, by_key, .. } = self;
-        let key_of = |slot: u32| slots.at(slot).and_then(|slot| slot.key);
-        let key = slots.get(id).and_then(|slot| slot.key);
-        let (Some(slot), Some(key)) = (slot_of(id), key) else {
-            return;
-        };
-        let mixed = |&slot: &u32| key_of(slot).map_or(0, Key::mixed);
-        match by_key.find_mut(key.mixed(), |&other| key_of(other) == Some(key)) {
-            Some(other) => *other = slot,
-            None => drop(by_key.insert_unique(key.mixed(), slot, mixed)),
-        }
-    }
-
-    /// Makes a node unknown by the key in its slot.
-    fn leave(&mut self, id: NodeId) {
-        let Self { slots, by_key, .. } = self;
-        let key_of = |slot: u32| slots.at(slot).and_then(|slot| slot.key);
-        let key = slots.get(id).and_then(|slot| slot.key);
-        let (Some(slot), Some(key)) = (slot_of(id), key) else {
-            return;
-        };
-        if let Ok(entry) = by_key.find_entry(key.mixed(), |&other| other == slot) {
-            entry.remove();
-        }
-        if by_key.capacity() > KEYS_MIN && by_key.len() < by_key.capacity() / 8 {
-            let mixed = |&slot: &u32| key_of(slot).map_or(0, Key::mixed);
-            by_key.shrink_to(by_key.len() * 2, mixed);
-        }
-    }
-
-    fn remove(&mut self, id: NodeId) -> Option<Arc<Node>> {
-        self.get(id)?;
-        self.leave(id);
-        self.slots.remove(id).map(|slot| slot.node)
-    }
-
-    /// Makes a node known by `key` instead of the key in its slot; [`enter`](Self::enter) does the rest.
-    fn set_key(&mut self, id: NodeId, key: Option<Key>) {
-        self.leave(id);
-        if let Some(slot) = self.slots.get_mut(id) {
-            slot.key = key;
-        }
-    }
-
-    /// Lets `key` lead to node `id` no more that was copied from it. Returns the node if the table had a reference on it, which the
-    /// caller ends.
-    fn release_copied(&mut self, key: Key, id: NodeId) -> Option<Arc<Node>> {
-        if self.copied.get(&key) != Some(&id) {
-            return None;
-        }
-        self.copied.remove(&key);
-        let node = self.get(id).filter(|node| node.set_kept(false)).cloned()?;
-        self.kept -= 1;
-        Some(node)
-    }
-
-    fn drop_early(&mut self, id: NodeId, key: Key) {
-        self.early.retain(|&early| early != (key, id));
-    }
-}
-
 impl Table {
     /// Makes the table with its root.
     pub(crate) fn new(
@@ -235,10 +50,7 @@ impl Table {
         orphans: Option<Orphans>,
         coherence: Coherence,
     ) -> Result<Self, Errno> {
-        let mut slots = Slots {
-            coherence,
-            ..Slots::default()
-        };
+        let mut slots = Slots::new(coherence);
         slots.insert(None, root)?;
         Ok(Self {
             inner: RwLock::new(TABLE, slots),
@@ -446,118 +258,12 @@ impl Table {
         Ok(renewed)
     }
 
-    /// Takes one more reference on a node that the caller knows to be referenced.
-    pub(crate) fn add_reference(&self, node: &Node) {
-        node.refs.fetch_add(1, Relaxed);
-    }
-
-    /// Ends `count` references on `id`. Returns the node if those were the last.
-    pub(crate) fn forget(&self, id: NodeId, count: u64) -> Option<Arc<Node>> {
-        let node = self.get(id).ok()?;
-        (self.put(&node, count) == Life::Ended).then_some(node)
-    }
-
-    /// Ends `count` references; a node without any goes, and its hold on its parent with it.
-    pub(crate) fn put(&self, node: &Arc<Node>, count: u64) -> Life {
-        if self.end(node, count) == Life::GoesOn {
-            return Life::GoesOn;
-        }
-        let mut at = node.set_place(None).ok().flatten();
-        while let Some(Place { parent, .. }) = at {
-            if self.end(&parent, 1) == Life::GoesOn {
-                break;
-            }
-            at = parent.set_place(None).ok().flatten();
-        }
-        Life::Ended
-    }
-
-    /// Ends `count` references and takes the node out of the table if there are no more.
-    fn end(&self, node: &Node, count: u64) -> Life {
-        // More forgotten than was given would be the front's fault; it must not wrap to a node that lives for ever.
-        let before = node
-            .refs
-            .fetch_update(AcqRel, Acquire, |refs| Some(refs.saturating_sub(count)))
-            .unwrap_or(0);
-        if before > count || node.id == NodeId::ROOT {
-            if before == count + 1 && node.is_shared() {
-                self.put_parents(self.links.unused(node));
-            }
-            return Life::GoesOn;
-        }
-        let removed = match self.inner.write() {
-            // A lookup may have found it between the subtraction and the lock.
-            Ok(mut table) if node.refs.load(Acquire) == 0 => table.remove(node.id),
-            _ => None,
-        };
-        let Some(removed) = removed else {
-            return Life::GoesOn;
-        };
-        if let Some(orphans) = &self.orphans {
-            orphans.ended(&removed);
-        }
-        if removed.is_shared() {
-            let (names, key) = self.links.ended(&removed);
-            self.put_parents(names);
-            // Where that fails nothing is found any more.
-            _ = key.map(|key| self.release_copied(key, removed.id));
-        }
-        Life::Ended
-    }
-
-    /// Ends the references that names which are known no more hold on their directories.
-    pub(crate) fn put_parents(&self, names: impl IntoIterator<Item = Place>) {
-        for Place { parent, .. } in names {
-            self.put(&parent, 1);
-        }
-    }
-
     /// Takes a node out of the table, whoever references it.
     pub(crate) fn expel(&self, id: NodeId) -> Result<(), Errno> {
         // Dropped after the lock is free: a dropped handle calls its layer.
         let removed = self.inner.write()?.remove(id);
         drop(removed);
         Ok(())
-    }
-}
-
-/// Whether a node is still in the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Life {
-    GoesOn,
-    Ended,
-}
-
-/// A node with a reference that ends on drop: an operation works on a node that stays in the table.
-#[derive(Debug)]
-pub(crate) struct Held<'a> {
-    table: &'a Table,
-    node: Arc<Node>,
-}
-
-impl<'a> Held<'a> {
-    /// Takes over a reference that `table` gave.
-    pub(crate) fn adopt(table: &'a Table, node: Arc<Node>) -> Self {
-        Self { table, node }
-    }
-
-    /// Gives the reference to the caller.
-    pub(crate) fn keep(self) {
-        self.table.add_reference(&self.node);
-    }
-}
-
-impl std::ops::Deref for Held<'_> {
-    type Target = Arc<Node>;
-
-    fn deref(&self) -> &Arc<Node> {
-        &self.node
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.table.put(&self.node, 1);
     }
 }
 
