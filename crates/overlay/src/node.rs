@@ -1,5 +1,7 @@
 //! Nodes: what the overlay remembers of an object that somebody refers to.
 
+mod made_of;
+
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -13,38 +15,11 @@ use mica_vfs::{Coherence, Errno, FileName, FileNameBuf, FileType, Ino, NodeId, P
 use crate::hard_link::Noted;
 use crate::lower_data::LowerData;
 use crate::stack::LayerNode;
+use made_of::MadeOf;
+
+pub(crate) use made_of::{Changing, Lower, Renewed, XattrWhiteouts};
 
 const PLACE: Rank = Rank(120);
-
-/// A lower object under a node.
-#[derive(Debug)]
-pub(crate) struct Lower {
-    pub(crate) node: LayerNode,
-    /// Whether names in this directory may be whiteouts in the xattr form (opaque `x`, OVL-6).
-    pub(crate) xattr_whiteouts: XattrWhiteouts,
-}
-
-impl Lower {
-    const fn of_upper(node: LayerNode) -> Self {
-        Self {
-            node,
-            xattr_whiteouts: XattrWhiteouts::None,
-        }
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        let whiteouts = self.xattr_whiteouts == other.xattr_whiteouts;
-        let (own, other) = (&self.node, &other.node);
-        whiteouts && own.layer.idx == other.layer.idx && own.id == other.id
-    }
-}
-
-/// Whether a directory of a lower holds whiteouts in the xattr form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum XattrWhiteouts {
-    None,
-    Possible,
-}
 
 /// Where a node is found: what copy-up needs to publish it.
 #[derive(Debug, Clone)]
@@ -117,81 +92,6 @@ pub(crate) struct Node {
     /// Where it is found: a directory, or a file that may have to be copied up. `None`: it has no name, or it never
     /// needs one again. A metacopy of the upper keeps it, as a redirect may have to say it.
     place: Mutex<Option<Place>>,
-}
-
-/// Objects of layers, topmost first: one for a file, those that merge for a directory.
-#[derive(Debug)]
-enum MadeOf {
-    One(Lower),
-    Several(Box<[Lower]>),
-    /// A metacopy, and where its data is.
-    Metacopy(Box<(Lower, LowerData)>),
-    /// The directories of a shared mount.
-    Changing(Box<Changing>),
-}
-
-/// How often others may change which directories merge in a node, before it is another node.
-const RENEWALS_MAX: usize = 32;
-
-/// Directories that merge, and those that come instead of them. What was replaced stays, as somebody may be reading it.
-#[derive(Debug)]
-pub(crate) struct Changing {
-    objects: Box<[Lower]>,
-    /// Set once.
-    newer: OnceLock<Box<Self>>,
-}
-
-impl Changing {
-    fn new(upper: Option<LayerNode>, lowers: Vec<Lower>) -> Self {
-        let objects = upper.map(Lower::of_upper).into_iter().chain(lowers);
-        Self {
-            objects: objects.collect(),
-            newer: OnceLock::new(),
-        }
-    }
-
-    /// All that there were, the present one last.
-    fn versions(&self) -> impl Iterator<Item = &Self> {
-        std::iter::successors(Some(self), |at| at.newer.get().map(|newer| &**newer))
-    }
-
-    fn present(&self) -> &Self {
-        self.versions().last().unwrap_or(self)
-    }
-}
-
-/// What became of a change of the directories that merge in a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Renewed {
-    Yes,
-    /// The parent changed meanwhile.
-    Raced,
-    /// The node holds what it was made of too often already.
-    TooOften,
-}
-
-impl MadeOf {
-    fn new(upper: Option<LayerNode>, lowers: Vec<Lower>, data: Option<LowerData>) -> Self {
-        let upper = upper.map(Lower::of_upper);
-        let mut objects = upper.into_iter().chain(lowers);
-        match (objects.next(), objects.next(), data) {
-            (Some(metacopy), None, Some(data)) => Self::Metacopy(Box::new((metacopy, data))),
-            (Some(only), None, None) => Self::One(only),
-            (first, second, _) => {
-                let first_two = [first, second].into_iter().flatten();
-                Self::Several(first_two.chain(objects).collect())
-            }
-        }
-    }
-
-    fn objects(&self) -> &[Lower] {
-        match self {
-            Self::One(object) => std::slice::from_ref(object),
-            Self::Several(objects) => objects,
-            Self::Metacopy(metacopy) => std::slice::from_ref(&metacopy.0),
-            Self::Changing(changing) => &changing.present().objects,
-        }
-    }
 }
 
 /// Where the data of a regular file is.
@@ -302,16 +202,7 @@ impl Node {
 
     /// Lets a directory of a shared mount merge other lowers, and takes `newer` then. The caller holds the table's lock.
     pub(crate) fn renew(&self, newer: &mut Option<Box<Changing>>) -> Renewed {
-        let MadeOf::Changing(changing) = &self.made_of else {
-            return Renewed::TooOften;
-        };
-        if changing.versions().count() > RENEWALS_MAX {
-            return Renewed::TooOften;
-        }
-        if let Some(newer) = newer.take() {
-            changing.present().newer.get_or_init(|| newer);
-        }
-        Renewed::Yes
+        self.made_of.renew(newer)
     }
 
     /// The lower objects that show through.
