@@ -275,3 +275,56 @@ pub(crate) enum Inserted {
     /// The directory changed meanwhile: look again.
     Raced,
 }
+
+#[cfg(test)]
+mod tests {
+    use mica_vfs::{DevId, FileType, Ino, Protection};
+
+    use super::*;
+    use crate::stack::LayerIdx;
+
+    fn of_kind(kind: FileType) -> NewNode {
+        NewNode {
+            kind,
+            ino: Ino(1),
+            upper: None,
+            lowers: Vec::new(),
+            data: None,
+            place: None,
+            protection: Protection::empty(),
+        }
+    }
+
+    /// Makes the node of a lower file that `key` is for, and copies it up.
+    fn copied(table: &Table, key: Key, ino: u64) -> Arc<Node> {
+        let new = of_kind(FileType::Regular);
+        let Inserted::Node(node) = table.get_or_insert(key, None, new).unwrap() else {
+            panic!("nothing changes here");
+        };
+        let own = Key::Inode {
+            layer: LayerIdx::UPPER,
+            dev: DevId(1),
+            ino: Ino(ino),
+        };
+        table.rekey(&node, Some(own), None).unwrap();
+        node
+    }
+
+    #[test]
+    fn ovl_138_a_copy_that_gave_its_key_away_takes_it_from_no_other() {
+        let root = of_kind(FileType::Directory);
+        let table = Table::new(root, None, Coherence::Shared).unwrap();
+        let (dev, ino) = (DevId(2), Ino(7));
+        let key = Key::Shared { dev, ino };
+        let first = copied(&table, key, 1);
+        table.give_up(&first, key).unwrap();
+        assert!(table.reference(key).unwrap().is_none());
+        let second = copied(&table, key, 2);
+        assert_ne!(first.id, second.id);
+        // It loses its last name, or another lookup gives it up.
+        table.release_copied(key, first.id).unwrap();
+        let found = table.reference(key).unwrap();
+        assert_eq!(found.map(|node| node.id), Some(second.id));
+        assert_eq!(table.count(), (3, 1));
+    }
+}
