@@ -4,9 +4,7 @@
 //! are set here, lie in the attribute `protattr` of the upper object, and the overlay itself refuses what they forbid
 //! (OVL-120, OVL-121), where the kernel's VFS does it for overlayfs.
 
-use mica_vfs::{
-    Attr, Errno, FallocateMode, FileFlags, NodeId, Protection, SetAttr, SetTime, XattrName, met,
-};
+use mica_vfs::{Attr, Errno, FallocateMode, FileFlags, NodeId, Protection, SetAttr, SetTime, met};
 
 use crate::marks::Marks;
 use crate::node::Node;
@@ -128,9 +126,8 @@ impl Overlay {
         if !protection.is_empty() {
             return self.keep_protection(upper, protection);
         }
-        let name = self.config.xattrs.name("protattr");
-        match upper.fs().remove_xattr(upper.id, XattrName::new(&name)?) {
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+        match self.remove_mark(upper, "protattr") {
+            Err(Errno::OPNOTSUPP) => Ok(()),
             removed => removed,
         }
     }

@@ -121,6 +121,15 @@ pub(super) const CASES: &[Case] = &[
             0 unlink 1/e/c
         ",
     },
+    Case {
+        claim: "D-33: what came with an origin that says nothing leaves its directory impure",
+        set: "userxattr",
+        layout: "whiteouts",
+        script: "
+            1 rename d/b e/only
+            remount
+        ",
+    },
 ];
 
 #[cfg(test)]

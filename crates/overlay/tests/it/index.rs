@@ -7,10 +7,10 @@ use std::path::Path;
 use mica_overlay::{
     Config, Index, Layer, Metacopies, Overlay, OwnUuid, Redirects, SetupError, Xino,
 };
-use mica_testkit::{
-    Detail, FaultLayer, Filesystems, KernelMount, Lacks, Medium, Mounted, Object, Stack, dump,
-};
+use mica_testkit::{Detail, FaultLayer, Filesystems, Lacks, Medium, Mounted, Object, Stack, dump};
 use mica_vfs::{Errno, Filesystem as _, Ino, RenameFlags, Uuid};
+
+use crate::kernel::is_possible;
 
 const LOWER: &str = "a='1' b=>a d/c=>a d/e/x=>a o='other' s='single'";
 
@@ -480,7 +480,7 @@ fn shown_by_mica(mounted: &Mounted) -> Vec<String> {
 
 /// Runs all deeds, each by the kernel or by Mica, with a new mount for each; returns what stood on disk after each.
 fn run(test: &str, by_kernel: impl Fn(usize) -> bool) -> Option<Vec<Vec<String>>> {
-    if !Medium::all().any(|medium| medium == Medium::Host) || !KernelMount::is_possible(test) {
+    if !is_possible(test) {
         return None;
     }
     let mut mounted = stack().mount(Medium::Host);
