@@ -1,6 +1,6 @@
 //! Options of the kernel's overlayfs.
 
-use mica_overlay::Redirects;
+use mica_overlay::{Redirects, XattrNamespace};
 
 use super::*;
 

@@ -1,6 +1,6 @@
 //! Options of FUSE: threads, cache times, labels, and what `shared` changes of them.
 
-use mica_fuse::CacheTimes;
+use mica_fuse::{CacheTimes, Threads};
 use mica_vfs::Coherence;
 
 use super::*;

@@ -85,21 +85,12 @@ fn stopped_at(ground: &Ground, (from, to): (Form, Form), output: Option<&Path>, 
 
 fn open(ground: &Ground, upper: &str) -> Result<(), StackError> {
     Stack::open(&StackSpec {
-        lower: vec![ground.at("l")],
-        data: Vec::new(),
-        redirects: mica::RedirectDir::default(),
-        metacopies: mica::Metacopies::default(),
-        index: mica::Index::default(),
-        xino: mica::Xino::default(),
         uuid: mica::OverlayUuid::Null,
         upper: Some(UpperSpec {
             dir: ground.at(upper),
             work: ground.at("w"),
         }),
-        xattrs: XattrNamespace::Trusted,
-        coherence: mica::Coherence::Exclusive,
-        durability: mica::Durability::Auto,
-        identity: mica::Identity::default(),
+        ..StackSpec::new(vec![ground.at("l")])
     })
     .map(drop)
 }
