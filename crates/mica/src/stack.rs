@@ -97,21 +97,10 @@ impl Stack {
     ///
     /// A [`StackError`] that names the directory that does not fit.
     pub fn open(spec: &StackSpec) -> Result<Self, StackError> {
-        let Checked {
-            upper,
-            lowers,
-            data,
-            config,
-            record,
-            fds,
-            features,
-            reach,
-            warnings,
-            in_use,
-        } = Checked::new(spec)?;
-        let overlay = Overlay::with_data(upper, lowers, data, config)
+        let stack = Checked::new(spec)?;
+        let overlay = Overlay::with_data(stack.upper, stack.lowers, stack.data, stack.config)
             .map_err(|error| not_stacked(spec, error))?;
-        if let Some(record) = record {
+        if let Some(record) = stack.record {
             record.write().inspect_err(|_| overlay.abandon())?;
         }
         let recovered = match (&spec.upper, overlay.recovered()) {
@@ -123,13 +112,13 @@ impl Stack {
         };
         Ok(Self {
             overlay: Arc::new(overlay),
-            fds,
-            features,
+            fds: stack.fds,
+            features: stack.features,
             recovered,
             xattrs: spec.xattrs,
-            reach,
-            warnings,
-            _in_use: in_use,
+            reach: stack.reach,
+            warnings: stack.warnings,
+            _in_use: stack.in_use,
         })
     }
 
