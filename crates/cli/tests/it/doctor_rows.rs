@@ -136,7 +136,7 @@ fn kernel_differs(case: &Case, row: &Row) -> Result<(), String> {
 }
 
 /// Writes the test's directory for `$`.
-fn in_place(text: &str, ground: &Ground) -> String {
+pub(crate) fn in_place(text: &str, ground: &Ground) -> String {
     text.replace("$/", &format!("{}/", ground.root().display()))
 }
 

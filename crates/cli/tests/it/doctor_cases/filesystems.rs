@@ -36,6 +36,18 @@ pub(super) const CASES: &[Case] = &[
     ),
     case!(
         "too-deep",
+        "mkdir o1 o2 l3; mount -t overlay o -o lowerdir=$/l:$/l2 o1; mount -t overlay o -o lowerdir=$/l:$/l3::$/o1 o2",
+        "lowerdir=$/o2,upperdir=$/u,workdir=$/w",
+        WORKS
+    ),
+    case!(
+        "too-deep",
+        "mkdir o1 o2; mount -t overlay o -o lowerdir=$/l:$/l2 o1; mount -t overlay o -o lowerdir+=$/l,lowerdir+=$/l2,datadir+=$/o1 o2",
+        "lowerdir=$/o2,upperdir=$/u,workdir=$/w",
+        WORKS
+    ),
+    case!(
+        "too-deep",
         "true",
         "lowerdir=/proc,upperdir=$/u,workdir=$/w",
         WORKS
