@@ -203,17 +203,8 @@ fn a_directory_that_a_mount_uses_is_refused() {
     ] {
         let said = ground.run(line);
         assert_eq!(said.status, Some(1));
-        assert!(
-            said.stderr
-                .contains("is in use by the mount of Mica at `$/m`"),
-            "{}",
-            said.stderr
-        );
-        assert!(
-            said.stderr.contains("hint: `mica umount $/m` ends it"),
-            "{}",
-            said.stderr
-        );
+        said.assert_said("is in use by the mount of Mica at `$/m`");
+        said.assert_said("hint: `mica umount $/m` ends it");
     }
     ground.unmount("m");
     assert_eq!(ground.run(&["check", "u"]).status, Some(0));
