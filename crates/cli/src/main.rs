@@ -19,6 +19,7 @@ mod mount;
 mod personality;
 #[cfg(feature = "planted")]
 mod planted;
+mod print;
 mod progress;
 mod serve;
 mod stats;

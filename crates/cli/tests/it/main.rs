@@ -15,6 +15,7 @@ mod carried;
 mod check;
 mod coherence;
 mod doctor_cases;
+mod doctor_depth;
 mod doctor_rows;
 mod doctor_users;
 mod durability;
