@@ -14,6 +14,8 @@ use crate::stack::{LayerInfo, LayerNode};
 
 const VERSION: u8 = 0;
 const MAGIC: u8 = 0xfb;
+/// No value is longer: its length is one byte.
+pub(crate) const LEN_MAX: usize = 0xff;
 /// Version, magic, length, flags, type, UUID.
 const HEADER_LEN: usize = 21;
 /// Largest handle that fits the length byte.
@@ -21,8 +23,6 @@ const FID_MAX: usize = LEN_MAX - HEADER_LEN;
 const FLAG_BIG_ENDIAN: u8 = 1;
 const FLAG_ANY_ENDIAN: u8 = 2;
 const FLAG_PATH_UPPER: u8 = 4;
-/// No value is longer: its length is one byte.
-pub(crate) const LEN_MAX: usize = 0xff;
 const FLAGS_ALL: u8 = FLAG_BIG_ENDIAN | FLAG_ANY_ENDIAN | FLAG_PATH_UPPER;
 
 /// A decoded `origin`.
