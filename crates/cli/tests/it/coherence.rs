@@ -159,3 +159,17 @@ fn ovl_126_a_store_counts_when_it_is_written_and_takes_file_capabilities() {
     ];
     beside.assert_differs_in(program, &known);
 }
+
+#[test]
+fn ovl_126_a_mapping_shows_what_a_refused_write_had_until_the_file_is_read() {
+    let test = "ovl_126_a_mapping_shows_what_a_refused_write_had_until_the_file_is_read";
+    let Some(beside) = Beside::new(test, "echo lower > l/f; chattr +i l/f") else {
+        return;
+    };
+    let program = r#"
+        my $f = opened('m/f'); my $map = mapped($f, 4096, 1, 1); print "mapped: ", peek($map, 5), "\n";
+        deed('write', sub { put('m/f', O_WRONLY, 'UPPER') }); print "after: ", peek($map, 5), "\n";
+        print "read: ", text('m/f'); print "then: ", peek($map, 5), "\n";
+    "#;
+    beside.assert_differs_in(program, &[("after", "lower", "UPPER")]);
+}
