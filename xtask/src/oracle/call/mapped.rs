@@ -137,10 +137,12 @@ impl Mapping {
             0 => 1,
             rest => rest.min(LOADED),
         };
+        // A page that was written to in vain is read again by those alone who read (D-39).
+        let in_file = self.file_has(offset, len);
         let loaded = self.copy_out(offset, len);
         if !self.writes && self.is_of_the_kernels_overlay()? {
             // One of a lower file goes on to show that (D-4): told is what the file has.
-            return self.file_has(offset, len);
+            return in_file;
         }
         loaded.map(|data| show_data(&data))
     }
