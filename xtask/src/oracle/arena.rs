@@ -10,11 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 
 use super::Options;
-use super::layout::{Layout, Rights};
+use super::layout::Layout;
+use super::protected;
 use super::side::Side;
 use super::watch;
 use super::worker::Workers;
-use super::{protected, purity};
 use crate::driver::Driver;
 use crate::dump::{self, Dump, Lens};
 
@@ -269,10 +269,7 @@ impl Bout {
             upper: true,
         };
         let [left, right] = self.names();
-        let (mut a, mut b) = (self.a.disk()?, self.b.disk()?);
-        if self.a.rights() != Rights::All {
-            purity::leave_out_unknown(&mut a, &mut b);
-        }
+        let (a, b) = (self.a.disk()?, self.b.disk()?);
         let found = dump::compare(&a, &b, (left, right), lens);
         Ok(found
             .into_iter()

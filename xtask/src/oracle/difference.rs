@@ -29,7 +29,7 @@
 //! | D-30 | all layers of a run lie on one filesystem, and ordinary users ask for no index |
 //! | D-31 | neither is drawn (`draw::operation`) |
 //! | D-32 | the links of what lost the name that it was opened by are not compared (`call::held`) |
-//! | D-33 | in a user namespace origins are not compared, numbers within one mount only (`side`), and `impure` not where one side alone has it beside an origin (`purity`) |
+//! | D-33 | in a user namespace origins are not compared, numbers within one mount only (`side`), and `impure` not at all (`purity`) |
 //! | D-34 | with `userxattr` no link(2), of a name or of what is held, is drawn (`set`) |
 //! | D-35 | it is left out of directories that do not merge and hold no origin (`purity`) |
 //! | D-36 | no flag is set that the filesystem of the layers lacks (`ground`) |

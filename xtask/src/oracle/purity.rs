@@ -4,11 +4,19 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::layout::Rights;
 use crate::dump::{Dump, Node};
 
 /// Leaves `impure` out of the directories of an upper that do not merge and hold nothing with an origin
-/// (ovl_cache_get_impure).
-pub(super) fn leave_out(upper: &mut Dump) {
+/// (ovl_cache_get_impure). In a user namespace it is left out of all: an empty origin is none to the kernel that reads it
+/// (ovl_check_origin), and marks no directory into which it moves, also when it has gone from there since.
+pub(super) fn leave_out(upper: &mut Dump, rights: Rights) {
+    if rights != Rights::All {
+        for node in upper.values_mut() {
+            node.xattrs.retain(|name, _| !is_mark(name, ".impure"));
+        }
+        return;
+    }
     let needed: BTreeSet<PathBuf> = upper
         .iter()
         .filter(|(_, node)| mark(node, ".origin").is_some())
@@ -19,30 +27,6 @@ pub(super) fn leave_out(upper: &mut Dump) {
             || mark(node, ".origin").is_some() && mark(node, ".opaque").is_none_or(|it| it != "y");
         if !merges && !needed.contains(path) {
             node.xattrs.retain(|name, _| !is_mark(name, ".impure"));
-        }
-    }
-}
-
-/// Leaves `impure` out where one side alone has it, on a directory that holds something with an origin: in a user namespace
-/// an empty origin is none to the kernel that reads it (ovl_check_origin), and it marks no directory into which that moves.
-pub(super) fn leave_out_unknown(a: &mut Dump, b: &mut Dump) {
-    let marked = |dump: &Dump| -> BTreeSet<PathBuf> {
-        let marked = dump
-            .iter()
-            .filter(|(_, node)| mark(node, ".impure").is_some());
-        marked.map(|(path, _)| path.clone()).collect()
-    };
-    let (of_a, of_b) = (marked(a), marked(b));
-    for (dump, others) in [(a, of_b), (b, of_a)] {
-        let holders: BTreeSet<PathBuf> = dump
-            .iter()
-            .filter(|(_, node)| mark(node, ".origin").is_some())
-            .filter_map(|(path, _)| path.parent().map(Path::to_path_buf))
-            .collect();
-        for (path, node) in dump.iter_mut() {
-            if holders.contains(path) && !others.contains(path) {
-                node.xattrs.retain(|name, _| !is_mark(name, ".impure"));
-            }
         }
     }
 }
@@ -78,8 +62,8 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn a_needless_mark_is_left_out_and_no_other() {
+    /// Returns the directories that are marked once the needless marks are left out.
+    fn left(rights: Rights) -> Vec<PathBuf> {
         let mut dump = upper(&[
             ("", &["impure"]),
             ("new", &["impure"]),
@@ -88,21 +72,21 @@ mod tests {
             ("merged", &["impure", "origin"]),
             ("replaced", &["impure", "origin", "opaque"]),
         ]);
-        leave_out(&mut dump);
+        leave_out(&mut dump, rights);
         let marked = dump
-            .iter()
+            .into_iter()
             .filter(|(_, node)| mark(node, ".impure").is_some());
-        let marked: Vec<_> = marked.map(|(path, _)| path.to_str().unwrap()).collect();
-        assert_eq!(marked, ["", "merged", "new/sub"]);
+        marked.map(|(path, _)| path).collect()
     }
 
     #[test]
-    fn a_mark_that_one_side_has_is_left_out_where_something_has_an_origin() {
-        let marks: &[&str] = &["impure"];
-        let mut with = upper(&[("d", marks), ("d/copy", &["origin"]), ("e", marks)]);
-        let mut without = upper(&[("d", &[]), ("d/copy", &["origin"]), ("e", &[])]);
-        leave_out_unknown(&mut with, &mut without);
-        assert_eq!(mark(&with[Path::new("d")], ".impure"), None);
-        assert_eq!(mark(&with[Path::new("e")], ".impure"), Some("y"));
+    fn a_needless_mark_is_left_out_and_no_other() {
+        let expected = ["", "merged", "new/sub"].map(PathBuf::from);
+        assert_eq!(left(Rights::All), expected);
+    }
+
+    #[test]
+    fn where_origins_say_nothing_no_mark_is_compared() {
+        assert_eq!(left(Rights::Mapped), Vec::<PathBuf>::new());
     }
 }

@@ -87,11 +87,6 @@ impl Side {
         self.stack.point()
     }
 
-    /// Returns what this process may.
-    pub(super) fn rights(&self) -> Rights {
-        self.rights
-    }
-
     /// Mounts.
     pub(super) fn mount(&mut self) -> Result<()> {
         let server = Server {
@@ -162,7 +157,7 @@ impl Side {
     /// Reads upper and work from the disk, with handles as names.
     pub(super) fn disk(&self) -> Result<Dump> {
         let mut upper = dump::read(&self.stack.upper)?;
-        purity::leave_out(&mut upper);
+        purity::leave_out(&mut upper, self.rights);
         let work = dump::read(&self.stack.work)?;
         let mut names = self.names.clone();
         handle::add(&mut names, "upper", &upper);
