@@ -130,6 +130,29 @@ pub(super) const CASES: &[Case] = &[
             remount
         ",
     },
+    Case {
+        claim: "OVL-126: what was stored through a mapping alone is in the copy",
+        set: "plain",
+        layout: "rich",
+        script: "
+            0 storeinto d/b 5000 stored
+            swap
+            0 read d/b
+        ",
+    },
+    Case {
+        claim: "OVL-121: what was refused is not in the file, also where a mapping showed it (D-39)",
+        set: "plain",
+        layout: "flags",
+        script: "
+            0 hold 0 d/b
+            0 map 0 0 shared
+            0 load 0 0
+            0 write d/b 0 late
+            0 load 0 0
+            0 read d/b
+        ",
+    },
 ];
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use rustix::fs::IFlags;
 
 use super::Options;
 use super::ground::rights_of_this_process;
@@ -237,6 +238,9 @@ fn empty(dir: &Path) -> Result<()> {
     std::fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))
 }
 
+/// What keeps an object from being removed.
+const PROTECTING: IFlags = IFlags::IMMUTABLE.union(IFlags::APPEND);
+
 fn clear_flags(dir: &Path) -> Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
@@ -244,7 +248,9 @@ fn clear_flags(dir: &Path) -> Result<()> {
         if kind.is_dir() || kind.is_file() {
             let file = std::fs::File::open(entry.path())?;
             // A filesystem without flags has nothing to clear.
-            let _ = rustix::fs::ioctl_setflags(&file, rustix::fs::IFlags::empty());
+            if let Ok(flags) = rustix::fs::ioctl_getflags(&file) {
+                rustix::fs::ioctl_setflags(&file, flags.difference(PROTECTING))?;
+            }
         }
         if kind.is_dir() {
             clear_flags(&entry.path())?;

@@ -49,14 +49,15 @@ pub(super) fn apply(words: &[&str], at: At<'_>) -> Option<Said> {
     })
 }
 
-/// Sets exactly these of the known flags.
+/// Sets exactly these of the known flags, and leaves the others as they are, as chattr(1) does.
 pub(super) fn set(fd: &OwnedFd, letters: &str) -> Said {
-    let mut wanted = IFlags::empty();
+    expect_flags(fd)?;
+    let mut wanted = rustix::fs::ioctl_getflags(fd)?;
+    wanted.remove(KNOWN.iter().map(|(_, flag)| *flag).collect());
     for letter in letters.chars().filter(|letter| *letter != '-') {
         let known = KNOWN.iter().find(|(known, _)| *known == letter);
         wanted |= known.ok_or(NONSENSE)?.1;
     }
-    expect_flags(fd)?;
     done(rustix::fs::ioctl_setflags(fd, wanted))
 }
 

@@ -95,7 +95,9 @@ pub(crate) fn write(text: &str, root: &Path) -> Result<()> {
 }
 
 fn set_flags(path: &Path, letters: &str) -> Result<()> {
-    let mut flags = IFlags::empty();
+    let file = std::fs::File::open(path)?;
+    // Those that tell of the filesystem's own ways stay.
+    let mut flags = rustix::fs::ioctl_getflags(&file)?;
     for letter in letters.chars() {
         flags |= match letter {
             'a' => IFlags::APPEND,
@@ -105,10 +107,7 @@ fn set_flags(path: &Path, letters: &str) -> Result<()> {
             _ => bail!("unknown flag `{letter}`"),
         };
     }
-    Ok(rustix::fs::ioctl_setflags(
-        std::fs::File::open(path)?,
-        flags,
-    )?)
+    Ok(rustix::fs::ioctl_setflags(&file, flags)?)
 }
 
 fn set_time(path: &Path, index: i64) -> Result<()> {
