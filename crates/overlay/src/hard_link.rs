@@ -89,15 +89,25 @@ impl Overlay {
         Ok(())
     }
 
-    /// Forgets the name that the upper was to get of a file in the index, which was now found by one that it has.
-    pub(crate) fn drop_notes(&self, node: &Node) -> Result<(), Errno> {
+    /// Notes that `node` was found by a name that the upper has when `dir` had `version`: if it is a file in the index, no other
+    /// is the one that was looked up last.
+    pub(crate) fn note_upper_name(
+        &self,
+        node: &Node,
+        (dir, version): (&Arc<Node>, u32),
+        name: FileName<'_>,
+    ) -> Result<Noted, Errno> {
         if self.index_for(node).is_none() {
-            return Ok(());
+            return Ok(Noted::Yes);
         }
         while let Some(noted) = self.table.links.take(node, |_| true)? {
             self.table.put_parents([noted]);
         }
-        Ok(())
+        // Its data is copied by way of this name: no directory of another one is copied for it (ovl_copy_up_flags).
+        if node.is_metacopy() && !node.is_at(dir, name)? {
+            return self.table.move_found(node, Place::new(dir, name), version);
+        }
+        Ok(Noted::Yes)
     }
 
     /// Lets the place of a file that goes to the index be the first name that the upper gets.

@@ -78,7 +78,9 @@ impl Overlay {
             };
             let attr = match key {
                 Key::Inode { .. } => {
-                    self.drop_notes(&node)?;
+                    if self.note_upper_name(&node, (dir, version), name)? == Noted::Raced {
+                        continue;
+                    }
                     attr
                 }
                 Key::Shared { .. } => {

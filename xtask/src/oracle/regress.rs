@@ -153,6 +153,16 @@ pub(super) const CASES: &[Case] = &[
             0 read d/b
         ",
     },
+    Case {
+        claim: "OVL-111: the data of a metacopy comes by the name that was looked up last",
+        set: "all",
+        layout: "links",
+        script: "
+            0 chmod 0/a 600
+            0 stat 0/d/a
+            0 append 0/a x
+        ",
+    },
 ];
 
 #[cfg(test)]

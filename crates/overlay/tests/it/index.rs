@@ -596,3 +596,27 @@ fn ovl_111_the_upper_gets_the_name_that_was_looked_up_last() {
         }
     });
 }
+
+#[test]
+fn ovl_111_the_data_of_a_metacopy_is_copied_by_the_name_that_was_looked_up_last() {
+    for medium in Medium::all() {
+        let config = Config {
+            metacopies: Metacopies::On,
+            ..config(Index::On)
+        };
+        for (last, expected) in [("a", [true, false]), ("d/c", [true, true])] {
+            let mounted = stack().config(config.clone()).mount(medium);
+            let walk = mounted.walk();
+            // The kernel knows it, so that its node stays.
+            let held = walk.hold("a").unwrap();
+            walk.chmod("a", 0o600).unwrap();
+            walk.stat("d/c").unwrap();
+            walk.write(last, b"2").unwrap();
+            let has = ["a", "d"].map(|name| mounted.walk_upper().exists(name));
+            assert_eq!(has, expected, "{last}");
+            assert_eq!(texts(&mounted, ["a", "d/c"]), ["2", "2"]);
+            drop(held);
+            mounted.finish();
+        }
+    }
+}
