@@ -146,11 +146,37 @@ impl Arena {
             self.succeeded = self.succeeded.saturating_add(1);
         }
         let (a, b) = (bout.a.number(&a), bout.b.number(&b));
-        if a == b || bout.is_one_refusal(call, &a, &b) {
+        if a == b || self.is_one_refusal(bout, (who, call), [&a, &b])? {
             return Ok(Vec::new());
         }
         let [left, right] = bout.names();
         Ok(vec![format!("{line}: {a} on {left}, {b} on {right}")])
+    }
+
+    /// Says whether both refused, for reasons that are let through (D-19).
+    fn is_one_refusal(
+        &mut self,
+        bout: &Bout,
+        (who, call): (&str, &str),
+        [a, b]: [&str; 2],
+    ) -> Result<bool> {
+        let is_a = bout.a.driver == Driver::Kernel;
+        let (kernel, on_kernel, on_subject) = if is_a {
+            (&bout.a, a, b)
+        } else {
+            (&bout.b, b, a)
+        };
+        if !protected::is_one_refusal(call, on_kernel, on_subject) {
+            return Ok(false);
+        }
+        if protected::names_protected(&kernel.point(), call) {
+            return Ok(true);
+        }
+        let Some(slot) = protected::slot(call) else {
+            return Ok(false);
+        };
+        let [of_a, of_b] = self.workers.ask(who, &format!("heldflags {slot}"))?;
+        Ok(protected::are_protecting(if is_a { &of_a } else { &of_b }))
     }
 
     fn remount(&mut self, bout: &mut Bout) -> Result<Vec<String>> {
@@ -201,15 +227,6 @@ impl Bout {
     /// Returns what each side is called in a report: who mounts it now.
     fn names(&self) -> [&'static str; 2] {
         [self.a.driver.name(), self.b.driver.name()]
-    }
-
-    /// Says whether both refused, for reasons that are let through (D-19).
-    fn is_one_refusal(&self, call: &str, a: &str, b: &str) -> bool {
-        if self.a.driver == Driver::Kernel {
-            protected::is_one_refusal(&self.a.point(), call, a, b)
-        } else {
-            protected::is_one_refusal(&self.b.point(), call, b, a)
-        }
     }
 
     /// Compares the trees below `path`.

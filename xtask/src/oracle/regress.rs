@@ -163,6 +163,15 @@ pub(super) const CASES: &[Case] = &[
             0 append 0/a x
         ",
     },
+    Case {
+        claim: "D-19: what is held is protected, too, and the client has another reason",
+        set: "off",
+        layout: "flags",
+        script: "
+            2 hold 1 2/empty
+            2 heldsetx 1 bad no-namespace
+        ",
+    },
 ];
 
 #[cfg(test)]
