@@ -123,9 +123,10 @@ const ELSEWHERE: &[(&[u32], &str)] = &[
     ),
 ];
 
-/// The rules that need an option which does not go with `userxattr`, or `CAP_LINUX_IMMUTABLE` outside a user namespace.
+/// The rules that need an option which does not go with `userxattr`, attributes `trusted.*`, or `CAP_LINUX_IMMUTABLE` outside a user
+/// namespace.
 const TRUSTED_ONLY: &[u32] = &[
-    8, 30, 66, 111, 112, 132, 90, 91, 93, 100, 101, 102, 103, 104, 105, 106, 120, 121, 122,
+    8, 30, 66, 111, 112, 132, 133, 90, 91, 93, 100, 101, 102, 103, 104, 105, 106, 120, 121, 122,
 ];
 
 /// How the rules of the page stand in a run.
