@@ -2,6 +2,7 @@
 
 mod check;
 mod convert;
+mod session;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use tracing::level_filters::LevelFilter;
 
 pub(crate) use check::{CheckArgs, Prefix};
 pub(crate) use convert::{ConvertArgs, To};
+pub(crate) use session::{DiscardArgs, DoArgs, InsideArgs, SessionsArgs};
 
 /// Give a command or a container its own writable copy of a directory tree
 #[derive(Debug, Parser)]
@@ -23,12 +25,19 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Do(DoArgs),
+    Sessions(SessionsArgs),
+    Discard(DiscardArgs),
     Mount(MountArgs),
     Umount(UmountArgs),
     Check(CheckArgs),
     Convert(ConvertArgs),
     #[command(hide = true)]
     UnmountHelper(UnmountHelperArgs),
+    #[command(hide = true)]
+    DoStage(InsideArgs),
+    #[command(hide = true)]
+    DoInit(InsideArgs),
 }
 
 /// Mount an overlay: lower directories with a writable upper one over them

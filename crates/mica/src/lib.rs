@@ -61,6 +61,7 @@ mod options;
 #[cfg(feature = "planted")]
 pub mod planted;
 mod remount;
+mod session;
 mod stack;
 mod unmount;
 mod unmount_helper;
@@ -86,6 +87,10 @@ pub use options::{
     Request, StackSpec, UpperSpec,
 };
 pub use remount::{RemountError, remount};
+pub use session::{
+    Activity, Changes, DoError, Event, Exit, RunSpec, Running, Session, SessionInfo, Sessions,
+    Signaller, Told, Who, be_init, be_stage,
+};
 pub use stack::{
     Boundary, ForeignMark, Holder, LayerDir, Overlayer, Reach, Recovered, Role, Stack, StackError,
     StackWarning,

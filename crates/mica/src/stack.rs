@@ -31,9 +31,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mica_host::{FdCache, Features};
-use mica_overlay::{Config, Overlay, SetupError, XattrNamespace};
-use mica_vfs::Caller;
+use mica_host::{FdCache, Features, HostFs, MountTree, Recorded};
+use mica_overlay::{Config, Layer, Overlay, SetupError, XattrNamespace};
+use mica_vfs::{Caller, NodeId};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 
@@ -117,7 +117,53 @@ impl Stack {
             let layers = opened.into_iter().map(|dir| dir.into_lower(owners, &fds));
             layers.collect::<Result<Vec<_>, _>>()
         };
-        let (lowers, data) = (layers(lowers)?, layers(data)?);
+        let lowers = (layers(lowers)?, layers(data)?);
+        Self::assemble(spec, &fds, lowers, (writable, like), (in_use, warnings))
+    }
+
+    /// Opens the upper of `spec` over a tree of mounts. What `spec` says of lowers is not looked at.
+    ///
+    /// The tree may hold the upper, if it hides it. Nobody else is looked for who uses the directories: they belong to a
+    /// session, which is locked.
+    ///
+    /// # Errors
+    ///
+    /// A [`StackError`] that names the directory that does not fit.
+    pub(crate) fn over_tree(spec: &StackSpec, tree: MountTree) -> Result<Self, StackError> {
+        let fds = FdCache::new(raise_fd_limit());
+        let writable = spec.upper.as_ref().map(Writable::open).transpose()?;
+        let mut in_use = Vec::new();
+        if let Some(writable) = &writable {
+            check_separate(std::iter::empty(), Some(writable))?;
+            in_use.extend(writable.claim()?);
+        }
+        let dir = LayerDir {
+            role: Role::Lower,
+            path: spec.lower.first().cloned().unwrap_or_default(),
+        };
+        let label = dir.path.display().to_string();
+        let fs = match HostFs::tree(tree, Arc::clone(&fds)) {
+            Ok(fs) => Arc::new(fs),
+            Err(source) => return Err(StackError::Open { dir, source }),
+        };
+        let lower = Layer {
+            fs,
+            root: NodeId::ROOT,
+            label,
+        };
+        let lowers = (vec![lower], Vec::new());
+        Self::assemble(spec, &fds, lowers, (writable, None), (in_use, Vec::new()))
+    }
+
+    /// Makes the overlay of open layers, and takes upper and work directory into use.
+    fn assemble(
+        spec: &StackSpec,
+        fds: &Arc<FdCache>,
+        (lowers, data): (Vec<Layer>, Vec<Layer>),
+        (writable, like): (Option<Writable>, Option<Recorded>),
+        (in_use, mut warnings): (Vec<InUse>, Vec<StackWarning>),
+    ) -> Result<Self, StackError> {
+        let owners = spec.identity.owners;
         let mut features = None;
         let mut record = None;
         let reach = writable.as_ref().map(|writable| writable.reach.clone());
@@ -126,7 +172,7 @@ impl Stack {
                 let (upper, found, root) = writable.into_upper(
                     spec.xattrs,
                     (owners, like),
-                    &fds,
+                    fds,
                     &lowers,
                     &mut warnings,
                 )?;
@@ -170,7 +216,7 @@ impl Stack {
         };
         Ok(Self {
             overlay: Arc::new(overlay),
-            fds,
+            fds: Arc::clone(fds),
             features,
             recovered,
             xattrs: spec.xattrs,

@@ -22,5 +22,6 @@ pub mod mount;
 pub mod namespace;
 pub mod pages;
 pub mod proc;
+pub mod process;
 pub mod seccomp;
 pub mod xattr;

@@ -39,9 +39,18 @@ pub fn set_read_only(fd: BorrowedFd<'_>) -> Result<(), Errno> {
 /// As mount_setattr(2): `EPERM` without `CAP_SYS_ADMIN`, `EINVAL` if `fd` is not the root of a mount, `EBUSY` if
 /// it is to become read-only while a file is open for writing, `ENOSYS`.
 pub fn change(fd: BorrowedFd<'_>, set: MountAttrFlags, clear: MountAttrFlags) -> Result<(), Errno> {
+    set_attributes(fd, set.bits().into(), clear.bits().into(), 0)
+}
+
+fn set_attributes(
+    fd: BorrowedFd<'_>,
+    attr_set: u64,
+    attr_clr: u64,
+    how: libc::c_int,
+) -> Result<(), Errno> {
     let attr = MountAttr {
-        attr_set: set.bits().into(),
-        attr_clr: clear.bits().into(),
+        attr_set,
+        attr_clr,
         propagation: 0,
         userns_fd: 0,
     };
@@ -52,12 +61,21 @@ pub fn change(fd: BorrowedFd<'_>, set: MountAttrFlags, clear: MountAttrFlags) ->
             libc::SYS_mount_setattr,
             fd.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            libc::AT_EMPTY_PATH | how,
             &raw const attr,
             size_of::<MountAttr>(),
         )
     };
     ret(value).map(drop)
+}
+
+/// Sets attributes of the mount whose root `fd` has open and of all mounts below it, all of them or none.
+///
+/// # Errors
+///
+/// As [`change`].
+pub fn restrict_tree(fd: BorrowedFd<'_>, set: MountAttrFlags) -> Result<(), Errno> {
+    set_attributes(fd, set.bits().into(), 0, libc::AT_RECURSIVE)
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@
 
 mod bad_marks;
 mod check;
+mod do_run;
+mod do_signals;
+mod do_tree;
 mod durability;
 mod foreground;
 mod foreign;

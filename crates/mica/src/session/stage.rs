@@ -1,0 +1,212 @@
+//! The stage: the process that makes the namespaces and the view of a session, and serves it.
+//!
+//! It starts as a child of whoever asked for the session, with its end of a link as standard input. Init is its child:
+//! when the stage ends, however it does, init is killed, and with it all that runs in the session. When the front is
+//! gone, the stage ends.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use mica_fuse::CacheTimes;
+use mica_overlay::{IdRules, XattrNamespace};
+use mica_sys::namespace::{self, Namespaces};
+use mica_sys::process::{Born, fork};
+use mica_vfs::Errno;
+use rustix::mount::MountPropagationFlags;
+
+use super::error::{DoError, USER_NAMESPACE, step};
+use super::link::{Link, Message};
+use super::plan::{Plan, Users};
+use super::tree::machine_tree;
+use crate::cage::enter_cage;
+use crate::mount::{Mount, Mountpoint};
+use crate::options::{MountFlags, MountSpec, RedirectDir, UpperSpec};
+use crate::stack::Stack;
+
+/// How long the kernel may believe what it was told: the host goes on to change its files.
+const LIVE: Duration = Duration::from_secs(1);
+
+/// Is the stage of a session, until the session ends: `socket` is the standard input that
+/// [`Session::start`](super::Session::start) gave it, `init` the command line of a process that calls
+/// [`be_init`](super::be_init) with its standard input.
+///
+/// It is for the whole process: it leaves namespaces and rights behind for good. What fails is told at the other end.
+///
+/// # Errors
+///
+/// The other end is gone, or makes no sense.
+pub fn be_stage(socket: OwnedFd, init: &mut Command) -> io::Result<()> {
+    let front = Link::of(socket);
+    let Some((Message::Plan(plan), fds)) = front.receive()? else {
+        return Err(Errno::PROTO.into());
+    };
+    match run(&front, plan, &fds, init) {
+        Ok(()) => Ok(()),
+        Err(error) => front.send(&Message::Failed(error.tell()), &[]),
+    }
+}
+
+fn run(front: &Link, plan: Plan, fds: &[OwnedFd], init: &mut Command) -> Result<(), DoError> {
+    // What the caller had open is not for the session. An older kernel keeps it.
+    if let Err(errno) = mica_sys::fds::close_on_exec() {
+        tracing::debug!(%errno, "descriptors of the caller are inherited");
+    }
+    // The terminal's signals are for the front.
+    if let Err(errno) = rustix::process::setsid() {
+        tracing::debug!(%errno, "this process leads a group already");
+    }
+    if let Some(users) = &plan.users {
+        enter_users(front, users)?;
+    }
+    own_mounts()?;
+    let (lower, store, root) = (plan.lower.to_path(), plan.store.to_path(), plan.root());
+    let tree = machine_tree(&lower, &store, &root)?;
+    let spec = spec_of(&plan)?;
+    let stack = Stack::over_tree(&spec.stack, tree)?;
+    let mountpoint = Mountpoint::find(&root).map_err(DoError::Mount)?;
+    let attached = Mount::attach(stack, &spec, &mountpoint).map_err(DoError::Mount)?;
+    if let Err(error) = bear_init(front, plan, fds, init) {
+        attached.abandon();
+        return Err(error);
+    }
+    let caged = enter_cage(&spec.stack);
+    if let Err(error) = caged {
+        attached.abandon();
+        return Err(error.into());
+    }
+    serve(front, attached.serve().map_err(DoError::Mount)?)
+}
+
+/// Enters a user namespace, and gets its ids.
+fn enter_users(front: &Link, users: &Users) -> Result<(), DoError> {
+    step(USER_NAMESPACE, namespace::enter(Namespaces::USER))?;
+    if users.alone() {
+        return super::users::map_alone(users);
+    }
+    let link = |source| DoError::Start { source };
+    front.send(&Message::Unmapped, &[]).map_err(link)?;
+    match front.receive().map_err(link)? {
+        Some((Message::Mapped, _)) => {}
+        _ => return Err(DoError::Lost),
+    }
+    super::users::take_on(users)
+}
+
+/// Enters a mount namespace from which nothing goes back.
+fn own_mounts() -> Result<(), DoError> {
+    const MOUNTS: &str = "a mount namespace";
+    step(MOUNTS, namespace::enter(Namespaces::MOUNT))?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    step(
+        "mounts of its own",
+        rustix::mount::mount_change("/", private),
+    )
+}
+
+/// Says how the view is mounted.
+fn spec_of(plan: &Plan) -> Result<MountSpec, DoError> {
+    // Only its defaults are of interest: each path is set below, as no option string can hold all of them.
+    let spec = MountSpec::parse(["lowerdir=/,upperdir=/,workdir=/"]);
+    let mut spec = spec.map_err(|_| DoError::Lost)?;
+    spec.stack.lower = vec![plan.lower.to_path()];
+    spec.stack.upper = Some(UpperSpec {
+        dir: plan.upper(),
+        work: plan.work(),
+    });
+    spec.stack.redirects = RedirectDir::On;
+    spec.flags |= MountFlags::ALLOW_OTHER | MountFlags::NODEV;
+    spec.fuse.cache = CacheTimes {
+        entry: LIVE,
+        negative: LIVE,
+        attr: LIVE,
+    };
+    if let Some(users) = &plan.users {
+        spec.stack.xattrs = XattrNamespace::User;
+        if users.alone() {
+            let only = |id| IdRules {
+                squash: Some(id),
+                ..IdRules::default()
+            };
+            spec.stack.identity.ids.users = only(users.uid);
+            spec.stack.identity.ids.groups = only(users.gid);
+        }
+    }
+    Ok(spec)
+}
+
+/// Starts init in PID namespace of its own, and gives the front a link to it.
+fn bear_init(front: &Link, plan: Plan, fds: &[OwnedFd], init: &mut Command) -> Result<(), DoError> {
+    let failed = |source| DoError::Start { source };
+    let errno = |errno: Errno| DoError::Start {
+        source: errno.into(),
+    };
+    let (theirs, link) = Link::pair().map_err(errno)?;
+    let stdin = link.into_fd();
+    if plan.users.is_some() {
+        step("capabilities that last", keep_capabilities())?;
+    }
+    let stderr = rustix::stdio::stderr()
+        .try_clone_to_owned()
+        .map_err(failed)?;
+    init.stdin(Stdio::from(stdin))
+        .stdout(Stdio::null())
+        .stderr(Stdio::from(stderr));
+    fork(Born::FirstOfItsOwn, || {
+        // The front sees the link end.
+        Err(init
+            .exec()
+            .raw_os_error()
+            .and_then(|e| u8::try_from(e).ok())
+            .unwrap_or(1))
+    })
+    .map_err(errno)?;
+    // The other end is init's alone now: init's end closes the link.
+    init.stdin(Stdio::null());
+    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+    theirs.send(&Message::Plan(plan), &fds).map_err(failed)?;
+    front
+        .send(&Message::Born, &[theirs.as_fd()])
+        .map_err(failed)
+}
+
+/// Has a program that is run next keep the capabilities of this process, though its user is not root.
+fn keep_capabilities() -> Result<(), Errno> {
+    let mut sets = rustix::thread::capabilities(None)?;
+    sets.inheritable = sets.permitted;
+    rustix::thread::set_capabilities(None, sets)?;
+    for one in sets.permitted.iter() {
+        rustix::thread::configure_capability_in_ambient_set(one, true)?;
+    }
+    Ok(())
+}
+
+/// Serves until nobody uses the view any more, or the front is gone.
+fn serve(front: &Link, mount: Mount) -> Result<(), DoError> {
+    let (tell, ended) = mpsc::channel();
+    let failed = |source| DoError::Start { source };
+    let told = tell.clone();
+    thread::Builder::new()
+        .name("mica-join".into())
+        .spawn(move || told.send(mount.join().is_ok()))
+        .map_err(failed)?;
+    let front = Arc::new(front.as_fd().try_clone_to_owned().map_err(failed)?);
+    thread::Builder::new()
+        .name("mica-front".into())
+        .spawn(move || {
+            // The front has nothing more to say, but ends.
+            let ended = rustix::io::read(&*front, &mut [0; 1]);
+            tell.send(ended.is_ok())
+        })
+        .map_err(failed)?;
+    // What ended: the mount, or the front, which has no more questions.
+    match ended.recv() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(DoError::Lost),
+    }
+}
