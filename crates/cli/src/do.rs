@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
 
-use mica::{Changes, DoError, Event, Exit, RunSpec, Running, Session, Sessions, Signaller, Who};
+use mica::{Changes, DoError, Event, Exit, RunSpec, Running, Session, Signaller, Who};
 use mica_sys::heap;
 use mica_vfs::Errno;
 use signal_hook::consts::{
@@ -40,38 +40,31 @@ pub(crate) fn run(args: &DoArgs) -> ExitCode {
 }
 
 fn run_in_session(args: &DoArgs) -> Result<Exit, CliError> {
-    let sessions = store()?;
     let lower = args.lower.as_deref().unwrap_or(Path::new("/"));
-    let session = sessions.create(args.name.as_deref(), lower)?;
-    let fresh = args.name.is_none();
-    match run_command(args, session, &sessions) {
-        // Nothing ran in it, and nobody named it.
-        Err((failed, Some(session))) if fresh => {
-            session.discard()?;
+    let mut session = store()?.create(args.name.as_deref(), lower)?;
+    match run_command(args, &mut session) {
+        Ok(exit) => {
+            close(args, session, exit)?;
+            Ok(exit)
+        }
+        Err(failed) => {
+            // What nobody named and nothing changed in is nothing to keep.
+            if args.name.is_none() && session.changes() == Changes::default() {
+                session.discard()?;
+            }
             Err(failed)
         }
-        Err((failed, _)) => Err(failed),
-        Ok(exit) => Ok(exit),
     }
 }
 
-type Failed = (CliError, Option<Session>);
-
-fn run_command(args: &DoArgs, mut session: Session, _: &Sessions) -> Result<Exit, Failed> {
+fn run_command(args: &DoArgs, session: &mut Session) -> Result<Exit, CliError> {
     // Before the command runs: what comes while it is started must reach it.
-    let signals = match Signals::new(SIGNALS) {
-        Ok(signals) => signals,
-        Err(source) => return Err((CliError::Signals { source }, Some(session))),
-    };
+    let signals = Signals::new(SIGNALS).map_err(|source| CliError::Signals { source })?;
     let spec = spec_of(args);
     let streams = (io::stdin(), io::stdout(), io::stderr());
     let stdio = [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()];
     let mut stage = itself("do-stage", &spec.command);
-    let running = match session.start(&spec, &mut stage, stdio) {
-        Ok(running) => running,
-        Err(source) => return Err((source.into(), Some(session))),
-    };
-    let exit = attend(running, signals).map_err(|failed| (failed, None))?;
+    let exit = attend(session.start(&spec, &mut stage, stdio)?, signals)?;
     if let Exit::NotRun(errno) = exit {
         let program = spec.command.first().cloned().unwrap_or_default();
         error::say(&CliError::NotRun {
@@ -79,7 +72,6 @@ fn run_command(args: &DoArgs, mut session: Session, _: &Sessions) -> Result<Exit
             source: Errno::from_raw_os_error(errno),
         });
     }
-    close(args, session, exit).map_err(|source| (source.into(), None))?;
     Ok(exit)
 }
 
