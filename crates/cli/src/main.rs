@@ -12,7 +12,6 @@ mod cause;
 mod check;
 mod convert;
 mod describe;
-
 mod error;
 mod log;
 mod mount;

@@ -50,7 +50,7 @@ fn run_in_session(args: &DoArgs) -> Result<Exit, CliError> {
         Err(failed) => {
             // What nobody named and nothing changed in is nothing to keep.
             if args.name.is_none() && session.changes() == Changes::default() {
-                session.discard()?;
+                session.discard(&mut itself("do-stage", &[]))?;
             }
             Err(failed)
         }
@@ -95,7 +95,7 @@ fn spec_of(args: &DoArgs) -> RunSpec {
 }
 
 /// This program, as another process of a session.
-fn itself(part: &str, command: &[OsString]) -> Command {
+pub(crate) fn itself(part: &str, command: &[OsString]) -> Command {
     let mut line = Command::new("/proc/self/exe");
     line.arg0("mica").args([part, "--"]).args(command);
     line
@@ -171,7 +171,7 @@ fn close(args: &DoArgs, mut session: Session, exit: Exit) -> Result<(), DoError>
         )
     };
     if args.rm {
-        session.discard()?;
+        session.discard(&mut itself("do-stage", &[]))?;
     } else {
         session.note_end(exit)?;
     }

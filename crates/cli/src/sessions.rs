@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::args::{DiscardArgs, SessionsArgs};
 use crate::error::CliError;
+use crate::run::itself;
 
 /// Where those of root are.
 const OF_ROOT: &str = "/var/lib/mica/sessions";
@@ -82,6 +83,6 @@ fn as_json(info: &SessionInfo) -> Value {
 
 /// Removes a session.
 pub(crate) fn discard(args: &DiscardArgs) -> Result<(), CliError> {
-    store()?.open(&args.name)?.discard()?;
-    Ok(())
+    let session = store()?.open(&args.name)?;
+    Ok(session.discard(&mut itself("do-stage", &[]))?)
 }

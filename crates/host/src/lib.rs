@@ -45,4 +45,4 @@ pub use fs::HostFs;
 pub use layer::{LayerAccess, OpenLayerError, open_layer, private_copy};
 pub use owners::{OwnerXattr, Owners, Recorded};
 pub use probe::Features;
-pub use tree::MountTree;
+pub use tree::{MountTree, UnmappedAs};

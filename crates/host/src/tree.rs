@@ -34,6 +34,19 @@ pub struct MountTree {
     pub mountpoints: Vec<PathBuf>,
     /// Objects that the layer does not have, whatever leads to them; from the root on.
     pub hidden: Vec<PathBuf>,
+    /// Whose objects are shown whose owner or group has no id in this user namespace; `None`: the overflow id's.
+    pub unmapped: Option<UnmappedAs>,
+}
+
+/// Ids to show in the place of those that a user namespace does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnmappedAs {
+    /// What the kernel shows: `/proc/sys/kernel/overflowuid`, which is the same for groups.
+    pub overflow: u32,
+    /// The owner to show.
+    pub uid: u32,
+    /// The group to show.
+    pub gid: u32,
 }
 
 /// What a layer knows of the mounts in it.
@@ -44,6 +57,7 @@ pub(crate) struct Tree {
     /// What [`Ids::Mounts`] tells of the mounts that were seen. The place of each is its number.
     mounts: RwLock<Vec<DevId>>,
     hidden: HashSet<Real>,
+    unmapped: Option<UnmappedAs>,
     /// Directories in which not every name is what a listing tells.
     looked_at: HashSet<Real>,
 }
@@ -83,9 +97,24 @@ impl Tree {
 
     /// Turns attributes as [`Ids::Mounts`] told them into those to show.
     pub(crate) fn shown(&self, told: Attr) -> Result<Attr, Errno> {
+        let (mut uid, mut gid) = (told.uid, told.gid);
+        if let Some(unmapped) = self.unmapped {
+            uid = if uid == unmapped.overflow {
+                unmapped.uid
+            } else {
+                uid
+            };
+            gid = if gid == unmapped.overflow {
+                unmapped.gid
+            } else {
+                gid
+            };
+        }
         Ok(Attr {
             ino: self.number(told.dev, told.ino)?,
             dev: self.dev,
+            uid,
+            gid,
             ..told
         })
     }
@@ -116,10 +145,12 @@ impl HostFs {
             root,
             mountpoints,
             hidden,
+            unmapped,
         } = tree;
         let told = stat_fd(root.as_fd(), Ids::Mounts)?;
         let known = Tree {
             dev: stat_fd(root.as_fd(), Ids::Devices)?.dev,
+            unmapped,
             mounts: RwLock::new(Rank(200), vec![told.dev]),
             hidden: hidden
                 .iter()

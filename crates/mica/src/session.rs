@@ -136,13 +136,25 @@ impl Session {
         changes::count(&self.upper(), &self.lower())
     }
 
-    /// Removes it with all changes.
+    /// Removes it with all changes. `stage` is the command line of a process that calls [`be_stage`] with its standard input:
+    /// it is started for a session of an ordinary user that has objects of other ids.
     ///
     /// # Errors
     ///
     /// Something in it cannot be removed.
-    pub fn discard(self) -> Result<(), DoError> {
-        store::remove(&self.dir)
+    pub fn discard(self, stage: &mut Command) -> Result<(), DoError> {
+        let users = self.record.users.as_ref().filter(|users| !users.alone());
+        let Some(users) = users else {
+            return store::remove(&self.dir);
+        };
+        let mut stage = Stage::start(stage)?;
+        let message = Message::Remove(Bytes::of(&self.dir), users.clone());
+        let failed = |source| DoError::Start { source };
+        stage.link.send(&message, &[]).map_err(failed)?;
+        match stage.attend(Some(users))? {
+            (Message::Removed, _) => stage.child.wait().map(drop).map_err(failed),
+            _ => Err(DoError::Lost),
+        }
     }
 
     /// Runs a command in it. `stage` is the command line of a process that calls [`be_stage`] with its standard input, and
@@ -162,24 +174,14 @@ impl Session {
         self.record.users = plan.users.clone();
         self.record.set_command(&spec.command);
         self.record.write(&self.dir)?;
-        let (link, theirs) = Link::pair().map_err(|errno| DoError::Start {
-            source: errno.into(),
-        })?;
-        let failed = |source| DoError::Start { source };
-        let child = stage
-            .stdin(Stdio::from(theirs.into_fd()))
-            .stdout(Stdio::null())
-            .spawn()
-            .map_err(failed)?;
-        // The command line keeps our end of theirs open, which then never ends.
-        stage.stdin(Stdio::null());
-        let stage = Stage { link, child };
+        let stage = Stage::start(stage)?;
         let users = plan.users.clone();
-        stage
-            .link
-            .send(&Message::Plan(plan), &stdio)
-            .map_err(failed)?;
-        let init = stage.await_init(users.as_ref())?;
+        let sent = stage.link.send(&Message::Plan(plan), &stdio);
+        sent.map_err(|source| DoError::Start { source })?;
+        let (Message::Born, fds) = stage.attend(users.as_ref())? else {
+            return Err(DoError::Lost);
+        };
+        let init = Link::of(fds.into_iter().next().ok_or(DoError::Lost)?);
         let (first, fds) = stage.hear(&init)?;
         let early = match first {
             Message::Started => None,
@@ -234,8 +236,21 @@ struct Stage {
 }
 
 impl Stage {
-    /// Gives the stage what it asks for, until it has started init.
-    fn await_init(&self, users: Option<&plan::Users>) -> Result<Link, DoError> {
+    fn start(line: &mut Command) -> Result<Self, DoError> {
+        let (link, theirs) = Link::pair().map_err(|errno| DoError::Start {
+            source: errno.into(),
+        })?;
+        let line = line
+            .stdin(Stdio::from(theirs.into_fd()))
+            .stdout(Stdio::null());
+        let child = line.spawn().map_err(|source| DoError::Start { source })?;
+        // The command line keeps the stage's end open, which then never ends.
+        line.stdin(Stdio::null());
+        Ok(Self { link, child })
+    }
+
+    /// Gives the stage the ids that it asks for, and returns what it says then.
+    fn attend(&self, users: Option<&plan::Users>) -> Result<(Message, Vec<OwnedFd>), DoError> {
         let failed = |source| DoError::Start { source };
         loop {
             match self.link.receive().map_err(failed)? {
@@ -244,12 +259,9 @@ impl Stage {
                     users::map_range(Pid::from_child(&self.child), users)?;
                     self.link.send(&Message::Mapped, &[]).map_err(failed)?;
                 }
-                Some((Message::Born, fds)) => {
-                    let init = fds.into_iter().next().ok_or(DoError::Lost)?;
-                    return Ok(Link::of(init));
-                }
                 Some((Message::Failed(told), _)) => return Err(told.into()),
-                _ => return Err(DoError::Lost),
+                Some(said) => return Ok(said),
+                None => return Err(DoError::Lost),
             }
         }
     }

@@ -14,6 +14,7 @@ mod check;
 mod do_run;
 mod do_signals;
 mod do_tree;
+mod do_users;
 mod durability;
 mod foreground;
 mod foreign;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Exit;
 use super::error::Told;
-use super::plan::Plan;
+use super::plan::{Bytes, Plan, Users};
 
 /// No message is longer: those with paths hold a few of them.
 const LONGEST: usize = 64 << 10;
@@ -30,6 +30,10 @@ pub(super) struct Link(OwnedFd);
 pub(super) enum Message {
     /// To the stage, and from it to init: what to do. With stdin, stdout and stderr of the command.
     Plan(Plan),
+    /// To the stage: a session to remove, by these users.
+    Remove(Bytes, Users),
+    /// From the stage, its last word: the session is removed.
+    Removed,
     /// From the stage: it is in a user namespace that has no ids.
     Unmapped,
     /// To the stage: it has ids.

@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -14,7 +15,8 @@ use std::thread;
 use std::time::Duration;
 
 use mica_fuse::CacheTimes;
-use mica_overlay::{IdRules, XattrNamespace};
+use mica_host::UnmappedAs;
+use mica_overlay::{IdRules, OVERFLOW_ID, XattrNamespace};
 use mica_sys::namespace::{self, Namespaces};
 use mica_sys::process::{Born, fork};
 use mica_vfs::Errno;
@@ -43,10 +45,12 @@ const LIVE: Duration = Duration::from_secs(1);
 /// The other end is gone, or makes no sense.
 pub fn be_stage(socket: OwnedFd, init: &mut Command) -> io::Result<()> {
     let front = Link::of(socket);
-    let Some((Message::Plan(plan), fds)) = front.receive()? else {
-        return Err(Errno::PROTO.into());
+    let done = match front.receive()? {
+        Some((Message::Plan(plan), fds)) => run(&front, plan, &fds, init),
+        Some((Message::Remove(dir, users), _)) => remove(&front, &dir.to_path(), &users),
+        _ => return Err(Errno::PROTO.into()),
     };
-    match run(&front, plan, &fds, init) {
+    match done {
         Ok(()) => Ok(()),
         Err(error) => front.send(&Message::Failed(error.tell()), &[]),
     }
@@ -66,7 +70,15 @@ fn run(front: &Link, plan: Plan, fds: &[OwnedFd], init: &mut Command) -> Result<
     }
     own_mounts()?;
     let (lower, store, root) = (plan.lower.to_path(), plan.store.to_path(), plan.root());
-    let tree = machine_tree(&lower, &store, &root)?;
+    let mut tree = machine_tree(&lower, &store, &root)?;
+    if plan.users.as_ref().is_some_and(|users| !users.alone()) {
+        // Nearly all that is not the user's own is root's, and here nobody can see whose it is.
+        tree.unmapped = Some(UnmappedAs {
+            overflow: OVERFLOW_ID,
+            uid: 0,
+            gid: 0,
+        });
+    }
     let spec = spec_of(&plan)?;
     let stack = Stack::over_tree(&spec.stack, tree)?;
     let mountpoint = Mountpoint::find(&root).map_err(DoError::Mount)?;
@@ -81,6 +93,14 @@ fn run(front: &Link, plan: Plan, fds: &[OwnedFd], init: &mut Command) -> Result<
         return Err(error.into());
     }
     serve(front, attached.serve().map_err(DoError::Mount)?)
+}
+
+/// Removes a session that has objects of other ids than the user's own.
+fn remove(front: &Link, dir: &Path, users: &Users) -> Result<(), DoError> {
+    enter_users(front, users)?;
+    super::store::remove(dir)?;
+    let told = front.send(&Message::Removed, &[]);
+    told.map_err(|source| DoError::Start { source })
 }
 
 /// Enters a user namespace, and gets its ids.

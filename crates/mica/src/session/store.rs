@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use mica_vfs::Errno;
 use rustix::fs::FlockOperation;
@@ -243,8 +244,20 @@ fn furnish(dir: PathBuf, lower: &Path) -> Result<Session, DoError> {
     Ok(Session { dir, record, lock })
 }
 
+/// A list holds the lock for a moment to see whether it can be had.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 fn take(lock: &OwnedFd, name: &OsStr) -> Result<(), DoError> {
-    match rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
+    let deadline = Instant::now() + PATIENCE;
+    let locked = loop {
+        match rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            locked => break locked,
+        }
+    };
+    match locked {
         Ok(()) => Ok(()),
         Err(Errno::WOULDBLOCK) => Err(DoError::Running { name: name.into() }),
         Err(errno) => Err(DoError::Store {
@@ -344,7 +357,8 @@ mod tests {
                 ("x", Activity::Idle)
             ]
         );
-        one.discard().unwrap();
+        one.discard(&mut std::process::Command::new("false"))
+            .unwrap();
         assert_eq!(sessions.list().unwrap().len(), 3);
     }
 

@@ -99,6 +99,7 @@ pub(super) fn machine_tree(
         root,
         mountpoints: below.into_iter().map(|(path, _)| path).collect(),
         hidden: hidden.into_iter().collect(),
+        unmapped: None,
     })
 }
 
