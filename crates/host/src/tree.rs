@@ -182,3 +182,40 @@ fn find(root: BorrowedFd<'_>, path: &std::path::Path) -> Option<Real> {
     let told = stat_fd(found.as_fd(), Ids::Mounts).ok()?;
     Some(real(told.dev, told.ino))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree() -> Tree {
+        Tree {
+            dev: DevId(1),
+            mounts: RwLock::new(Rank(200), vec![DevId(10)]),
+            hidden: HashSet::new(),
+            unmapped: None,
+            looked_at: HashSet::new(),
+        }
+    }
+
+    #[test]
+    fn numbers_of_the_root_stay_and_those_of_other_mounts_differ() {
+        let tree = tree();
+        let number = |dev, ino| tree.number(DevId(dev), Ino(ino)).unwrap().0;
+        assert_eq!(number(10, 7), 7);
+        assert_eq!(number(11, 7), 7 | 1 << 48);
+        assert_eq!(number(12, 7), 7 | 2 << 48);
+        assert_eq!(number(11, 8), 8 | 1 << 48);
+    }
+
+    #[test]
+    fn a_number_that_does_not_fit_is_mixed_and_leaves_two_bits() {
+        let tree = tree();
+        let number = |dev, ino| tree.number(DevId(dev), Ino(ino)).unwrap().0;
+        for (dev, ino) in [(10, 1 << 48), (10, u64::MAX), (11, u64::MAX)] {
+            let mixed = number(dev, ino);
+            assert_eq!((mixed >> 62, mixed & MIXED), (0, MIXED));
+            assert_eq!(mixed, number(dev, ino));
+        }
+        assert_ne!(number(10, u64::MAX), number(11, u64::MAX));
+    }
+}
