@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::image::make_open;
@@ -20,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Tells a server that was built with faults which of them to make.
 pub(crate) const PLANT: &str = "MICA_PLANT";
+
+/// Tells the same server which file to add to, at its end, how often each rule took effect.
+const MET: &str = "MICA_MET";
 
 /// Who is tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -70,6 +74,8 @@ pub(crate) enum Driver {
 pub(crate) struct Stack {
     /// The topmost first.
     pub(crate) lowers: Vec<PathBuf>,
+    /// Data-only layers below them.
+    pub(crate) data: Vec<PathBuf>,
     pub(crate) upper: PathBuf,
     pub(crate) work: PathBuf,
     /// Further mount options, the same words for every driver.
@@ -88,6 +94,7 @@ impl Stack {
         make_open(&base.join("merged"))?;
         Ok(Self {
             lowers,
+            data: Vec::new(),
             upper: make_open(&base.join("upper"))?,
             work: make_open(&base.join("work"))?,
             options: String::new(),
@@ -112,8 +119,13 @@ impl Stack {
             .iter()
             .map(|dir| dir.to_string_lossy())
             .collect();
+        let data: String = self
+            .data
+            .iter()
+            .map(|dir| format!("::{}", dir.display()))
+            .collect();
         let mut options = format!(
-            "lowerdir={},upperdir={},workdir={}",
+            "lowerdir={}{data},upperdir={},workdir={}",
             lowers.join(":"),
             self.upper.display(),
             self.work.display()
@@ -137,6 +149,8 @@ pub(crate) struct Server<'a> {
     pub(crate) log_level: Option<&'a str>,
     /// A fault for it to make, where the program was built with faults.
     pub(crate) plant: Option<&'a str>,
+    /// Where such a program notes which rules took effect.
+    pub(crate) met: Option<&'a Path>,
 }
 
 impl Server<'_> {
@@ -218,6 +232,9 @@ impl Driver {
         if let Some(fault) = server.plant {
             command.env(PLANT, fault);
         }
+        if let Some(met) = server.met {
+            command.env(MET, met);
+        }
         let server = command
             .stdin(Stdio::null())
             .spawn()
@@ -249,8 +266,7 @@ impl Mounted {
 
     /// Unmounts, and waits for the server to end by itself with status 0.
     pub(crate) fn unmount(mut self) -> Result<()> {
-        rustix::mount::unmount(&self.point, UnmountFlags::empty())
-            .with_context(|| format!("cannot unmount {}", self.point.display()))?;
+        detach(&self.point).with_context(|| format!("cannot unmount {}", self.point.display()))?;
         let Some(mut server) = self.server.take() else {
             return Ok(());
         };
@@ -311,6 +327,19 @@ impl Drop for Mounted {
         if let Some(mut server) = self.server.take() {
             drop(server.kill());
             drop(server.wait());
+        }
+    }
+}
+
+/// Unmounts what nobody uses for long: who looks at all mounts of a machine has each of them open for a moment.
+fn detach(point: &Path) -> Result<(), Errno> {
+    let start = Instant::now();
+    loop {
+        match rustix::mount::unmount(point, UnmountFlags::empty()) {
+            Err(Errno::BUSY) if start.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            done => return done,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a tier needs of the machine, how to see whether it is there, and how to install it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -21,6 +21,8 @@ pub(crate) enum Need {
     KernelOverlay,
     /// A program, and where it comes from.
     Program(&'static str, Source),
+    /// A program of a crate and its version, kept out of `PATH`, where another one of its name is.
+    Apart(&'static str, &'static str),
     /// The Debian mirror, for a fresh system inside a mount.
     Mirror,
 }
@@ -59,6 +61,8 @@ impl Need {
             Self::Program(name, _) => find_program(name)
                 .is_none()
                 .then(|| format!("`{name}` is not installed")),
+            Self::Apart(name, version) => (!apart(name).is_ok_and(|path| path.is_file()))
+                .then(|| format!("`{name}` {version} is not installed")),
             Self::Mirror => {
                 mirror_error().map(|error| format!("{MIRROR} is not reachable ({error})"))
             }
@@ -67,8 +71,17 @@ impl Need {
 
     /// Says whether [`install`] can meet this need.
     pub(crate) fn is_installable(self) -> bool {
-        matches!(self, Self::Program(..))
+        matches!(self, Self::Program(..) | Self::Apart(..))
     }
+}
+
+/// Returns where the program of a crate is that is not put into `PATH`.
+pub(crate) fn apart(name: &str) -> Result<PathBuf> {
+    Ok(apart_root()?.join("bin").join(name))
+}
+
+fn apart_root() -> Result<PathBuf> {
+    repo::cache_dir("programs")
 }
 
 fn mirror_error() -> Option<String> {
@@ -95,10 +108,12 @@ fn mirror_error() -> Option<String> {
 pub(crate) fn install(needs: &[Need]) -> Result<()> {
     let mut packages = Vec::new();
     let mut crates = Vec::new();
+    let mut apart = Vec::new();
     for need in needs.iter().filter(|need| need.missing().is_some()) {
         match need {
             Need::Program(_, Source::Debian(package)) => packages.push(*package),
             Need::Program(_, Source::Crate(name, version)) => crates.push((*name, *version)),
+            Need::Apart(name, version) => apart.push((*name, *version)),
             Need::Root | Need::Fuse | Need::Loop | Need::KernelOverlay | Need::Mirror => {}
         }
     }
@@ -115,20 +130,24 @@ pub(crate) fn install(needs: &[Need]) -> Result<()> {
             .env("DEBIAN_FRONTEND", "noninteractive"))?;
     }
     for (name, version) in crates {
-        println!("installing the crate {name} {version}");
-        // Unoptimised: these run for seconds, and an optimised build takes minutes. One target directory for all
-        // of them lets them share dependencies.
-        run(repo::cargo()?
-            .args([
-                "install",
-                "--quiet",
-                "--locked",
-                "--debug",
-                name,
-                "--version",
-                version,
-            ])
-            .env("CARGO_TARGET_DIR", repo::cache_dir("tools")?))?;
+        install_crate((name, version), None)?;
+    }
+    for (name, version) in apart {
+        install_crate((name, version), Some(&apart_root()?))?;
     }
     Ok(())
+}
+
+/// Installs a crate where cargo keeps programs, or below `root`.
+fn install_crate((name, version): (&str, &str), root: Option<&Path>) -> Result<()> {
+    println!("installing the crate {name} {version}");
+    let mut cargo = repo::cargo()?;
+    // Unoptimised: these run for seconds, and an optimised build takes minutes. One target directory for all of them lets
+    // them share dependencies.
+    cargo.args(["install", "--quiet", "--locked", "--debug", name]);
+    cargo.args(["--version", version]);
+    if let Some(root) = root {
+        cargo.arg("--root").arg(root);
+    }
+    run(cargo.env("CARGO_TARGET_DIR", repo::cache_dir("tools")?))
 }

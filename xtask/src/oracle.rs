@@ -10,12 +10,16 @@
 
 mod arena;
 mod call;
+mod coverage;
+mod crew;
 mod difference;
 mod draw;
 mod ground;
 mod handle;
 mod job;
 pub(crate) mod layout;
+mod plants;
+mod purity;
 mod regress;
 mod set;
 mod shrink;
@@ -23,18 +27,13 @@ mod side;
 mod watch;
 mod worker;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::driver::Subject;
 use crate::need::Need;
-use crate::private;
 use crate::repo::Profile;
+use crew::Crew;
 use ground::{Disk, Userns};
 use layout::Rights;
 use set::Set;
@@ -99,9 +98,12 @@ pub(crate) struct OracleArgs {
     /// Build the subject as users get it: faster, and without its own assertions
     #[arg(long)]
     release: bool,
-    /// Tell the server to make this fault, if it was built with faults
-    #[arg(long, value_name = "NAME")]
+    /// Make the server err in this way, or in each for `all`, and find that within 5 minutes
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["script", "rounds"])]
     plant: Option<String>,
+    /// Fail if no sequence came to a rule that could be compared
+    #[arg(long)]
+    require_coverage: bool,
 }
 
 /// Arguments of the hidden `oracle-job`, which are those of its parent and more.
@@ -112,12 +114,39 @@ pub(crate) struct JobArgs {
     /// Which of the jobs this is
     #[arg(long)]
     job: u64,
+    /// The number of its first sequence
+    #[arg(long)]
+    from: u64,
     /// The program of the subject
     #[arg(long)]
     program: std::path::PathBuf,
     /// Where the layers go, once there is a place
     #[arg(long)]
     base: Option<std::path::PathBuf>,
+    /// A difference is not made shorter
+    #[arg(long)]
+    brief: bool,
+}
+
+impl JobArgs {
+    /// Returns the command line of these arguments.
+    fn words(&self) -> Vec<String> {
+        let mut words = self.all.words();
+        words.extend([
+            format!("--job={}", self.job),
+            format!("--from={}", self.from),
+        ]);
+        words.push(format!("--program={}", self.program.display()));
+        words.extend(
+            self.base
+                .iter()
+                .map(|base| format!("--base={}", base.display())),
+        );
+        if self.brief {
+            words.push("--brief".to_owned());
+        }
+        words
+    }
 }
 
 /// Under which conditions two sides are compared.
@@ -126,6 +155,8 @@ struct Options {
     set: Set,
     rights: Rights,
     plant: Option<String>,
+    /// Where servers note which rules took effect.
+    met: Option<std::path::PathBuf>,
 }
 
 impl Options {
@@ -157,6 +188,7 @@ pub(crate) fn tier(subject: Subject) -> Result<()> {
         replay: true,
         release: false,
         plant: None,
+        require_coverage: false,
     })
 }
 
@@ -167,9 +199,13 @@ pub(crate) fn main(args: &OracleArgs) -> Result<()> {
         bail!("cannot compare: {why}");
     }
     let profile = if args.release {
+        ensure!(
+            args.plant.is_none() && !args.require_coverage,
+            "a release neither makes faults nor counts rules"
+        );
         Profile::Release
     } else {
-        Profile::Dev
+        Profile::Planted
     };
     let program = args
         .subject
@@ -181,126 +217,27 @@ pub(crate) fn main(args: &OracleArgs) -> Result<()> {
     } else {
         args.job_count()
     };
-    println!("oracle: {jobs} jobs, first seed {}", args.seed);
-    let counts = Mutex::new(vec![Count::default(); usize::try_from(jobs)?]);
-    let start = Instant::now();
-    let mut children = Vec::new();
-    for job in 0..jobs {
-        children.push(start_job(args, job, &program)?);
+    if let Some(name) = &args.plant {
+        return plants::run(args, &program, name);
     }
-    let result = std::thread::scope(|scope| {
-        for (index, child) in children.iter_mut().enumerate() {
-            let pipe = child.stdout.take();
-            let counts = &counts;
-            scope.spawn(move || pipe.map(|pipe| follow(BufReader::new(pipe), index, counts)));
-        }
-        wait_all(&mut children, args.keep_going, &|| {
-            print_progress(&counts, start)
-        })
-    });
-    print_progress(&counts, start);
+    println!("oracle: {jobs} jobs, first seed {}", args.seed);
+    let crew = Crew::new(args, &program, jobs);
+    let result = crew.run();
+    if args.subject == Subject::Mica && !args.release && args.script.is_none() {
+        let rights = args.userns.map_or(Rights::All, |_| Rights::Mapped);
+        let covered = coverage::report(&crew.met(), rights, args.require_coverage);
+        return result.and(covered);
+    }
     result
 }
 
-/// Starts one job, in private namespaces.
-fn start_job(args: &OracleArgs, job: u64, program: &std::path::Path) -> Result<Child> {
-    let mut words = vec!["oracle-job".to_owned()];
-    words.extend(args.words());
-    words.extend(["--job".to_owned(), job.to_string()]);
-    words.extend(["--program".to_owned(), program.display().to_string()]);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    private::command(&words)?
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start a job")
-}
-
-/// Waits for all jobs; ends the others when one fails, unless they are to go on.
-fn wait_all(children: &mut [Child], keep_going: bool, progress: &dyn Fn()) -> Result<()> {
-    let mut failed = 0_usize;
-    let mut left: Vec<&mut Child> = children.iter_mut().collect();
-    let mut said = Instant::now();
-    while !left.is_empty() {
-        std::thread::sleep(Duration::from_millis(50));
-        let mut running = Vec::new();
-        for child in left {
-            match child.try_wait()? {
-                None => running.push(child),
-                Some(status) if status.success() => {}
-                Some(_) => failed = failed.saturating_add(1),
-            }
-        }
-        left = running;
-        if failed > 0 && !keep_going {
-            for child in &mut left {
-                child.kill()?;
-                child.wait()?;
-            }
-            break;
-        }
-        if said.elapsed() > Duration::from_secs(10) {
-            progress();
-            said = Instant::now();
-        }
-    }
-    if failed > 0 {
-        bail!("{failed} jobs saw a difference from kernel overlayfs");
-    }
-    Ok(())
-}
-
-/// What a job has done so far.
-#[derive(Debug, Clone, Copy, Default)]
-struct Count {
-    sequences: u64,
-    operations: u64,
-    succeeded: u64,
-    differences: u64,
-}
-
-/// Passes on what a job prints, but for its counts.
-fn follow(pipe: impl BufRead, index: usize, counts: &Mutex<Vec<Count>>) {
-    for line in pipe.lines().map_while(Result::ok) {
-        let Some(rest) = line.strip_prefix("@ ") else {
-            println!("{line}");
-            continue;
-        };
-        let numbers: Vec<u64> = rest
-            .split(' ')
-            .filter_map(|word| word.parse().ok())
-            .collect();
-        if let [sequences, operations, succeeded, differences] = *numbers.as_slice()
-            && let Ok(mut counts) = counts.lock()
-            && let Some(count) = counts.get_mut(index)
-        {
-            *count = Count {
-                sequences,
-                operations,
-                succeeded,
-                differences,
-            };
-        }
-    }
-}
-
-fn print_progress(counts: &Mutex<Vec<Count>>, start: Instant) {
-    let Ok(counts) = counts.lock() else {
-        return;
-    };
-    let sum = |of: fn(&Count) -> u64| counts.iter().map(of).sum::<u64>();
-    let seconds = start.elapsed().as_secs().max(1);
-    let (sequences, operations) = (sum(|c| c.sequences), sum(|c| c.operations));
-    println!(
-        "oracle: {seconds} s, {sequences} sequences ({} a minute), {operations} operations ({} a second), {} of which \
-         succeed; {} differences",
-        sequences.saturating_mul(60) / seconds,
-        operations / seconds,
-        sum(|c| c.succeeded),
-        sum(|c| c.differences),
-    );
-}
-
 impl OracleArgs {
+    /// Returns after how many seconds it ends, if it ends by time.
+    fn time_limit(&self) -> Option<u64> {
+        let is_counted = self.sequences.or(self.rounds).is_some() || self.script.is_some();
+        self.seconds.or((!is_counted).then_some(60))
+    }
+
     fn job_count(&self) -> u64 {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         self.jobs

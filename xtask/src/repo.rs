@@ -14,6 +14,8 @@ pub(crate) enum Profile {
     Dev,
     /// As users get it.
     Release,
+    /// As `Dev`, with faults that can be asked for, and counting which rules take effect.
+    Planted,
 }
 
 /// Returns the root of the checkout.
@@ -49,6 +51,7 @@ pub(crate) fn cargo() -> Result<Command> {
 
 /// Builds `mica` and returns the program's path.
 pub(crate) fn build_mica(profile: Profile) -> Result<PathBuf> {
+    let planted = cache_dir("planted")?;
     let mut cargo = cargo()?;
     cargo.args([
         "build",
@@ -65,7 +68,18 @@ pub(crate) fn build_mica(profile: Profile) -> Result<PathBuf> {
             cargo.arg("--release");
             "release"
         }
+        // Elsewhere, so that nobody takes it for the program itself.
+        Profile::Planted => {
+            cargo.args(["--features", "planted", "--target-dir"]);
+            cargo.arg(&planted);
+            "debug"
+        }
     };
     run(&mut cargo)?;
-    Ok(target_dir()?.join(folder).join("mica"))
+    let target = if profile == Profile::Planted {
+        planted
+    } else {
+        target_dir()?
+    };
+    Ok(target.join(folder).join("mica"))
 }

@@ -5,7 +5,7 @@
 mod differences;
 mod edges;
 mod options;
-mod rules;
+pub(crate) mod rules;
 mod source;
 mod text;
 
@@ -16,7 +16,7 @@ use source::Source;
 
 /// One broken rule.
 #[derive(Debug, PartialEq, Eq)]
-struct Finding {
+pub(crate) struct Finding {
     /// `path` or `path:line`.
     place: String,
     /// What is wrong, and what to do.

@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::driver::Subject;
-use crate::need::Need::{self, Fuse, KernelOverlay, Loop, Mirror, Program, Root};
+use crate::need::Need::{self, Apart, Fuse, KernelOverlay, Loop, Mirror, Program, Root};
 use crate::need::Source::{Crate, Debian};
 
 /// One tier.
@@ -63,7 +63,7 @@ pub(crate) static ALL: &[Tier] = &[
         about: "a fault at every call that every operation makes of its layers, then a mount by Mica and by the kernel",
         needs: &[],
         place: Place::PrivateIfRoot,
-        limit: MINUTE.saturating_mul(10),
+        limit: MINUTE.saturating_mul(15),
         run: cargo::faults,
     },
     Tier {
@@ -73,10 +73,11 @@ pub(crate) static ALL: &[Tier] = &[
             Program("setfacl", Debian("acl")),
             Program("fusermount3", Debian("fuse3")),
             Program("fuse-overlayfs", Debian("fuse-overlayfs")),
-            Program("python3", Debian("python3-minimal")),
+            Apart("fuse-overlayfs", "2.0.0"),
+            Program("python3", Debian("python3")),
         ],
         place: Place::PrivateIfRoot,
-        limit: MINUTE.saturating_mul(10),
+        limit: MINUTE.saturating_mul(15),
         run: cargo::mount,
     },
     Tier {

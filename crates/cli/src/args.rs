@@ -30,6 +30,7 @@ pub(crate) enum Command {
     Discard(DiscardArgs),
     Mount(MountArgs),
     Umount(UmountArgs),
+    Doctor(DoctorArgs),
     Check(CheckArgs),
     Convert(ConvertArgs),
     #[command(hide = true)]
@@ -112,6 +113,10 @@ const OPTIONS_HELP: &str = r"Mount options:
       empty directory on the mount of upperdir, where changes are prepared
   userxattr
       keep the marks of the overlay as user.overlay.*, as ordinary users must
+  shared
+      other processes change the lower layers: who opens a file sees what they
+      wrote, all else is seen within a second (or timeout=SECONDS). In
+      /etc/fstab: shared_layers, as mount takes shared for itself
   redirect_dir=on|follow|nofollow|off
       rename directories of lowers, by a mark that says where the lowers have
       them (on, the default); only follow such marks (follow), or refuse them
@@ -307,6 +312,31 @@ pub(crate) struct UmountArgs {
     #[arg(short = 'l', long)]
     pub(crate) lazy: bool,
 }
+
+/// Say whether a mount would work here, with which driver, and if not why and what to do
+///
+/// Looks at this machine and, with options, at what they name. Nothing is mounted, and no layer is changed; in a workdir that
+/// nobody uses, scratch files are made and removed. Each of the two drivers, the kernel's overlayfs (`mount -t overlay`) and
+/// `mica mount`, works, works with less, or refuses, for reasons that are listed with what to do about them.
+///
+/// Exit status: 0 if one of the two mounts, 1 if none does, 2 if the command line makes no sense.
+#[derive(Debug, Args)]
+#[command(after_help = DOCTOR_HELP)]
+pub(crate) struct DoctorArgs {
+    /// Mount options, as for `mica mount` and `mount -t overlay`; may be repeated
+    #[arg(short = 'o', long = "options", value_name = "OPTIONS")]
+    pub(crate) options: Vec<OsString>,
+
+    /// Print JSON: each driver with its verdict and what was found, by names that stay
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What stands below `mica doctor --help`.
+const DOCTOR_HELP: &str = r"Examples:
+  mica doctor
+  mica doctor -o lowerdir=/usr,upperdir=up,workdir=up.work
+  mica doctor --json -o lowerdir=a:b,userxattr | jq '.drivers[].verdict'";
 
 /// Unmount for the server at the other end of stdin
 #[derive(Debug, Args)]

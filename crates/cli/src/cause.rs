@@ -25,6 +25,17 @@ impl fmt::Display for Cause {
     }
 }
 
+impl Cause {
+    /// Returns the name of the errno, its number if it has none here.
+    pub(crate) fn name(self) -> String {
+        let known = NAMES.iter().find(|(errno, _)| *errno == self.0);
+        known.map_or_else(
+            || self.0.raw_os_error().to_string(),
+            |(_, name)| (*name).to_owned(),
+        )
+    }
+}
+
 /// The errnos that opening, probing, locking and mounting meet.
 const NAMES: [(Errno, &str); 34] = [
     (Errno::PERM, "EPERM"),

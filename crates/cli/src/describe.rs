@@ -1,8 +1,8 @@
 //! What `mica mount -v` says: what was chosen for a mount.
 
 use mica::{
-    Acls, Cage, DirLinks, Durability, Escaped, Features, IdRules, Identity, Metacopies, Mount,
-    MountFlags, MountSpec, OwnerXattr, Owners, Reach, Redirects, StackSpec, XattrNamespace,
+    Acls, Cage, Coherence, DirLinks, Durability, Escaped, Features, IdRules, Identity, Metacopies,
+    Mount, MountFlags, MountSpec, OwnerXattr, Owners, Reach, Redirects, StackSpec, XattrNamespace,
 };
 
 use crate::cause::Cause;
@@ -37,7 +37,12 @@ pub(crate) fn describe(mount: &Mount, spec: &MountSpec, cage: Option<&Cage>) -> 
     lines.push(redirects(&spec.stack).to_owned());
     lines.extend(metacopies(&spec.stack));
     lines.extend(identity(&spec.stack.identity));
-    lines.push("data path cached, transport dev".into());
+    lines.push(match spec.stack.coherence {
+        Coherence::Exclusive => "data path cached, transport dev".into(),
+        Coherence::Shared => {
+            "lowers shared: looked at again at each open; data path cached, transport dev".into()
+        }
+    });
     lines.push(mount.protocol().to_string());
     lines.extend(spec.notes.iter().map(|note| format!("option {note}")));
     lines.push(cage.map_or_else(|| "no sandbox".into(), Cage::to_string));

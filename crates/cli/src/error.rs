@@ -190,7 +190,7 @@ pub(crate) fn report(failed: &CliError, status: u8) -> ExitCode {
 }
 
 /// Shows one cause; a system error by its words and its name.
-fn in_words(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn in_words(error: &(dyn Error + 'static)) -> String {
     let told = error.downcast_ref::<Told>().and_then(Told::number);
     let errno = match told.as_ref().or_else(|| error.downcast_ref::<Errno>()) {
         Some(errno) => Some(*errno),

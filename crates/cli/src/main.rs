@@ -12,6 +12,7 @@ mod cause;
 mod check;
 mod convert;
 mod describe;
+mod doctor;
 mod error;
 mod log;
 mod mount;
@@ -42,6 +43,14 @@ fn main() -> ExitCode {
     if let Some(status) = planted::plant() {
         return status;
     }
+    let status = run();
+    #[cfg(feature = "planted")]
+    planted::note_met();
+    status
+}
+
+/// Does what the command line says.
+fn run() -> ExitCode {
     let mut words = env::args_os();
     let called = words.next().unwrap_or_default();
     if let Some(personality) = Personality::of(&called) {
@@ -61,6 +70,7 @@ fn main() -> ExitCode {
         Command::Discard(args) => error::status(sessions::discard(&args), Manner::Mica),
         Command::DoStage(args) => error::status(run::stage(&args), Manner::Mica),
         Command::DoInit(args) => error::status(run::init(&args), Manner::Mica),
+        Command::Doctor(args) => doctor::run(&args),
         Command::UnmountHelper(args) => error::status(unmount_helper::run(&args), Manner::Mica),
     }
 }

@@ -64,6 +64,7 @@ impl StatsWriter {
             ("panics".into(), stats.panics),
             ("references".into(), stats.references),
             ("nodes".into(), overlay.nodes as u64),
+            ("linked".into(), overlay.linked as u64),
             ("fds".into(), stats.fds as u64),
             ("bytes_read".into(), stats.bytes_read),
             ("bytes_written".into(), stats.bytes_written),

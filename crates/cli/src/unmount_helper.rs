@@ -5,11 +5,8 @@ use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use mica::{AutoUnmount, UnmountHelper, help_unmounting};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::args::UnmountHelperArgs;
 use crate::error::CliError;
@@ -30,13 +27,10 @@ pub(crate) fn start(mountpoint: &Path, auto: AutoUnmount) -> io::Result<UnmountH
 /// Is the helper, until its server ends.
 pub(crate) fn run(args: &UnmountHelperArgs) -> Result<(), CliError> {
     let failed = |source| CliError::Signals { source };
-    // Signals are the server's business: it may need this process to follow one. In a session of its own it gets none
-    // from a terminal.
+    // In a session of its own it gets no signals from a terminal; it does not get those that are sent to it either
+    // (`UnmountHelper::start`).
     if let Err(errno) = rustix::process::setsid() {
         tracing::debug!(%errno, "this process leads a group already");
-    }
-    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))).map_err(failed)?;
     }
     let requests = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
     let auto = if args.auto {

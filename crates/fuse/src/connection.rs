@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use mica_vfs::{Attr, Entry, Filesystem, NodeId, Time};
+use mica_vfs::{Attr, Coherence, Entry, Filesystem, NodeId, Time};
 
 use crate::init::{InitFlags, InitReport, ProtocolVersion};
 use crate::ops::ListingAdvice;
@@ -22,6 +22,18 @@ pub struct CacheTimes {
     pub negative: Duration,
     /// Attributes.
     pub attr: Duration,
+}
+
+impl CacheTimes {
+    /// A second each: what a filesystem that others change is shown as late at most.
+    pub const SHARED: Self = {
+        let second = Duration::from_secs(1);
+        Self {
+            entry: second,
+            negative: second,
+            attr: second,
+        }
+    };
 }
 
 impl Default for CacheTimes {
@@ -45,6 +57,8 @@ pub struct Connection {
     times: CacheTimes,
     /// What INIT asks for. Immutable.
     pub(crate) wanted: InitFlags,
+    /// Immutable.
+    pub(crate) coherence: Coherence,
     /// Atomic counters.
     pub(crate) stats: Arc<SessionStats>,
     /// Set once, by INIT.
@@ -61,6 +75,7 @@ impl Connection {
             fs,
             times,
             wanted: InitFlags::wanted(),
+            coherence: Coherence::Exclusive,
             stats: Arc::default(),
             init: OnceLock::new(),
             advice: ListingAdvice::default(),
@@ -70,7 +85,15 @@ impl Connection {
     /// Has no ACLs: the filesystem answers `EOPNOTSUPP` to them.
     #[must_use]
     pub fn without_acls(mut self) -> Self {
-        self.wanted = InitFlags::wanted_without_acls();
+        self.wanted = self.wanted.without_acls();
+        self
+    }
+
+    /// Serves a filesystem that others change, too: each open is a message.
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        self.wanted = self.wanted.shared();
+        self.coherence = Coherence::Shared;
         self
     }
 
@@ -106,11 +129,16 @@ impl Connection {
     /// Writes an entry for the kernel, which holds one reference on the node from then on.
     pub(crate) fn entry_out(&self, entry: &Entry) -> EntryOut {
         self.stats.gave_reference();
+        let valid = if self.fs.keeps_name(entry.node) {
+            self.times.entry
+        } else {
+            Duration::ZERO
+        };
         EntryOut {
             nodeid: entry.node.0,
             attr: attr_out(&entry.attr),
-            entry_valid: self.times.entry.as_secs(),
-            entry_valid_nsec: self.times.entry.subsec_nanos(),
+            entry_valid: valid.as_secs(),
+            entry_valid_nsec: valid.subsec_nanos(),
             ..self.no_entry()
         }
     }

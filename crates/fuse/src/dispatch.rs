@@ -177,13 +177,15 @@ fn serve(
         Opcode::Readdirplus => ops::readdirplus(cx, request, reply),
         Opcode::Syncfs => cx.fs.fsync(NodeId::ROOT, mica_vfs::SyncScope::All),
         Opcode::Init => init(cx, request, reply),
-        // A RELEASE comes for files of CREATE and TMPFILE until the kernel has learnt that OPEN is ENOSYS. They have
-        // handle 0: the end of a node is FORGET.
+        // A RELEASE comes for files of CREATE and TMPFILE until the kernel has learnt that OPEN is ENOSYS, and for all where it is
+        // not. They have handle 0: the end of a node is FORGET.
         Opcode::Release | Opcode::Releasedir | Opcode::Destroy => Ok(()),
         // No request waits for anything but the layers, so there is nothing to interrupt. ENOSYS would be a reply.
         Opcode::Interrupt | Opcode::NotifyReply => Ok(()),
-        // ENOSYS to these three makes the kernel open and close from its own caches for the life of the connection.
-        Opcode::Open | Opcode::Opendir | Opcode::Flush => Err(Errno::NOSYS),
+        Opcode::Open => ops::open(cx, &request, reply),
+        Opcode::Opendir => ops::opendir(cx, reply),
+        // ENOSYS makes the kernel close without a message for the life of the connection.
+        Opcode::Flush => Err(Errno::NOSYS),
         // The kernel checks permissions, keeps locks, and polls regular files itself.
         Opcode::Access | Opcode::Getlk | Opcode::Setlk | Opcode::Setlkw => Err(Errno::NOSYS),
         Opcode::Poll | Opcode::Bmap => Err(Errno::NOSYS),

@@ -6,7 +6,7 @@
 //! # Invariants
 //!
 //! - A flag is in the reply only if the kernel offered it and the table says [`Decision::Negotiated`]. Two of them are
-//!   left out for a filesystem without ACLs.
+//!   left out for a filesystem without ACLs, and others exchanged for one that others change ([`InitFlags::shared`]).
 //! - The same offer gives the same reply, so another server can reconstruct it.
 
 mod flags;
@@ -223,11 +223,27 @@ mod tests {
 
     #[test]
     fn ovl_75_without_acls_the_kernel_applies_the_umask() {
-        let left_out = InitFlags::wanted().without(InitFlags::wanted_without_acls());
+        let left_out = InitFlags::wanted().without(InitFlags::wanted().without_acls());
         assert_eq!(
             left_out.names().collect::<Vec<_>>(),
             ["DONT_MASK", "POSIX_ACL"]
         );
+    }
+
+    #[test]
+    fn ovl_138_a_shared_mount_lets_the_kernel_rely_on_nothing() {
+        let (cached, shared) = (InitFlags::wanted(), InitFlags::wanted().shared());
+        assert_eq!(
+            cached.without(shared).names().collect::<Vec<_>>(),
+            [
+                "NO_OPEN_SUPPORT",
+                "CACHE_SYMLINKS",
+                "NO_OPENDIR_SUPPORT",
+                "EXPLICIT_INVAL_DATA"
+            ]
+        );
+        let taken = shared.without(cached);
+        assert_eq!(taken.names().collect::<Vec<_>>(), ["AUTO_INVAL_DATA"]);
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub use init::{
     Decision, FlagRow, INIT_FLAGS, InitFlags, InitReport, OLDEST_PROTOCOL, PROTOCOL,
     ProtocolVersion,
 };
+pub use mount::examine::{Way, examine_mount};
 pub use mount::{Audience, MountAccess, MountFlags, MountOptions, SecurityLabel};
 pub use session::{AclChecks, Attached, Session, SessionConfig, Threads};
 pub use stats::SessionStats;

@@ -3,6 +3,7 @@
 //! The ways to mount are in the modules below: by the kernel's mount API, by mount(2) where that is missing, and by
 //! `fusermount3` where this process may not. None of them reads the device.
 
+pub(crate) mod examine;
 pub(crate) mod fsmount;
 pub(crate) mod fusermount;
 

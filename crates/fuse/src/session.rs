@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 
-use mica_vfs::{Errno, Filesystem};
+use mica_vfs::{Coherence, Errno, Filesystem};
 
 use crate::connection::{CacheTimes, Connection};
 use crate::error::{MountError, SessionError};
@@ -56,6 +56,8 @@ pub struct SessionConfig {
     pub threads: Threads,
     /// Whether there are ACLs.
     pub acls: AclChecks,
+    /// Who changes the filesystem. If others do, `cache` should be short: [`CacheTimes::SHARED`].
+    pub coherence: Coherence,
 }
 
 /// A mount that is visible and whose connection is up, but that nobody serves yet: requests wait in the kernel.
@@ -259,6 +261,10 @@ impl Start {
         let connection = match config.acls {
             AclChecks::On => connection,
             AclChecks::Off => connection.without_acls(),
+        };
+        let connection = match config.coherence {
+            Coherence::Exclusive => connection,
+            Coherence::Shared => connection.shared(),
         };
         let pool = Pool::new(connection, device, config.threads, Arc::clone(&ended));
         let notifier = Notifier::new(Arc::downgrade(&pool.device));

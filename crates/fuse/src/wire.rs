@@ -18,8 +18,8 @@ mod opcode;
 
 pub(crate) use attr::{
     AttrOut, FATTR_ATIME, FATTR_ATIME_NOW, FATTR_GID, FATTR_KILL_SUIDGID, FATTR_MODE, FATTR_MTIME,
-    FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID, FuseAttr, FuseStatx, KStatFs, STATX_BASIC_AND_BTIME,
-    STATX_BTIME, SetAttrIn, StatxIn, StatxOut, SxTime,
+    FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID, FuseAttr, FuseStatx, KStatFs, STATX_ATTR_APPEND,
+    STATX_ATTR_IMMUTABLE, STATX_BASIC_AND_BTIME, STATX_BTIME, SetAttrIn, StatxIn, StatxOut, SxTime,
 };
 pub(crate) use dir::{BatchForgetIn, Dirent, DirentPlus, EntryOut, ForgetIn, ForgetOne, padded};
 pub(crate) use file::{

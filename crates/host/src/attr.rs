@@ -7,12 +7,12 @@ use std::sync::Arc;
 use mica_sys::chmod::chmod_fd;
 use mica_sys::xattr::Object;
 use mica_vfs::{
-    Access, Attr, DevId, Errno, FileType, Ino, KillPriv, Mode, NodeId, Rdev, SetAttr, SetTime,
-    Time, invent,
+    Access, Attr, DevId, Errno, FileType, Ino, KillPriv, Mode, NodeId, Protection, Rdev, SetAttr,
+    SetTime, Time, invent,
 };
 use rustix::fs::{
-    AtFlags, Gid, Mode as HostMode, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps,
-    UTIME_NOW, UTIME_OMIT, Uid, chownat, fchmod, ftruncate, makedev, statx, utimensat,
+    AtFlags, Gid, Mode as HostMode, Statx, StatxAttributes, StatxFlags, StatxTimestamp, Timespec,
+    Timestamps, UTIME_NOW, UTIME_OMIT, Uid, chownat, fchmod, ftruncate, makedev, statx, utimensat,
 };
 
 use crate::HostFs;
@@ -91,7 +91,20 @@ fn attr_of(found: &Statx, kind: FileType, mode: Mode) -> Attr {
         mtime: time_of(&found.stx_mtime),
         ctime: time_of(&found.stx_ctime),
         btime: born.then(|| time_of(&found.stx_btime)),
+        protection: protection_of(found),
     }
+}
+
+/// Reads which of the flags that protect it an object has; a filesystem that does not tell has none.
+fn protection_of(found: &Statx) -> Protection {
+    let told = found.stx_attributes & found.stx_attributes_mask;
+    let mut protection = Protection::empty();
+    protection.set(Protection::APPEND, told.contains(StatxAttributes::APPEND));
+    protection.set(
+        Protection::IMMUTABLE,
+        told.contains(StatxAttributes::IMMUTABLE),
+    );
+    protection
 }
 
 fn time_of(time: &StatxTimestamp) -> Time {

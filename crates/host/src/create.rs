@@ -120,7 +120,7 @@ impl HostFs {
             .write()?
             .intern(object, None, Some(Box::new(pin)))?
         {
-            Interned::Node(node, _) => Ok(Entry { node, attr }),
+            Interned::Node(node, _) | Interned::Followed(node, _) => Ok(Entry { node, attr }),
             Interned::LookAgain => Err(Errno::STALE),
         }
     }

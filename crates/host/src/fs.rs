@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use mica_vfs::lock::{Rank, RwLock};
 use mica_vfs::{
-    Access, Attr, Caller, Cookie, CopyMethod, DirEntry, Entry, Errno, FallocateMode, FileFlags,
-    FileHandle, FileName, FileType, Filesystem, Flow, HostFile, KillPriv, Mode, NodeId, Rdev,
-    RenameFlags, SeekFrom, SetAttr, StatFs, SyncScope, Uuid, XattrMode, XattrName,
+    Access, Attr, Caller, Coherence, Cookie, CopyMethod, DirEntry, Entry, Errno, FallocateMode,
+    FileFlags, FileHandle, FileName, FileType, Filesystem, Flow, HostFile, KillPriv, Mode, NodeId,
+    Rdev, RenameFlags, SeekFrom, SetAttr, StatFs, SyncScope, Uuid, XattrMode, XattrName,
 };
 use rustix::fs::{AtFlags, FileType as HostType};
 
@@ -37,6 +37,7 @@ pub struct HostFs {
     pub(crate) ids: Ids,
     /// The mounts, if there may be several. Immutable.
     pub(crate) tree: Option<Box<Tree>>,
+    pub(crate) coherence: Coherence,
     /// Where objects get their owners before they are seen, if those are not real. Set once.
     pub(crate) stage: OnceLock<Stage>,
     /// Immutable.
@@ -80,6 +81,7 @@ impl HostFs {
             owners: Owners::Real,
             ids,
             tree: None,
+            coherence: Coherence::Exclusive,
             stage: OnceLock::new(),
             uuid,
             mount: OnceLock::new(),
@@ -93,6 +95,18 @@ impl HostFs {
     pub fn with_owners(mut self, owners: Owners) -> Self {
         self.owners = owners;
         self
+    }
+
+    /// Lets others change the directory while it is in use: what a name leads to is compared each time, and an object is
+    /// reached by the name that it was seen by last. `ESTALE` is what is gone then, and nothing to log.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` after a panic.
+    pub fn shared(mut self) -> Result<Self, Errno> {
+        self.coherence = Coherence::Shared;
+        self.table.write()?.coherence = Coherence::Shared;
+        Ok(self)
     }
 
     /// Adds another directory of the same filesystem and mount as a root of its own, which is never forgotten.

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use mica_sys::fsattr::fs_uuid;
+use mica_sys::fsattr::{btrfs_uuid, fs_uuid};
 use mica_sys::handle::Handle;
 use mica_vfs::{Access, Attr, Errno, FileFlags, FileHandle, FileType, NodeId, StatFs, Uuid};
 use rustix::fs::{IFlags, Mode, OFlags, fstatfs, fstatvfs, ioctl_getflags, ioctl_setflags, openat};
@@ -16,9 +16,19 @@ const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::CLOEXEC);
 
+/// `BTRFS_SUPER_MAGIC`.
+const BTRFS: i64 = 0x9123_683e;
+
 /// Asks for the UUID of the filesystem that `root` lies on; zero where there is none.
 pub(crate) fn uuid_of(root: BorrowedFd<'_>) -> Uuid {
-    let uuid = openat(root, c".", DIRECTORY, Mode::empty()).and_then(|dir| fs_uuid(dir.as_fd()));
+    let Ok(dir) = openat(root, c".", DIRECTORY, Mode::empty()) else {
+        return Uuid::default();
+    };
+    // What the kernel's overlay takes is the same field of the superblock, but btrfs does not tell it in the common way.
+    let uuid = fs_uuid(dir.as_fd()).or_else(|_| match fstatfs(&dir)?.f_type {
+        BTRFS => btrfs_uuid(dir.as_fd()),
+        _ => Err(rustix::io::Errno::NOTTY),
+    });
     uuid.map(Uuid).unwrap_or_default()
 }
 

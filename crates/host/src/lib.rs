@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod attr;
+mod closed;
 mod copy;
 mod create;
 mod data;

@@ -65,6 +65,10 @@ impl HostFs {
             .intern((ObjectId::of(attr), attr.kind), place, pin)?;
         match interned {
             Interned::LookAgain => Ok(None),
+            Interned::Followed(node, discard) => {
+                discard.close(&self.fds);
+                Ok(Some(node))
+            }
             Interned::Node(node, None) => Ok(Some(node)),
             Interned::Node(node, Some(pin)) => {
                 // A file that was born without a name: its descriptor is as good as a cached one.

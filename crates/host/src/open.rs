@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mica_sys::proc::FdPath;
-use mica_vfs::{Access, Errno, FileType, NodeId, invent};
+use mica_vfs::{Access, Coherence, Errno, FileType, NodeId, invent};
 use rustix::fs::{Mode, OFlags, openat};
 
 use crate::HostFs;
@@ -141,7 +141,11 @@ impl HostFs {
         id: NodeId,
         mut call: impl FnMut(&Site) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
-        let site = self.site(id)?;
+        let mut site = self.site(id)?;
+        if self.coherence == Coherence::Shared && matches!(site, Site::Name(_)) {
+            let (fd, sort) = self.object_fd(id)?;
+            site = Site::Fd(fd, sort);
+        }
         let result = call(&site);
         match (&site, &result) {
             (Site::Fd(..), _) => result,
@@ -246,6 +250,7 @@ impl HostFs {
         &self,
         open: impl Fn(OFlags) -> Result<OwnedFd, Errno>,
     ) -> Result<OwnedFd, Errno> {
+        mica_vfs::met!(54);
         match self.fds.with_room(|| open(OFlags::NOATIME)) {
             Err(Errno::PERM) => self.fds.with_room(|| open(OFlags::empty())),
             result => result,
@@ -261,6 +266,10 @@ impl HostFs {
     ) -> Result<(Arc<OwnedFd>, Option<FdSort>), Errno> {
         let object = self.table.read()?.known(id)?.object;
         let wants_data = !flags.contains(OFlags::PATH);
+        let check = match self.coherence {
+            Coherence::Exclusive => check,
+            Coherence::Shared => Check::Always,
+        };
         for attempt in 0..ATTEMPTS {
             let named = match self.site_of(id, Table::known)? {
                 Site::Fd(fd, FdSort::Path) if wants_data => {
@@ -290,6 +299,8 @@ impl HostFs {
                     return Ok((Arc::new(fd), None));
                 }
                 Err(errno) if !is_gone(errno) => return Err(errno),
+                // What the layer is shared for: whoever asks looks up again.
+                _ if settled && self.coherence == Coherence::Shared => return Err(Errno::STALE),
                 _ if settled => {
                     return Err(invent!(
                         Errno::STALE,

@@ -7,6 +7,7 @@ use rustix::fs::{RenameFlags as HostFlags, renameat_with};
 
 use crate::HostFs;
 use crate::attr::{Ids, stat_entry};
+use crate::closed;
 use crate::entry_name::EntryName;
 use crate::node::ObjectId;
 use crate::open::OpenDir;
@@ -36,13 +37,28 @@ impl HostFs {
         } else {
             self.replaced(&to_dir, to.1)?
         };
-        let renamed = renameat_with(
-            &from_dir.fd,
-            from.1.as_bytes(),
-            &to_dir.fd,
-            to.1.as_bytes(),
-            HostFlags::from_bits_retain(flags.bits()),
-        );
+        let rename = || {
+            renameat_with(
+                &from_dir.fd,
+                from.1.as_bytes(),
+                &to_dir.fd,
+                to.1.as_bytes(),
+                HostFlags::from_bits_retain(flags.bits()),
+            )
+        };
+        let renamed = match rename() {
+            Err(Errno::ACCESS) => {
+                // A directory that gets another parent has to be writable, too (vfs_rename).
+                let dirs = [
+                    closed::directory(&from_dir.fd, from.1),
+                    closed::directory(&to_dir.fd, to.1),
+                ];
+                let mut objects = vec![from_dir.fd.as_fd(), to_dir.fd.as_fd()];
+                objects.extend(dirs.iter().flatten().map(AsFd::as_fd));
+                closed::with_write(&objects, rename)
+            }
+            renamed => renamed,
+        };
         if let Target::Replaced(doomed) = &target {
             // Renaming one link of a file over another does nothing at all.
             let same = doomed.object == moved;

@@ -15,7 +15,7 @@
 //!   what lies there may differ until then.
 
 use hashbrown::HashTable;
-use mica_vfs::{Access, Errno, FileName, FileType, NodeId, Slab, slot_of};
+use mica_vfs::{Access, Coherence, Errno, FileName, FileType, NodeId, Slab, slot_of};
 
 use crate::fd_cache::{FdCache, Token};
 use crate::node::{Life, Node, ObjectId, Pin, Place, Stamp};
@@ -43,6 +43,8 @@ impl Discard {
 pub(crate) enum Interned {
     /// The node, with one more reference; and the pin it no longer needs, as it got a name again.
     Node(NodeId, Option<Box<Pin>>),
+    /// The node of a layer that others change, with one more reference; its place is where it was seen.
+    Followed(NodeId, Discard),
     /// Names of the directory changed since it was seen: look again.
     LookAgain,
 }
@@ -53,6 +55,8 @@ pub(crate) struct Table {
     nodes: Slab<Node>,
     /// Slots, by what is in them.
     by_object: HashTable<u32>,
+    /// Whether others move what is here.
+    pub(crate) coherence: Coherence,
 }
 
 /// A hash table of fewer objects than this is not worth shrinking.
@@ -66,6 +70,7 @@ impl Table {
         let mut table = Self {
             nodes: Slab::default(),
             by_object: HashTable::new(),
+            coherence: Coherence::Exclusive,
         };
         table.add_root(root, pin)?;
         Ok(table)
@@ -172,6 +177,11 @@ impl Table {
         node.refs += 1;
         let lost = node.place.is_none() && node.life == Life::Referenced;
         let id = self.id_at(index)?;
+        if self.coherence == Coherence::Shared && !lost {
+            let mut discard = Discard::default();
+            self.follow(index, seen, &mut discard);
+            return Ok(Interned::Followed(id, discard));
+        }
         let released = match (lost, unchanged) {
             (true, true) => place().and_then(|place| self.set_place(index, place)),
             (false, true) => {
@@ -181,6 +191,29 @@ impl Table {
             (_, false) => None,
         };
         Ok(Interned::Node(id, released))
+    }
+
+    /// Lets a node be reached by the name that it was seen by last: the one before may lead elsewhere by now.
+    fn follow(&mut self, index: u32, seen: Option<(u32, FileName<'_>)>, discard: &mut Discard) {
+        let (Some((parent, name)), Some(node)) = (seen, self.at_mut(index)) else {
+            return;
+        };
+        let is = |place: &Place| place.is(parent, name);
+        if node.life == Life::Permanent || node.place.as_ref().is_none_or(is) {
+            return;
+        }
+        let place = Place {
+            parent,
+            name: name.to_owned(),
+        };
+        let before = node.place.replace(place);
+        // The parent first, which may be the one before: it is in use by who saw the name.
+        if let Some(parent) = self.at_mut(parent) {
+            parent.children += 1;
+        }
+        if let Some(before) = before {
+            self.drop_child(before.parent, discard);
+        }
     }
 
     /// Ends `count` references.
@@ -428,13 +461,17 @@ impl Table {
     }
 
     fn hash(&mut self, slot: u32) {
-        let Self { nodes, by_object } = self;
+        let Self {
+            nodes, by_object, ..
+        } = self;
         let hash = |slot: u32| nodes.at(slot).map_or(0, |node| node.object.hash());
         by_object.insert_unique(hash(slot), slot, |&slot| hash(slot));
     }
 
     fn unhash(&mut self, slot: u32) {
-        let Self { nodes, by_object } = self;
+        let Self {
+            nodes, by_object, ..
+        } = self;
         let hash = |slot: u32| nodes.at(slot).map_or(0, |node| node.object.hash());
         if let Ok(entry) = by_object.find_entry(hash(slot), |&other| other == slot) {
             entry.remove();
@@ -462,7 +499,7 @@ mod tests {
 
     fn id(result: Result<Interned, Errno>) -> NodeId {
         match result.unwrap() {
-            Interned::Node(id, _) => id,
+            Interned::Node(id, _) | Interned::Followed(id, _) => id,
             Interned::LookAgain => panic!("nothing changed"),
         }
     }

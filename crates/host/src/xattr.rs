@@ -9,6 +9,7 @@ use rustix::fs::{Mode as HostMode, XattrFlags};
 
 use crate::HostFs;
 use crate::attr::stat_fd;
+use crate::closed;
 use crate::entry_name::EntryName;
 use crate::node::FdSort;
 use crate::open::Site;
@@ -80,7 +81,11 @@ impl HostFs {
         let kind = self.table.read()?.node(id)?.kind;
         let (fd, sort) = self.object_fd(id)?;
         let site = Site::Fd(fd, sort);
-        xattr::set(object(&site, kind), entry_name.as_c_str(), value, flags)?;
+        let set = || xattr::set(object(&site, kind), entry_name.as_c_str(), value, flags);
+        match (&site, set()) {
+            (Site::Fd(fd, _), Err(Errno::ACCESS)) => closed::with_write(&[fd.as_fd()], set)?,
+            (_, done) => done?,
+        }
         if let Site::Fd(fd, _) = &site
             && kill == KillPriv::Clear
             && name.as_bytes() == b"system.posix_acl_access"

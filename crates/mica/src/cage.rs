@@ -72,7 +72,7 @@ pub fn enter_cage(stack: &StackSpec) -> Result<Cage, CageError> {
     be_alone()?;
     // At the first use of a clock rustix looks for the one that needs no system call, in /proc/self/auxv.
     let _now = clock_gettime(ClockId::MonotonicCoarse);
-    let held = capabilities::held()?;
+    let (held, needed) = (capabilities::held()?, capabilities::needed(stack));
     let root = if held.contains(CapabilitySet::SYS_ADMIN) {
         root::empty()?;
         Root::Empty
@@ -80,12 +80,12 @@ pub fn enter_cage(stack: &StackSpec) -> Result<Cage, CageError> {
         Root::Whole
     };
     let bounds = if held.contains(CapabilitySet::SETPCAP) {
-        capabilities::cut_bounds(stack)?;
+        capabilities::cut_bounds(needed)?;
         Bounds::Cut
     } else {
         Bounds::Left
     };
-    let kept = capabilities::keep(stack)?;
+    let kept = capabilities::keep(needed)?;
     let calls = system_calls::refuse()?;
     Ok(Cage {
         root,

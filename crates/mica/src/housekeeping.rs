@@ -191,6 +191,10 @@ mod tests {
             xattrs: XattrNamespace::User,
             redirects: crate::RedirectDir::Off,
             metacopies: Metacopies::Off,
+            index: mica_overlay::Index::Off,
+            xino: mica_overlay::Xino::Off,
+            uuid: crate::OverlayUuid::Null,
+            coherence: mica_vfs::Coherence::Exclusive,
             durability: Durability::Auto,
             identity: crate::Identity::default(),
         });

@@ -5,8 +5,9 @@
 //! [`Filesystem`](vfs::Filesystem) in it, which takes no privileges:
 //!
 //! ```
-//! use mica::vfs::{Caller, FileName, Filesystem, KillPriv, NodeId};
-//! use mica::{Durability, Identity, Metacopies, RedirectDir, Stack, StackSpec, UpperSpec, XattrNamespace};
+//! use mica::vfs::{Caller, Coherence, FileName, Filesystem, KillPriv, NodeId};
+//! use mica::{Durability, Identity, Index, Metacopies, OverlayUuid, RedirectDir};
+//! use mica::{Stack, StackSpec, UpperSpec, XattrNamespace, Xino};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dir = tempfile::tempdir()?;
@@ -25,6 +26,10 @@
 //!     xattrs: XattrNamespace::User,
 //!     redirects: RedirectDir::Off,
 //!     metacopies: Metacopies::Off,
+//!     index: Index::Off,
+//!     xino: Xino::Off,
+//!     uuid: OverlayUuid::Auto,
+//!     coherence: Coherence::Exclusive,
 //!     durability: Durability::Auto,
 //!     identity: Identity::default(),
 //! })?;
@@ -52,6 +57,7 @@
 mod cage;
 mod check;
 mod convert;
+pub mod doctor;
 mod escaped;
 mod housekeeping;
 mod mount;
@@ -72,10 +78,11 @@ pub use mica_fuse::{
 };
 pub use mica_host::{Features, OwnerXattr, Owners};
 pub use mica_overlay::{
-    Acls, DirLinks, Durability, IdMap, IdRange, IdRangeError, IdRanges, IdRules, LAYERS_MAX,
-    Metacopies, OverlayStats, Redirects, XattrNamespace,
+    Acls, DirLinks, Durability, IdMap, IdRange, IdRangeError, IdRanges, IdRules, Index, LAYERS_MAX,
+    Metacopies, OverlayStats, Redirects, XattrNamespace, Xino,
 };
 pub use mica_vfs as vfs;
+pub use mica_vfs::Coherence;
 
 pub use cage::{Cage, CageError, CageStep, enter_cage};
 pub use check::{Area, CheckError, CheckSpec, Checked, Finding, Fix, Severity, Trouble, check};
@@ -83,8 +90,8 @@ pub use convert::{ConvertError, ConvertSpec, Converted, Form, Unsayable, convert
 pub use escaped::Escaped;
 pub use mount::{Attached, Mount, MountError, Mountpoint, Observer, Stats, mount};
 pub use options::{
-    FuseSpec, Identity, Manner, MountFlags, MountSpec, Note, OptionError, RedirectDir, Remount,
-    Request, StackSpec, UpperSpec,
+    FuseSpec, Identity, Manner, MountFlags, MountSpec, Note, OptionError, OverlayUuid, RedirectDir,
+    Remount, Request, StackSpec, UpperSpec,
 };
 pub use remount::{RemountError, remount};
 pub use session::{

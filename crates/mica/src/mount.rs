@@ -10,6 +10,7 @@
 mod effect;
 mod error;
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::thread;
 
 use mica_fuse::{
     AclChecks, Audience, InitReport, MountAccess, MountOptions, Session, SessionConfig,
-    SessionError, SessionStats, Unmount, Unmounter,
+    SessionError, SessionStats, Unmount, Unmounter, Way,
 };
 use mica_host::FdCache;
 use mica_overlay::{Acls, Overlay, OverlayStats};
@@ -181,6 +182,7 @@ impl Mount {
             },
             cache: spec.fuse.cache,
             threads: spec.fuse.threads,
+            coherence: spec.stack.coherence,
         };
         let session = mica_fuse::Attached::mount(overlay, mountpoint.path(), &options, config);
         match session {
@@ -293,6 +295,16 @@ impl Observer {
             fds: self.fds.open(),
         }
     }
+}
+
+/// Looks whether what `spec` says could be mounted, whatever its layers are. Programs are looked for in `path`.
+///
+/// # Errors
+///
+/// What the mount would fail with.
+pub(crate) fn examine(spec: &MountSpec, path: &OsStr) -> Result<Way, MountError> {
+    effect::refuse_no_effect(spec.flags)?;
+    Ok(mica_fuse::examine_mount(&options_of(spec)?, path)?)
 }
 
 /// Says in the words of the FUSE crate how `spec` mounts.

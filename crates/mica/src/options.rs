@@ -17,6 +17,7 @@ mod fuse;
 mod fuse_overlayfs;
 mod generic;
 mod ids;
+mod index;
 mod kernel;
 mod layers;
 mod libfuse;
@@ -32,18 +33,21 @@ use std::path::PathBuf;
 
 use bitflags::bitflags;
 use mica_fuse::{CacheTimes, SecurityLabel, Threads};
-use mica_overlay::{Durability, LAYERS_MAX, Metacopies, XattrNamespace};
+use mica_overlay::{Durability, Index, LAYERS_MAX, Metacopies, XattrNamespace, Xino};
+use mica_vfs::Coherence;
 
 pub use error::OptionError;
 pub(crate) use error::work_beside;
 pub use ids::Identity;
+pub use index::OverlayUuid;
 use kernel::Chosen;
 pub use kernel::RedirectDir;
 use layers::Layers;
 pub use manner::Manner;
 pub use note::Note;
 pub use remount::Remount;
-use split::{options, unescape};
+use split::options;
+pub(crate) use split::{cut, unescape, unescape_comma};
 
 bitflags! {
     /// What a mount allows, in the words of mount(8).
@@ -120,6 +124,14 @@ pub struct StackSpec {
     pub redirects: RedirectDir,
     /// `metacopy=`: whether a change of metadata alone copies no data.
     pub metacopies: Metacopies,
+    /// `index=`: what ties the names of changed lower files together when the mount is over.
+    pub index: Index,
+    /// `xino=`: whether the kernel's marks of `xino=on` are written.
+    pub xino: Xino,
+    /// `uuid=`: whether the overlay has a UUID of its own, and file handles that of their filesystem.
+    pub uuid: OverlayUuid,
+    /// `shared`: whether others change the lowers while they are mounted.
+    pub coherence: Coherence,
     /// `volatile`, `fsync=`: when changes are put on disk.
     pub durability: Durability,
     /// Whose the objects are.
@@ -374,21 +386,29 @@ impl Given {
             Some("on") => Metacopies::On,
             _ => Metacopies::Off,
         };
+        let (index, xino, uuid) = index::of(&chosen);
         for (option, answer) in chosen.answers() {
             self.answer(option, answer)?;
         }
+        for (option, pages) in std::mem::take(&mut self.fuse.pages) {
+            self.answer(option, pages.answer(self.layers.coherence))?;
+        }
         let name = self.manner.name();
+        let coherence = self.layers.coherence;
         Ok(MountSpec {
             stack: StackSpec {
                 redirects,
                 metacopies,
+                index,
+                xino,
+                uuid,
                 durability: self.durability,
                 identity: self.ids.finish(),
                 ..self.layers.finish()?
             },
             flags: self.flags.difference(self.manner.unheard()),
             source: self.source.unwrap_or_else(|| name.into()),
-            fuse: self.fuse.finish(name, self.labels),
+            fuse: self.fuse.finish(name, coherence, self.labels),
             notes: self.notes,
         })
     }
@@ -453,6 +473,29 @@ impl<'a> RawOption<'a> {
             }),
         }
     }
+}
+
+/// An option as it was written, its name and its value.
+pub(crate) type Written = (Vec<u8>, Option<Vec<u8>>);
+
+/// Returns the options of all `-o` strings as they were written, but for those that mount(8) keeps from a filesystem.
+///
+/// # Errors
+///
+/// What makes a string none of options.
+pub(crate) fn for_filesystem<S: AsRef<OsStr>>(strings: &[S]) -> Result<Vec<Written>, OptionError> {
+    let strings = strings.iter().map(|string| string.as_ref().as_bytes());
+    let given = strings.flat_map(options).collect::<Result<Vec<_>, _>>()?;
+    let of_mount = |name: &[u8]| {
+        let mut own = generic::OPTIONS.iter();
+        own.any(|Entry(own, _)| own.as_bytes() == name)
+            || generic::by_prefix(name).is_some()
+            || security::NAMES.iter().any(|own| own.as_bytes() == name)
+    };
+    let kept = given.into_iter().filter(|option| !of_mount(option.name));
+    Ok(kept
+        .map(|option| (option.name.to_vec(), option.value.map(<[u8]>::to_vec)))
+        .collect())
 }
 
 /// Finds the row of an option; `None` if no table has it.

@@ -19,6 +19,11 @@ pub fn plants() -> impl Iterator<Item = (&'static str, &'static str)> {
     Plant::ALL.iter().map(|plant| (plant.name(), plant.about()))
 }
 
+/// Returns the rules of docs/semantics.md that took effect in this process, and how often.
+pub fn met() -> impl Iterator<Item = (u8, u64)> {
+    mica_vfs::met::counts()
+}
+
 /// Puts the fault that was asked for between an overlay and its layers, if that is its seat.
 pub(crate) fn under(
     mut upper: Option<Upper>,

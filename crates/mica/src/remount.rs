@@ -1,9 +1,8 @@
 //! Changing the flags of a mount that exists: mount_setattr(2), or mount(2) before Linux 5.12. Its server has no part in it.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use mica_vfs::Errno;
@@ -12,9 +11,8 @@ use rustix::mount::{MountAttrFlags, MountFlags as KernelFlags};
 use thiserror::Error;
 
 use crate::Escaped;
-use crate::mountinfo::MountLine;
 use crate::options::{MountFlags, Remount};
-use crate::unmount::{TYPE, UnmountError, resolve, topmost};
+use crate::unmount::{NotOurs, UnmountError, ours, resolve};
 
 /// Why a mount was not changed.
 #[derive(Debug, Error)]
@@ -99,17 +97,14 @@ pub fn remount(change: &Remount, mountpoint: &Path) -> Result<(), RemountError> 
     })?;
     let table = std::fs::read("/proc/self/mountinfo");
     let table = table.map_err(|source| RemountError::MountInfo { source })?;
-    let MountLine {
-        kind,
-        options: filesystem,
-        ..
-    } = topmost(&table, &target).ok_or(RemountError::NotMounted)?;
-    if kind != TYPE.as_bytes() {
-        return Err(RemountError::Foreign {
-            kind: OsStr::from_bytes(kind).to_owned(),
-        });
-    }
-    let read_only = filesystem.split(|&b| b == b',').any(|word| word == b"ro");
+    let mount = ours(&table, &target).map_err(|error| match error {
+        NotOurs::Nothing => RemountError::NotMounted,
+        NotOurs::Foreign { kind } => RemountError::Foreign { kind },
+    })?;
+    let read_only = mount
+        .options
+        .split(|&b| b == b',')
+        .any(|word| word == b"ro");
     if read_only && change.clear.contains(MountFlags::READ_ONLY) {
         return Err(RemountError::NoUpper);
     }

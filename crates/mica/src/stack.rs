@@ -11,29 +11,30 @@
 
 mod at_rest;
 mod casefold;
-mod error;
+pub(crate) mod error;
 mod foreign;
 mod half_converted;
 mod holder;
-mod in_use;
+pub(crate) mod in_use;
 mod index;
 mod namespaces;
 mod opened;
-mod others;
+pub(crate) mod others;
 mod owners;
-mod place;
+pub(crate) mod place;
 mod reach;
-mod unmapped;
+pub(crate) mod unmapped;
 mod warning;
 mod writable;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mica_host::{FdCache, Features, HostFs, MountTree, Recorded};
-use mica_overlay::{Config, Layer, Overlay, SetupError, XattrNamespace};
-use mica_vfs::{Caller, NodeId};
+use mica_host::{FdCache, Features, HostFs, MountTree, Owners, Recorded};
+use mica_overlay::{Config, Layer, Overlay, SetupError, Unmapped, Upper, XattrNamespace};
+use mica_vfs::{Caller, Coherence, NodeId, Uuid};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 
@@ -43,7 +44,7 @@ pub use foreign::ForeignMark;
 pub use holder::{Holder, Overlayer};
 use in_use::InUse;
 use opened::{Opened, open_data, open_lowers};
-use owners::{recorded_root, with_overflow_ids};
+use owners::{RootRecord, recorded_root, with_overflow_ids};
 use place::{DirId, Place};
 pub use reach::Reach;
 pub use warning::StackWarning;
@@ -96,29 +97,7 @@ impl Stack {
     ///
     /// A [`StackError`] that names the directory that does not fit.
     pub fn open(spec: &StackSpec) -> Result<Self, StackError> {
-        if spec.xattrs == XattrNamespace::Trusted && !Self::may_use_trusted() {
-            return Err(StackError::Trusted);
-        }
-        let fds = FdCache::new(raise_fd_limit());
-        let lowers = open_lowers(spec)?;
-        let data = open_data(spec)?;
-        let writable = spec.upper.as_ref().map(Writable::open).transpose()?;
-        check_separate(lowers.iter().chain(&data), writable.as_ref())?;
-
-        let mut in_use = Vec::new();
-        let mut warnings = Vec::new();
-        if let Some(writable) = &writable {
-            in_use.extend(writable.claim()?);
-        }
-        refuse_shared(writable.as_ref(), lowers.iter().chain(&data), &mut warnings)?;
-        let owners = spec.identity.owners;
-        let like = recorded_root(&lowers, owners, &fds)?;
-        let layers = |opened: Vec<Opened>| {
-            let layers = opened.into_iter().map(|dir| dir.into_lower(owners, &fds));
-            layers.collect::<Result<Vec<_>, _>>()
-        };
-        let lowers = (layers(lowers)?, layers(data)?);
-        Self::assemble(spec, &fds, lowers, (writable, like), (in_use, warnings))
+        Self::of(spec, Checked::new(spec)?)
     }
 
     /// Opens the upper of `spec` over a tree of mounts. What `spec` says of lowers is not looked at.
@@ -130,78 +109,22 @@ impl Stack {
     ///
     /// A [`StackError`] that names the directory that does not fit.
     pub(crate) fn over_tree(spec: &StackSpec, tree: MountTree) -> Result<Self, StackError> {
-        let fds = FdCache::new(raise_fd_limit());
-        let writable = spec.upper.as_ref().map(Writable::open).transpose()?;
-        let mut in_use = Vec::new();
-        if let Some(writable) = &writable {
-            check_separate(std::iter::empty(), Some(writable))?;
-            in_use.extend(writable.claim()?);
-        }
-        let dir = LayerDir {
-            role: Role::Lower,
-            path: spec.lower.first().cloned().unwrap_or_default(),
-        };
-        let label = dir.path.display().to_string();
-        let fs = match HostFs::tree(tree, Arc::clone(&fds)) {
-            Ok(fs) => Arc::new(fs),
-            Err(source) => return Err(StackError::Open { dir, source }),
-        };
-        let lower = Layer {
-            fs,
-            root: NodeId::ROOT,
-            label,
-        };
-        let lowers = (vec![lower], Vec::new());
-        Self::assemble(spec, &fds, lowers, (writable, None), (in_use, Vec::new()))
+        Self::of(spec, Checked::over_tree(spec, tree)?)
     }
 
-    /// Makes the overlay of open layers, and takes upper and work directory into use.
-    fn assemble(
-        spec: &StackSpec,
-        fds: &Arc<FdCache>,
-        (lowers, data): (Vec<Layer>, Vec<Layer>),
-        (writable, like): (Option<Writable>, Option<Recorded>),
-        (in_use, mut warnings): (Vec<InUse>, Vec<StackWarning>),
-    ) -> Result<Self, StackError> {
-        let owners = spec.identity.owners;
-        let mut features = None;
-        let mut record = None;
-        let reach = writable.as_ref().map(|writable| writable.reach.clone());
-        let upper = match writable {
-            Some(writable) => {
-                let (upper, found, root) = writable.into_upper(
-                    spec.xattrs,
-                    (owners, like),
-                    fds,
-                    &lowers,
-                    &mut warnings,
-                )?;
-                features = Some(found);
-                record = root;
-                Some(upper)
-            }
-            None => None,
-        };
-        #[cfg(feature = "planted")]
-        let (upper, lowers) = crate::planted::under(upper, lowers);
-        let config = Config {
-            xattrs: spec.xattrs,
-            redirects: spec.redirects.in_xattrs(spec.xattrs),
-            mounter: Caller {
-                uid: rustix::process::geteuid().as_raw(),
-                gid: rustix::process::getegid().as_raw(),
-                umask: 0,
-            },
-            durability: spec.durability,
-            unmapped: unmapped::unmapped(),
-            ids: with_overflow_ids(&spec.identity.ids),
-            acls: spec.identity.acls,
-            dir_links: spec.identity.dir_links,
-            metacopies: spec.metacopies,
-            // The other half is for the files that are in use.
-            nameless_max: fds.limit() / 2,
-            ..Config::default()
-        };
+    fn of(spec: &StackSpec, checked: Checked) -> Result<Self, StackError> {
+        let Checked {
+            upper,
+            lowers,
+            data,
+            config,
+            record,
+            fds,
+            features,
+            reach,
+            warnings,
+            in_use,
+        } = checked;
         let overlay = Overlay::with_data(upper, lowers, data, config)
             .map_err(|error| not_stacked(spec, error))?;
         if let Some(record) = record {
@@ -216,7 +139,7 @@ impl Stack {
         };
         Ok(Self {
             overlay: Arc::new(overlay),
-            fds: Arc::clone(fds),
+            fds,
             features,
             recovered,
             xattrs: spec.xattrs,
@@ -224,6 +147,21 @@ impl Stack {
             warnings,
             _in_use: in_use,
         })
+    }
+
+    /// Looks whether [`open`](Self::open) would succeed, by all that it does before it lays the layers over each other. Nothing
+    /// is changed but the probe's scratch files in the work directory, which are removed.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub(crate) fn examine(spec: &StackSpec) -> Result<Vec<StackWarning>, StackError> {
+        let checked = Checked::new(spec)?;
+        if let Some(upper) = checked.upper {
+            Overlay::examine(upper, checked.lowers, &checked.config)
+                .map_err(|error| not_stacked(spec, error))?;
+        }
+        Ok(checked.warnings)
     }
 
     /// Returns the overlay, a [`Filesystem`](mica_vfs::Filesystem).
@@ -268,6 +206,152 @@ impl Stack {
     }
 }
 
+/// Directories that fit together, and what an overlay of them is made of.
+#[derive(Debug)]
+struct Checked {
+    upper: Option<Upper>,
+    lowers: Vec<Layer>,
+    data: Vec<Layer>,
+    config: Config,
+    record: Option<RootRecord>,
+    fds: Arc<FdCache>,
+    features: Option<Features>,
+    reach: Option<Reach>,
+    warnings: Vec<StackWarning>,
+    in_use: Vec<InUse>,
+}
+
+impl Checked {
+    fn new(spec: &StackSpec) -> Result<Self, StackError> {
+        if spec.xattrs == XattrNamespace::Trusted && !Stack::may_use_trusted() {
+            return Err(StackError::Trusted);
+        }
+        let fds = FdCache::new(raise_fd_limit());
+        let lowers = open_lowers(spec)?;
+        let data = open_data(spec)?;
+        let writable = spec.upper.as_ref().map(Writable::open).transpose()?;
+        check_separate(lowers.iter().chain(&data), writable.as_ref())?;
+
+        let mut in_use = Vec::new();
+        let mut warnings = Vec::new();
+        if let Some(writable) = &writable {
+            in_use.extend(writable.claim()?);
+        }
+        refuse_shared(writable.as_ref(), lowers.iter().chain(&data), &mut warnings)?;
+        let owners = spec.identity.owners;
+        let like = recorded_root(&lowers, owners, &fds)?;
+        let layers = |opened: Vec<Opened>| {
+            let layers = opened
+                .into_iter()
+                .map(|dir| dir.into_lower(owners, spec.coherence, &fds));
+            layers.collect::<Result<Vec<_>, _>>()
+        };
+        let lowers = (layers(lowers)?, layers(data)?);
+        Self::assemble(spec, fds, lowers, (writable, like), (in_use, warnings))
+    }
+
+    /// Takes a tree of mounts as the only lower.
+    fn over_tree(spec: &StackSpec, tree: MountTree) -> Result<Self, StackError> {
+        let fds = FdCache::new(raise_fd_limit());
+        let writable = spec.upper.as_ref().map(Writable::open).transpose()?;
+        let mut in_use = Vec::new();
+        if let Some(writable) = &writable {
+            check_separate(std::iter::empty(), Some(writable))?;
+            in_use.extend(writable.claim()?);
+        }
+        let dir = LayerDir {
+            role: Role::Lower,
+            path: spec.lower.first().cloned().unwrap_or_default(),
+        };
+        let label = dir.path.display().to_string();
+        let fs = HostFs::tree(tree, Arc::clone(&fds));
+        let fs = match spec.coherence {
+            Coherence::Exclusive => fs,
+            Coherence::Shared => fs.and_then(HostFs::shared),
+        };
+        let fs = match fs {
+            Ok(fs) => Arc::new(fs),
+            Err(source) => return Err(StackError::Open { dir, source }),
+        };
+        let lower = Layer {
+            fs,
+            root: NodeId::ROOT,
+            label,
+        };
+        let lowers = (vec![lower], Vec::new());
+        Self::assemble(spec, fds, lowers, (writable, None), (in_use, Vec::new()))
+    }
+
+    /// Takes upper and work directory into use, and says how the overlay of them is to be.
+    fn assemble(
+        spec: &StackSpec,
+        fds: Arc<FdCache>,
+        (lowers, data): (Vec<Layer>, Vec<Layer>),
+        (writable, like): (Option<Writable>, Option<Recorded>),
+        (in_use, mut warnings): (Vec<InUse>, Vec<StackWarning>),
+    ) -> Result<Self, StackError> {
+        let owners = spec.identity.owners;
+        let mut features = None;
+        let mut record = None;
+        let reach = writable.as_ref().map(|writable| writable.reach.clone());
+        let upper = match writable {
+            Some(writable) => {
+                let (upper, found, root) = writable.into_upper(
+                    (spec.xattrs, spec.index),
+                    (owners, like),
+                    &fds,
+                    &lowers,
+                    &mut warnings,
+                )?;
+                features = Some(found);
+                record = root;
+                Some(upper)
+            }
+            None => None,
+        };
+        #[cfg(feature = "planted")]
+        let (upper, lowers) = crate::planted::under(upper, lowers);
+        let config = Config {
+            xattrs: spec.xattrs,
+            redirects: spec.redirects.in_xattrs(spec.xattrs),
+            index: spec.index,
+            xino: spec.xino,
+            uuid: spec.uuid.with(fresh_uuid()),
+            mounter: Caller {
+                uid: rustix::process::geteuid().as_raw(),
+                gid: rustix::process::getegid().as_raw(),
+                umask: 0,
+            },
+            durability: spec.durability,
+            // Recorded owners are known, whoever they are (OVL-77).
+            unmapped: match spec.identity.owners {
+                Owners::Real => unmapped::unmapped(),
+                Owners::Xattr(_) => Unmapped::default(),
+            },
+            coherence: spec.coherence,
+            ids: with_overflow_ids(&spec.identity.ids),
+            acls: spec.identity.acls,
+            dir_links: spec.identity.dir_links,
+            metacopies: spec.metacopies,
+            // The other half is for the files that are in use.
+            nameless_max: fds.limit() / 2,
+            ..Config::default()
+        };
+        Ok(Self {
+            upper,
+            lowers,
+            data,
+            config,
+            record,
+            fds,
+            features,
+            reach,
+            warnings,
+            in_use,
+        })
+    }
+}
+
 /// Says in this module's words why the layers are no overlay.
 fn not_stacked(spec: &StackSpec, error: SetupError) -> StackError {
     match (error, &spec.upper) {
@@ -292,8 +376,9 @@ fn refuse_shared<'a>(
     lowers: impl Iterator<Item = &'a Opened>,
     warnings: &mut Vec<StackWarning>,
 ) -> Result<(), StackError> {
-    let others = others::others();
-    for written in writable.iter().flat_map(|w| [&w.upper, &w.work]) {
+    let written: Vec<&Opened> = writable.iter().flat_map(|w| [&w.upper, &w.work]).collect();
+    let others = in_use::settled(&written);
+    for written in written {
         in_use::refuse_shared(written, &others, warnings)?;
     }
     for lower in lowers {
@@ -383,6 +468,15 @@ fn raise_fd_limit() -> usize {
     let meant = [current, limit.current].into_iter().flatten().min();
     let half = meant.map_or(FDS_KEPT, |files| files / 2).min(FDS_KEPT);
     usize::try_from(half).unwrap_or(usize::MAX)
+}
+
+/// Makes a UUID as the kernel does (`uuid_gen`, version 4). That of an overlay only has to differ from others.
+fn fresh_uuid() -> Uuid {
+    let random = RandomState::new();
+    let (high, low) = (random.hash_one(0_u8), random.hash_one(1_u8));
+    let bits = u128::from(high) << 64 | u128::from(low);
+    let version = bits & !(0xf << 76) | 4 << 76;
+    Uuid((version & !(3 << 62) | 2 << 62).to_be_bytes())
 }
 
 /// Tells whether this process is in it, by the identity map of the initial namespace; where /proc is not mounted, it is taken for granted.

@@ -108,15 +108,10 @@ pub fn unmount(mountpoint: &Path, busy: Busy) -> Result<(), UnmountError> {
     let target = resolve(mountpoint)?;
     let table = std::fs::read("/proc/self/mountinfo");
     let table = table.map_err(|source| UnmountError::MountInfo { source })?;
-    match topmost_type(&table, &target) {
-        None => return Err(UnmountError::NotMounted),
-        Some(kind) if kind == TYPE.as_bytes() => {}
-        Some(kind) => {
-            return Err(UnmountError::Foreign {
-                kind: OsStr::from_bytes(kind).to_owned(),
-            });
-        }
-    }
+    ours(&table, &target).map_err(|error| match error {
+        NotOurs::Nothing => UnmountError::NotMounted,
+        NotOurs::Foreign { kind } => UnmountError::Foreign { kind },
+    })?;
     // NOFOLLOW: the path is resolved; a link that took its place meanwhile is not followed.
     let flags = match busy {
         Busy::Fail => UnmountFlags::NOFOLLOW,
@@ -158,13 +153,26 @@ pub(crate) fn resolve(mountpoint: &Path) -> Result<PathBuf, UnmountError> {
     }
 }
 
-/// Finds the type of the last mount at `target` in the text of mountinfo(5).
-fn topmost_type<'a>(table: &'a [u8], target: &Path) -> Option<&'a [u8]> {
-    topmost(table, target).map(|mount| mount.kind)
+/// What is mounted instead of a mount of ours.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotOurs {
+    Nothing,
+    Foreign { kind: OsString },
+}
+
+/// Finds the last mount at `target` in the text of mountinfo(5), which must be one of Mica.
+pub(crate) fn ours<'a>(table: &'a [u8], target: &Path) -> Result<MountLine<'a>, NotOurs> {
+    let mount = topmost(table, target).ok_or(NotOurs::Nothing)?;
+    if mount.kind == TYPE.as_bytes() {
+        return Ok(mount);
+    }
+    Err(NotOurs::Foreign {
+        kind: OsStr::from_bytes(mount.kind).to_owned(),
+    })
 }
 
 /// Finds the last mount at `target` in the text of mountinfo(5).
-pub(crate) fn topmost<'a>(table: &'a [u8], target: &Path) -> Option<MountLine<'a>> {
+fn topmost<'a>(table: &'a [u8], target: &Path) -> Option<MountLine<'a>> {
     mounts(table).filter(|mount| mount.point() == target).last()
 }
 
@@ -205,12 +213,16 @@ mod tests {
 
     #[test]
     fn the_last_mount_at_a_path_is_the_topmost() {
-        let kind = |path| topmost_type(TABLE, Path::new(path));
+        let kind = |path| topmost(TABLE, Path::new(path)).map(|mount| mount.kind);
         assert_eq!(kind("/m x"), Some(&b"fuse.mica"[..]));
         assert_eq!(kind("/"), Some(&b"ext4"[..]));
         assert_eq!(kind("/b\\"), Some(&b"fuse.mica"[..]));
         assert_eq!(kind("/m"), None);
-        assert_eq!(topmost(TABLE, Path::new("/m x")).unwrap().options, b"rw");
+        assert_eq!(ours(TABLE, Path::new("/m x")).unwrap().options, b"rw");
+        let kind = "ext4".into();
+        let foreign = NotOurs::Foreign { kind };
+        assert_eq!(ours(TABLE, Path::new("/")), Err(foreign));
+        assert_eq!(ours(TABLE, Path::new("/m")), Err(NotOurs::Nothing));
     }
 
     #[test]

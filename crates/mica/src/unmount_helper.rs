@@ -12,7 +12,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use mica_fuse::{ByItself, Unmount, UnmountError, Unmounted};
+use mica_sys::signals::Blocked;
 use mica_vfs::Errno;
+use rustix::process::Signal;
 
 /// What becomes of the mount of a server that was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +34,16 @@ pub struct UnmountHelper {
 impl UnmountHelper {
     /// Starts `command`, which has to call [`help_unmounting`] with its standard input.
     ///
-    /// It gets `/` as its working directory and nothing of the caller's output, so that it keeps neither busy.
+    /// It gets `/` as its working directory and nothing of the caller's output, so that it keeps neither busy; and none of
+    /// the signals that end a server: that may need it to follow one.
     ///
     /// # Errors
     ///
     /// The program cannot be run.
     pub fn start(command: &mut Command) -> io::Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
+        // From its first moment: a ^C goes to all processes of the terminal's foreground.
+        let _blocked = Blocked::these(&[Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM])?;
         command
             .current_dir("/")
             .stdin(OwnedFd::from(theirs))

@@ -1,6 +1,6 @@
 //! Attributes: what a node shows, and changing it.
 
-use mica_vfs::{Attr, Errno, FileType, NodeId, SetAttr};
+use mica_vfs::{Attr, Errno, FileType, NodeId, SetAttr, met};
 
 use crate::config::DirLinks;
 use crate::copy_up::{DataLimit, Made};
@@ -14,15 +14,20 @@ impl Overlay {
         let is_dir = node.kind == FileType::Directory;
         let nlink = if node.is_merged() || (is_dir && self.config.dir_links == DirLinks::One) {
             // Subdirectories are not counted across layers; 1 tells programs so (OVL-33, OVL-76).
+            met!(33);
             1
+        } else if let Some(links) = self.counted_links(node) {
+            links
         } else if node.is_orphan() && node.upper().is_some() {
             // The name in the work directory does not count (OVL-60).
+            met!(60);
             match node.kind {
                 FileType::Directory => 0,
                 _ => real.nlink.saturating_sub(1),
             }
         } else if !is_dir && node.upper().is_none() && matches!(node.place(), Ok(None)) {
             // Removed from the overlay, but the lower still has it.
+            met!(60);
             0
         } else {
             real.nlink
@@ -36,8 +41,9 @@ impl Overlay {
             ino: node.ino(),
             dev: self.dev,
             nlink,
+            protection: node.protection(),
             blocks,
-            ..self.config.ids.shown(real)
+            ..self.config.ids.shown(node.shown_device(real))
         }
     }
 
@@ -52,10 +58,14 @@ impl Overlay {
             let is_dir = node.kind == FileType::Directory;
             return Err(if is_dir { Errno::ISDIR } else { Errno::INVAL });
         }
+        node.expect_settable(change)?;
         let change = self.config.ids.stored(change);
         // What a truncation throws away is not copied first (OVL-21), and without one there may be no data to copy.
         let limit = match change.size {
-            Some(_) => DataLimit::Cut(&change),
+            Some(_) => {
+                met!(21);
+                DataLimit::Cut(&change)
+            }
             None => DataLimit::Metadata,
         };
         let real = match self.copy_up_data(&node, limit)? {

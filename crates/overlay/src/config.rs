@@ -2,11 +2,12 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use mica_vfs::Caller;
+use mica_vfs::{Caller, Coherence};
 
 use crate::acl::Acls;
 use crate::durability::Durability;
 use crate::ids::IdMap;
+use crate::uuid::OwnUuid;
 
 /// Where the overlay keeps its own extended attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +55,26 @@ pub enum DirLinks {
     One,
 }
 
+/// What ties the names of changed lower files together when the mount is over, the mount option `index`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Index {
+    /// Nothing: names that only a lower has show the old content at the next mount (OVL-32).
+    #[default]
+    Off,
+    /// `work/index` (OVL-111). Without an upper there is nothing to tie.
+    On,
+}
+
+/// What the mount option `xino` asked for. Numbers are unique over all layers in any case; `on` leaves a trace on disk (OVL-93).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Xino {
+    /// `off` or `auto`.
+    #[default]
+    Off,
+    /// `on`.
+    On,
+}
+
 /// Whether metacopies are made and followed, the mount option `metacopy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Metacopies {
@@ -93,6 +114,12 @@ impl Redirects {
 pub struct Config {
     /// Where the overlay keeps its own extended attributes.
     pub xattrs: XattrNamespace,
+    /// What ties the names of changed lower files together.
+    pub index: Index,
+    /// Whether the overlay has a UUID of its own.
+    pub uuid: OwnUuid,
+    /// What `xino` asked for.
+    pub xino: Xino,
     /// Whether redirects of directories are written and followed.
     pub redirects: Redirects,
     /// Who makes whiteouts and temporary files: the mounter.
@@ -106,6 +133,8 @@ pub struct Config {
     pub cookie_key: (u64, u64),
     /// How owners are shown and stored.
     pub ids: IdMap,
+    /// Whether others change the lowers while they are mounted (OVL-138). The layers must know of it, too.
+    pub coherence: Coherence,
     /// Whether there are ACLs.
     pub acls: Acls,
     /// What the link count of a directory is.
@@ -122,7 +151,10 @@ impl Config {
     /// Whether a new directory in a merged one is marked opaque, though nothing lies below: lowers that are changed between
     /// mounts do not show in it then (OVL-93, ovl_allow_offline_changes).
     pub(crate) const fn marks_new_directories(&self) -> bool {
-        self.redirects.write()
+        matches!(
+            (self.redirects, self.index, self.xino),
+            (Redirects::On, ..) | (_, Index::On, _) | (.., Xino::On)
+        )
     }
 }
 
@@ -134,12 +166,16 @@ impl Default for Config {
         let random = RandomState::new();
         Self {
             xattrs: XattrNamespace::default(),
+            index: Index::default(),
+            uuid: OwnUuid::default(),
+            xino: Xino::default(),
             redirects: Redirects::default(),
             mounter: Caller::ROOT,
             durability: Durability::default(),
             unmapped: Unmapped::default(),
             cookie_key: (random.hash_one(0), random.hash_one(1)),
             ids: IdMap::default(),
+            coherence: Coherence::default(),
             acls: Acls::default(),
             dir_links: DirLinks::default(),
             metacopies: Metacopies::default(),

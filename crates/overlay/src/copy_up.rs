@@ -11,15 +11,18 @@ mod step;
 use std::sync::atomic::Ordering::Relaxed;
 
 use mica_vfs::{
-    Attr, Caller, Errno, FileName, FileType, KillPriv, Mode, RenameFlags, SetAttr, SetTime,
-    SyncScope, XattrMode, XattrName, invent,
+    Attr, Caller, Errno, FileFlags, FileName, FileType, KillPriv, Mode, RenameFlags, SetAttr,
+    SetTime, SyncScope, XattrMode, XattrName, invent, met,
 };
 
+use crate::acl::is_acl;
 use crate::config::Metacopies;
 use crate::durability::Durability;
+use crate::index::Nlink;
 use crate::lower_data::DataObject;
 use crate::node::Node;
 use crate::overlay::Overlay;
+use crate::protect::COPIED;
 use crate::stack::LayerNode;
 use crate::table::Key;
 use crate::work::Temp;
@@ -113,6 +116,9 @@ impl Overlay {
         if let Some(upper) = node.upper()
             && (limit == DataLimit::Metadata || !node.is_metacopy())
         {
+            if node.is_shared() {
+                self.link_names(node, upper)?;
+            }
             return Ok((upper, Made::Before));
         }
         self.work()?;
@@ -130,7 +136,13 @@ impl Overlay {
         for dir in missing.iter().rev() {
             self.copy_up_one(dir, DataLimit::Whole)?;
         }
-        self.copy_up_one(node, limit)
+        if !node.is_shared() {
+            return self.copy_up_one(node, limit);
+        }
+        self.prepare_names(node)?;
+        let copied = self.copy_up_one(node, limit)?;
+        self.link_names(node, copied.0)?;
+        Ok(copied)
     }
 
     fn copy_up_one<'n>(
@@ -143,11 +155,17 @@ impl Overlay {
             if limit == DataLimit::Metadata || !node.is_metacopy() {
                 return Ok((upper, Made::Before));
             }
-            return Ok((upper, self.copy_lower_data(node, upper, limit)?));
+            self.copy_lower_data(node, upper)?;
+            return Ok((upper, Made::Before));
         }
+        self.expect_in_place(node)?;
+        met!(20);
         let lower = node.real()?;
         let attr = step(node, CopyUpStep::Read, lower.attr())?;
         self.refuse_unmapped(node, lower, &attr)?;
+        if node.is_shared() {
+            self.count_links(node)?;
+        }
         let copying = Copying {
             overlay: self,
             node,
@@ -191,6 +209,29 @@ impl Overlay {
     }
 }
 
+impl Overlay {
+    /// Fails if the data of a lower object changed since it had the attributes `before`: what was copied is a mix (OVL-137).
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE`. The log says so once.
+    fn expect_unchanged(&self, data: &LayerNode, before: &Attr, node: &Node) -> Result<(), Errno> {
+        let now = data.attr()?;
+        if (now.size, now.mtime) == (before.size, before.mtime) {
+            return Ok(());
+        }
+        self.changed_told.call_once(|| {
+            _ = invent!(
+                Errno::STALE,
+                "a lower was changed from outside while a file of it was copied up; others are not reported",
+                layer = data.layer.label,
+                path = node.path()
+            );
+        });
+        Err(Errno::STALE)
+    }
+}
+
 impl<'a> Copying<'a> {
     /// Builds the copy in the work directory.
     fn build(&self) -> Result<(Temp<'a>, LayerNode), Errno> {
@@ -198,15 +239,20 @@ impl<'a> Copying<'a> {
             step(
                 self.node,
                 CopyUpStep::Impure,
-                self.overlay.mark_impure(&place.parent),
+                self.overlay.mark_impure(&place.parent).and_then(|()| {
+                    self.overlay
+                        .mark_nested_for(&place.parent, self.node, &self.attr)
+                }),
             )?;
         }
         let (temp, upper) = step(self.node, CopyUpStep::Create, self.create())?;
         let copied = step(self.node, CopyUpStep::Data, self.data(&upper))?;
         step(self.node, CopyUpStep::Owner, self.owner(&upper))?;
         step(self.node, CopyUpStep::Xattrs, self.xattrs(&upper))?;
+        step(self.node, CopyUpStep::Flags, self.flags(&upper))?;
         step(self.node, CopyUpStep::Origin, self.origin(&upper))?;
         if self.form == Form::Metacopy {
+            met!(104);
             step(self.node, CopyUpStep::Size, self.size(&upper))?;
             let marked = self.overlay.set_mark(&upper, "metacopy", b"");
             step(self.node, CopyUpStep::Mark, marked)?;
@@ -244,6 +290,9 @@ impl<'a> Copying<'a> {
                 let target = self.lower.fs().read_link(self.lower.id)?;
                 fs.symlink(caller, dir.id, as_name, &target)
             }
+            _ if self.node.is_nested_whiteout(&self.attr) => {
+                fs.create(caller, dir.id, as_name, private)
+            }
             kind => fs.mknod(caller, dir.id, as_name, kind, private, self.attr.rdev),
         }?;
         let upper = LayerNode::adopt(&dir.layer, &entry);
@@ -265,11 +314,13 @@ impl<'a> Copying<'a> {
         }
         let DataObject { node: data, end } = self.overlay.data_of(self.node)?;
         // Below a metacopy may lie less than it says.
-        let there = match end {
-            Some(end) => data.attr()?.size.min(end).min(len),
-            None => len,
+        let before = match end {
+            Some(_) => data.attr()?,
+            None => self.attr,
         };
+        let there = end.map_or(len, |end| before.size.min(end).min(len));
         upper.fs().copy_from(upper.id, data.fs(), data.id, there)?;
+        self.overlay.expect_unchanged(data, &before, self.node)?;
         if there < len {
             self.size(upper)?;
         }
@@ -308,12 +359,17 @@ impl<'a> Copying<'a> {
         let prefix = self.overlay.config.xattrs.prefix();
         let mut names: Vec<Box<[u8]>> = Vec::new();
         self.lower.for_each_xattr(&mut |name| {
-            if !is_private(prefix, name) {
+            if is_private(prefix, name) {
+                met!(41);
+            } else {
                 names.push(name.into());
             }
         })?;
         for name in &names {
             let name = XattrName::new(name)?;
+            if is_acl(name.as_bytes()) {
+                met!(128);
+            }
             let value = match self.lower.xattr(name) {
                 Ok(value) => value,
                 // A broken file capability is listed and cannot be read (ovl_copy_xattr).
@@ -334,6 +390,36 @@ impl<'a> Copying<'a> {
         Ok(())
     }
 
+    /// Copies the file flags: those that protect to `protattr`, and what else the kernel copies to the copy itself (OVL-120,
+    /// ovl_copy_fileattr).
+    fn flags(&self, upper: &LayerNode) -> Result<(), Errno> {
+        if !matches!(self.node.kind, FileType::Regular | FileType::Directory) {
+            return Ok(());
+        }
+        let protection = self.node.protection();
+        if !protection.is_empty() {
+            match self.overlay.keep_protection(upper, protection) {
+                // The copy is protected for the life of the mount.
+                Err(Errno::PERM) => {
+                    let path = self.node.path();
+                    tracing::warn!(path, "no room for the immutable and append-only flags");
+                }
+                kept => kept?,
+            }
+        }
+        let Some(lower) = flags_of(self.lower)?.map(|flags| flags & COPIED) else {
+            return Ok(());
+        };
+        if lower.is_empty() {
+            return Ok(());
+        }
+        let Some(had) = flags_of(upper)? else {
+            return Ok(());
+        };
+        let flags = had.difference(COPIED) | lower;
+        upper.fs().set_file_flags(upper.id, flags)
+    }
+
     /// Whether the copy, with `copied` bytes of data, has to be on disk before its name is: a rename may be durable before
     /// what it shows (OVL-65, OVL-67).
     ///
@@ -341,20 +427,32 @@ impl<'a> Copying<'a> {
     /// (ovl_should_sync_metadata).
     fn must_sync(&self, copied: u64) -> bool {
         match self.overlay.config.durability {
-            Durability::Auto => copied > 0,
+            Durability::Auto => {
+                if copied > 0 {
+                    met!(65);
+                }
+                copied > 0
+            }
             Durability::Strict => {
                 matches!(self.node.kind, FileType::Regular | FileType::Directory)
             }
-            Durability::Volatile => false,
+            Durability::Volatile => {
+                met!(66);
+                false
+            }
         }
     }
 
-    /// Notes the lower object, so that the number stays what it is. Not for one of several hard links: the copy is
-    /// another file from then on (OVL-32).
+    /// Notes the lower object, so that the number stays what it is. Not of a file with several names, unless there is an index:
+    /// for the next mount the others are another file (OVL-32).
     fn origin(&self, upper: &LayerNode) -> Result<(), Errno> {
-        if self.node.kind != FileType::Directory && self.attr.nlink > 1 {
+        let indexed = self.overlay.index_for(self.node).is_some();
+        if self.node.kind != FileType::Directory && self.attr.nlink > 1 && !indexed {
             return Ok(());
         }
+        // Its entry is its one link in the upper.
+        self.overlay
+            .set_nlink(self.node, upper, |all| Nlink::Upper(all - 1))?;
         let origin = Overlay::origin_of(self.lower)?;
         match self.overlay.set_mark(upper, "origin", &origin) {
             // `user.*` is for files and directories only.
@@ -383,11 +481,27 @@ impl<'a> Copying<'a> {
         let key = Key::inode(upper.layer.idx, &attr);
         overlay.counters.copy_ups.fetch_add(1, Relaxed);
         node.set_metacopy(self.form == Form::Metacopy);
+        if let Some(index) = overlay.index_for(node) {
+            overlay.table.add_key(node, key)?;
+            if let Err(errno) = overlay.to_entry(index, temp, self.lower) {
+                overlay.table.drop_key(node, key)?;
+                return Err(errno);
+            }
+            node.set_upper(upper);
+            overlay.table.rekey(node, Some(key), None)?;
+            overlay.place_to_note(node, self.attr.nlink)?;
+            return Ok(attr);
+        }
         loop {
             let Some(place) = node.place()? else {
-                // The file lost its name while it was open: the copy lives on without one.
-                overlay.keep_copy(node, temp)?;
+                // The file lost its name while it was open: the copy lives on under the one that it was built under. To
+                // remove that now would save nothing (OVL-64).
+                met!(64);
+                overlay.keep_temp(node, temp)?;
                 node.set_upper(upper);
+                if overlay.has_lower_names(node) {
+                    overlay.table.rekey(node, Some(key), None)?;
+                }
                 return Ok(attr);
             };
             let parent = &place.parent;
@@ -400,13 +514,10 @@ impl<'a> Copying<'a> {
                 overlay.table.drop_key(node, key)?;
                 return Err(errno);
             }
-            if self.breaks_link() {
-                node.set_ino(overlay.number(&upper.layer, attr.dev, attr.ino));
-            }
             node.set_upper(upper);
             overlay.listing_add(parent, place.name.as_name(), node)?;
             overlay.table.rekey(node, Some(key), Some(parent))?;
-            self.tell_observer(parent);
+            self.tell_observer();
             if node.kind != FileType::Directory && self.form == Form::Whole {
                 // A file in the upper needs its place no more, nor its parent.
                 overlay.table.move_to(node, None)?;
@@ -415,22 +526,12 @@ impl<'a> Copying<'a> {
         }
     }
 
-    /// Whether the lower file has other names, which stay what they are.
-    fn breaks_link(&self) -> bool {
-        self.node.kind != FileType::Directory && self.attr.nlink > 1
-    }
-
-    /// Tells of what the caller did not ask for: a directory that merges counts its links otherwise (OVL-33), and a link
-    /// that broke has another number (OVL-32).
-    fn tell_observer(&self, parent: &Node) {
-        let Some(observer) = self.overlay.observer.get() else {
-            return;
-        };
-        if self.breaks_link() || self.node.kind == FileType::Directory {
+    /// Tells of what the caller did not ask for: a directory that merges counts its links otherwise (OVL-33).
+    fn tell_observer(&self) {
+        if let Some(observer) = self.overlay.observer.get()
+            && self.node.kind == FileType::Directory
+        {
             observer.attributes_changed(self.node.id);
-        }
-        if self.breaks_link() {
-            observer.numbers_changed(parent.id);
         }
     }
 
@@ -438,6 +539,7 @@ impl<'a> Copying<'a> {
     fn rename(&self, temp: Temp<'_>, parent: &Node, name: FileName<'_>) -> Result<(), Errno> {
         let dir = parent.upper().ok_or(Errno::STALE)?;
         let before = dir.attr()?;
+        met!(22);
         temp.publish(dir, name, RenameFlags::empty())?;
         // The object is in place: a parent with another time is not worth an error.
         if let Err(errno) = set_times(dir, &before) {
@@ -447,13 +549,24 @@ impl<'a> Copying<'a> {
     }
 }
 
+/// Reads the file flags of an object; `None` if it has none, or this process may not open it to ask.
+fn flags_of(node: &LayerNode) -> Result<Option<FileFlags>, Errno> {
+    match node.fs().file_flags(node.id) {
+        Ok(flags) => Ok(Some(flags)),
+        Err(Errno::NOTTY | Errno::INVAL | Errno::OPNOTSUPP | Errno::ACCESS | Errno::PERM) => {
+            Ok(None)
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Whether losing the attribute would take protection away.
 fn is_protective(name: &[u8]) -> bool {
     name.starts_with(b"security.") || name.starts_with(b"system.posix_acl_")
 }
 
 /// Gives `node` the access and modification times of `attr`.
-fn set_times(node: &LayerNode, attr: &Attr) -> Result<(), Errno> {
+pub(crate) fn set_times(node: &LayerNode, attr: &Attr) -> Result<(), Errno> {
     let (atime, mtime) = (Some(SetTime::At(attr.atime)), Some(SetTime::At(attr.mtime)));
     node.fs()
         .set_attr(

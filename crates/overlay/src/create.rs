@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mica_vfs::{
     Attr, Caller, Entry, Errno, FileName, FileType, KillPriv, Mode, NodeId, Rdev, RenameFlags,
-    SetAttr, XattrMode, XattrName,
+    SetAttr, XattrMode, XattrName, met,
 };
 
 use crate::node::{NewNode, Node, Place};
@@ -68,10 +68,14 @@ impl Overlay {
         make: Make<'_>,
     ) -> Result<Entry, Errno> {
         let dir = self.dir(dir)?;
-        if let Make::Node(FileType::CharDevice, _, Rdev::WHITEOUT) = make {
-            // A user cannot make whiteouts: it would hide what is below (OVL-3, ovl_mknod).
+        if let Make::Node(FileType::CharDevice, mode, Rdev::WHITEOUT) = make {
+            // As it is it would hide what is below (OVL-3).
+            met!(3);
+            return self.make_nested_whiteout(caller, &dir, name, mode);
+        }
+        if let Err(errno) = dir.expect_mutable() {
             self.expect_free(&dir, name)?;
-            return Err(Errno::PERM);
+            return Err(errno);
         }
         let upper_dir = self.copy_up(&dir)?;
         let _names = self.names.enter(dir.id);
@@ -105,12 +109,18 @@ impl Overlay {
         if make.kind() == FileType::Directory
             && dir.is_merged()
             && self.config.marks_new_directories()
-            && let Err(errno) = self.set_mark(&upper, "opaque", b"y")
+            && let Err(errno) = self.mark_new(&upper)
         {
             // It spares a search below, no more: nothing is there to be hidden.
             tracing::debug!(%errno, name = %name, "a new directory is not marked opaque");
         }
         Ok((upper, entry.attr))
+    }
+
+    /// Marks a new directory in a merged one, so that nothing which a lower gets later shows in it (OVL-93).
+    fn mark_new(&self, upper: &LayerNode) -> Result<(), Errno> {
+        met!(93);
+        self.set_mark(upper, "opaque", b"y")
     }
 
     /// Refuses a name that shows something.
@@ -165,6 +175,7 @@ impl Overlay {
             lowers: Vec::new(),
             data: None,
             place,
+            protection: attr.protection,
         };
         let Inserted::Node(node) = self.table.get_or_insert(key, None, new)? else {
             return Err(Errno::IO);
@@ -181,6 +192,7 @@ impl Overlay {
         caller: &Caller,
         make: Make<'_>,
     ) -> Result<(LayerNode, Attr), Errno> {
+        met!(24);
         let (temp, upper, attr) = self.make_in_work(dir, caller, make)?;
         if make.kind() == FileType::Directory {
             // What the whiteout hid must stay hidden below the directory.
@@ -237,7 +249,7 @@ impl Overlay {
     ///
     /// What an object inherits from its directory (group, setgid, ACL) comes from the upper filesystem itself: where `dir`
     /// hands something down, the object is made in a directory of the work directory that hands down the same.
-    fn make_in_work(
+    pub(crate) fn make_in_work(
         &self,
         dir: &LayerNode,
         caller: &Caller,
@@ -285,6 +297,7 @@ impl Overlay {
             },
         )?;
         if let Some(acl) = acl {
+            met!(128);
             fs.set_xattr(heir.id, default_acl, &acl, XattrMode::Set, KillPriv::Keep)?;
         }
         Ok(Some((temp, heir)))
@@ -298,6 +311,7 @@ impl Overlay {
         mode: Mode,
     ) -> Result<Entry, Errno> {
         let dir = self.dir(dir)?;
+        dir.expect_mutable()?;
         let upper_dir = self.copy_up(&dir)?;
         let entry = upper_dir.fs().tmpfile(caller, upper_dir.id, mode)?;
         let upper = LayerNode::adopt(&upper_dir.layer, &entry);
@@ -311,10 +325,12 @@ impl Overlay {
             lowers: Vec::new(),
             data: None,
             place: None,
+            protection: entry.attr.protection,
         };
         let Inserted::Node(node) = self.table.get_or_insert(key, None, new)? else {
             return Err(Errno::IO);
         };
+        met!(60);
         self.keep_nameless(&node)?;
         Ok(Entry {
             node: node.id,

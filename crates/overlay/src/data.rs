@@ -3,8 +3,8 @@
 //! A file is copied up by the first change of it, not by opening it: there is no open (OVL-20).
 
 use mica_vfs::{
-    Access, Errno, FallocateMode, FileFlags, FileType, Filesystem, HostFile, KillPriv, NodeId,
-    SeekFrom, SetAttr, SyncScope,
+    Access, Errno, FallocateMode, FileType, Filesystem, HostFile, KillPriv, NodeId, SeekFrom,
+    SetAttr, SyncScope, met,
 };
 
 use crate::durability::Durability;
@@ -44,6 +44,7 @@ impl Overlay {
             mode: Some(kept),
             ..SetAttr::default()
         };
+        met!(43);
         upper.fs().set_attr(upper.id, &change)?;
         if let Some(observer) = self.observer.get() {
             observer.attributes_changed(node.id);
@@ -62,6 +63,9 @@ impl Overlay {
         let DataObject { node: real, end } = self.data_of(&node)?;
         let rest = end.map_or(u64::MAX, |end| end.saturating_sub(offset));
         let len = usize::try_from(rest).unwrap_or(usize::MAX).min(data.len());
+        if end.is_some() {
+            met!(101);
+        }
         let data = data.get_mut(..len).unwrap_or_default();
         real.fs().read(real.id, offset, data)
     }
@@ -75,6 +79,7 @@ impl Overlay {
     ) -> Result<usize, Errno> {
         let node = self.table.get(id)?;
         expect_regular(&node)?;
+        node.expect_writable(offset)?;
         let upper = self.copy_up(&node)?;
         if kill == KillPriv::Clear {
             self.drop_privileges(&node, upper)?;
@@ -91,6 +96,7 @@ impl Overlay {
     ) -> Result<(), Errno> {
         let node = self.table.get(id)?;
         expect_regular(&node)?;
+        node.expect_allocatable(mode)?;
         let upper = self.copy_up(&node)?;
         self.drop_privileges(&node, upper)?;
         upper.fs().fallocate(upper.id, mode, offset, len)
@@ -124,6 +130,7 @@ impl Overlay {
         let (source, target) = (self.table.get(from.0)?, self.table.get(to.0)?);
         expect_regular(&source)?;
         expect_regular(&target)?;
+        target.expect_unprotected()?;
         let upper = self.copy_up(&target)?;
         self.drop_privileges(&target, upper)?;
         let DataObject { node: real, end } = self.data_of(&source)?;
@@ -147,6 +154,7 @@ impl Overlay {
     /// Syncs the upper object; what lies in a lower is on disk as far as this mount can tell (ovl_fsync, OVL-53). A volatile
     /// mount syncs nothing (OVL-66).
     pub(crate) fn data_sync(&self, id: NodeId, scope: SyncScope) -> Result<(), Errno> {
+        met!(53);
         let node = self.table.get(id)?;
         match node.upper() {
             Some(upper) if self.config.durability != Durability::Volatile => {
@@ -164,7 +172,10 @@ impl Overlay {
         let node = self.table.get(id)?;
         expect_regular(&node)?;
         let real = match access {
-            Access::Write => self.copy_up(&node)?,
+            Access::Write => {
+                node.expect_unprotected()?;
+                self.copy_up(&node)?
+            }
             Access::Read => match self.data_of(&node)? {
                 // Who reads the file itself must not see more than there is.
                 DataObject { node, end } if end.is_none_or(|end| is_of_size(node, end)) => node,
@@ -184,20 +195,8 @@ impl Overlay {
     ) -> Result<mica_vfs::CopyMethod, Errno> {
         let node = self.table.get(to)?;
         expect_regular(&node)?;
+        node.expect_unprotected()?;
         let upper = self.copy_up(&node)?;
         upper.fs().copy_from(upper.id, source, from, len)
-    }
-
-    pub(crate) fn flags_get(&self, id: NodeId) -> Result<FileFlags, Errno> {
-        let node = self.table.get(id)?;
-        let real = node.real()?;
-        real.fs().file_flags(real.id)
-    }
-
-    pub(crate) fn flags_set(&self, id: NodeId, flags: FileFlags) -> Result<(), Errno> {
-        let node = self.table.get(id)?;
-        let upper = self.copy_up_metadata(&node)?;
-        let _settled = self.settle(&node);
-        upper.fs().set_file_flags(upper.id, flags)
     }
 }

@@ -49,4 +49,41 @@ pub enum SetupError {
         /// The feature.
         feature: String,
     },
+    /// An index needs file handles, and those of a layer find nothing.
+    #[error("objects of layer `{label}` are not found by file handles, which an index consists of")]
+    NoHandles {
+        /// The layer.
+        label: String,
+        /// Why.
+        #[source]
+        source: Errno,
+    },
+    /// An index cannot tell two filesystems apart.
+    #[error(
+        "the filesystems of layers `{other}` and `{label}` have the same UUID, or none, so an index cannot tell their files apart"
+    )]
+    SameUuid {
+        /// The lower one.
+        label: String,
+        /// The one above it.
+        other: String,
+    },
+    /// The upper was used over another lower layer (`ESTALE` of the kernel).
+    #[error("the upper `{label}` was made over another lower layer, so its index does not fit")]
+    OtherLower {
+        /// The upper.
+        label: String,
+    },
+    /// The index was made for another upper (`ESTALE` of the kernel).
+    #[error("the index in the work directory belongs to another upper than `{label}`")]
+    OtherUpper {
+        /// The upper.
+        label: String,
+    },
+    /// An entry of the index means nothing.
+    #[error("`{name}` in the index is no entry of one")]
+    BadIndex {
+        /// Its name.
+        name: String,
+    },
 }

@@ -12,11 +12,22 @@ use crate::overlay::Overlay;
 impl Filesystem for Overlay {
     fn lookup(&self, dir: NodeId, name: FileName<'_>) -> Result<Entry, Errno> {
         let dir = self.table.get(dir)?;
-        let (node, attr) = self.lookup_at(&dir, name, None)?;
+        let (node, attr) = self.with_fresh(&dir, || self.lookup_at(&dir, name, None))?;
         Ok(Entry {
             node: node.id,
             attr,
         })
+    }
+
+    fn open(&self, node: NodeId) -> Result<(), Errno> {
+        let node = self.table.get(node)?;
+        self.opened(&node)
+    }
+
+    fn keeps_name(&self, node: NodeId) -> bool {
+        // The upper gets the name that was looked up last (OVL-111), and in shared mode that is the one that is looked at again.
+        (self.index.is_none() && !self.is_shared())
+            || !self.table.get(node).is_ok_and(|node| node.is_shared())
     }
 
     fn forget(&self, node: NodeId, count: u64) {
@@ -173,7 +184,11 @@ impl Filesystem for Overlay {
         to: FileName<'_>,
         flags: RenameFlags,
     ) -> Result<(), Errno> {
-        self.rename_at((from_dir, from), (to_dir, to), flags)
+        let (from, to) = ((from_dir, from), (to_dir, to));
+        if flags.contains(RenameFlags::WHITEOUT) {
+            return self.rename_for_nested(from, to, flags);
+        }
+        self.rename_at(from, to, flags)
     }
 
     fn read(&self, node: NodeId, offset: u64, data: &mut [u8]) -> Result<usize, Errno> {

@@ -20,11 +20,13 @@
 //! ```text
 //! copying gate of one node             (copy_up: one copy of a node at a time)
 //!   names gates of directories         (all that an operation needs at once, in rising NodeId)
+//!     links gate of one node           (index: its link count on disk changes with its names)
 //!     100 listings                     (which directory listings are cached)
 //!       110 one listing
 //!     120 place of a node
 //!     130 node table
 //!     140 shared whiteout
+//!     145 hard links                   (names and link counts of lower files with several)
 //!     150 orphans                      (objects without a name that the work directory keeps)
 //! ```
 
@@ -39,10 +41,13 @@ mod create;
 mod data;
 mod durability;
 mod error;
+mod examine;
 mod filesystem;
 mod gate;
+mod hard_link;
 mod ids;
 mod incompat;
+mod index;
 mod ino;
 mod link;
 mod listing;
@@ -50,29 +55,34 @@ mod lookup;
 mod lower_data;
 mod marks;
 mod metacopy;
+mod nested;
 mod node;
 mod origin;
 mod orphan;
 mod overlay;
+mod protect;
 mod readdir;
 mod redirect;
 mod remove;
 mod rename;
+mod revalidate;
 mod search;
 mod stack;
 mod stats;
 mod table;
+mod uuid;
 mod whiteout;
 mod work;
 mod xattr;
 
 pub use acl::Acls;
 pub use bad_mark::BadMark;
-pub use config::{Config, DirLinks, Metacopies, Redirects, Unmapped, XattrNamespace};
+pub use config::{Config, DirLinks, Index, Metacopies, Redirects, Unmapped, XattrNamespace, Xino};
 pub use copy_up::CopyUpStep;
 pub use durability::Durability;
 pub use error::SetupError;
 pub use ids::{IdMap, IdRange, IdRangeError, IdRanges, IdRules, OVERFLOW_ID};
+pub use index::Nlink;
 pub use marks::{Opaque, parse_opaque};
 pub use metacopy::{Metacopy, parse_metacopy};
 pub use origin::{Origin, OriginError};
@@ -80,6 +90,7 @@ pub use overlay::Overlay;
 pub use redirect::{Redirect, parse_redirect};
 pub use stack::{LAYERS_MAX, Layer, Upper};
 pub use stats::OverlayStats;
+pub use uuid::OwnUuid;
 pub use xattr::{escape, unescape};
 
 #[cfg(doc)]

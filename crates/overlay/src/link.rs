@@ -1,6 +1,6 @@
 //! Hard links.
 
-use mica_vfs::{Attr, Entry, Errno, FileName, FileType, NodeId, RenameFlags};
+use mica_vfs::{Attr, Entry, Errno, FileName, FileType, NodeId, RenameFlags, met};
 
 use crate::create::Spot;
 use crate::gate::Inside;
@@ -23,6 +23,14 @@ impl Overlay {
             self.expect_free(&dir, name)?;
             return Err(Errno::PERM);
         }
+        // vfs_link: what is at the new name comes first.
+        if let Err(errno) = dir
+            .expect_mutable()
+            .and_then(|()| node.expect_unprotected())
+        {
+            self.expect_free(&dir, name)?;
+            return Err(errno);
+        }
         self.copy_up_to_move(&node, Way::Elsewhere)?;
         let upper = node.upper().ok_or(Errno::STALE)?;
         let upper_dir = self.copy_up(&dir)?;
@@ -36,14 +44,21 @@ impl Overlay {
             self.set_redirect(&node, name, Way::Elsewhere)?;
         }
         self.mark_impure_for(&dir, &node)?;
+        let _links = self.follow_upper(&node)?;
         // Now: a link that is made and cannot be looked at is made all the same.
         let attr = upper.attr()?;
+        if attr.nlink == 0 {
+            met!(63);
+        }
         // What has no name but in the work directory gets its own by moving there (OVL-63).
-        let attr = if node.is_orphan() && self.name_orphan(&node, upper_dir, name)? {
+        let nameless = node.is_orphan() && !self.has_lower_names(&node);
+        let attr = if nameless && self.name_orphan(&node, upper_dir, name)? {
             attr
         } else {
+            met!(29);
             self.link_upper(upper, upper_dir, name, spot)?
         };
+        self.name_added(&node)?;
         self.listing_add(&dir, name, &node)?;
         self.table.bump(&dir)?;
         self.table.add_reference(&node);

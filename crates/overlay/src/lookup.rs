@@ -6,11 +6,14 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Attr, Errno, FileName, FileType, Ino, NodeId, invent};
+use mica_vfs::{Attr, Errno, FileName, FileType, Ino, NodeId, invent, met};
 
+use crate::hard_link::Noted;
 use crate::marks::Marks;
+use crate::nested::kind_shown;
 use crate::node::{Lower, NewNode, Node, Place, XattrWhiteouts};
 use crate::overlay::Overlay;
+use crate::revalidate::Validity;
 use crate::search::{Found, Search};
 use crate::stack::{LayerIdx, LayerInfo, LayerNode, Position};
 use crate::table::{Held, Inserted, Key};
@@ -27,7 +30,7 @@ pub(crate) struct Top {
     /// Read on the way if the object could have been a whiteout.
     marks: Option<Marks>,
     /// Which of the directory's lowers come after it.
-    below: usize,
+    pub(crate) below: usize,
 }
 
 /// What a listing knows of a name: the first `first` lower directories and, if there are any, the upper do not have it.
@@ -52,19 +55,40 @@ impl Overlay {
         for _ in 0..RETRIES {
             let version = dir.version();
             let first = hint
-                .filter(|hint| hint.version == version)
+                .filter(|hint| hint.version == version && !self.is_shared())
                 .map_or(0, |hint| hint.first);
             let top = self.topmost(dir, name, first)?.ok_or(Errno::NOENT)?;
-            let key = self.key_of(dir, name, &top);
+            let key = Key::of(top.node.layer.idx, &top.attr);
             let attr = top.attr;
             let node = match self.table.reference(key)? {
-                Some(node) => node,
-                None => {
-                    let new = self.assemble(dir, name, top)?;
-                    match self.table.get_or_insert(key, Some((dir, version)), new)? {
-                        Inserted::Node(node) => node,
-                        Inserted::Raced => continue,
+                Some(node) if self.is_shared() => {
+                    let held = Held::adopt(&self.table, Arc::clone(&node));
+                    match self.revalidate(&held, key, (dir, version), name, top)? {
+                        Validity::Valid => held.keep(),
+                        Validity::LookAgain => continue,
                     }
+                    node
+                }
+                Some(node) => node,
+                None => match self.insert_found((dir, version), name, key, top)? {
+                    Inserted::Node(node) => node,
+                    Inserted::Raced => continue,
+                },
+            };
+            let attr = match key {
+                Key::Inode { .. } => {
+                    self.drop_notes(&node)?;
+                    attr
+                }
+                Key::Shared { .. } => {
+                    let held = Held::adopt(&self.table, Arc::clone(&node));
+                    if self.note_name(&node, (dir, version), name, &attr)? == Noted::Raced {
+                        continue;
+                    }
+                    // The name may be a lower's, and the file copied up by another.
+                    let attr = node.upper().map_or(Ok(attr), LayerNode::attr)?;
+                    held.keep();
+                    attr
                 }
             };
             let attr = self.shown(&node, attr);
@@ -84,7 +108,12 @@ impl Overlay {
     }
 
     /// Finds the topmost object that is called `name`; `None` if there is none or a whiteout hides it.
-    fn topmost(&self, dir: &Node, name: FileName<'_>, first: usize) -> Result<Option<Top>, Errno> {
+    pub(crate) fn topmost(
+        &self,
+        dir: &Node,
+        name: FileName<'_>,
+        first: usize,
+    ) -> Result<Option<Top>, Errno> {
         let upper = dir.upper().filter(|_| first == 0);
         let lowers = dir.lowers().iter().map(|lower| &lower.node);
         for (at, layer_dir) in upper.into_iter().chain(lowers.skip(first)).enumerate() {
@@ -92,17 +121,20 @@ impl Overlay {
                 continue;
             };
             if is_device_whiteout(&attr) {
+                met!(3);
                 return Ok(None);
             }
             let mut marks = None;
             if may_be_xattr_whiteout(&attr) {
                 let found = self.marks(&node)?;
                 if found.contains(Marks::WHITEOUT) {
+                    met!(4);
                     return Ok(None);
                 }
                 marks = Some(found);
             }
             let below = first + at + 1 - usize::from(upper.is_some());
+            met!(1);
             return Ok(Some(Top {
                 node,
                 attr,
@@ -113,22 +145,13 @@ impl Overlay {
         Ok(None)
     }
 
-    /// Says what makes two lookups meet in one node.
-    fn key_of(&self, dir: &Node, name: FileName<'_>, top: &Top) -> Key {
-        let layer = top.node.layer.idx;
-        let shared = top.attr.kind != FileType::Directory && top.attr.nlink > 1;
-        if shared && layer != LayerIdx::UPPER {
-            Key::Alias {
-                parent: dir.id,
-                name_hash: self.hash(name),
-            }
-        } else {
-            Key::inode(layer, &top.attr)
-        }
-    }
-
     /// Collects what a new node is made of.
-    fn assemble(&self, dir: &Arc<Node>, name: FileName<'_>, top: Top) -> Result<NewNode, Errno> {
+    pub(crate) fn assemble(
+        &self,
+        dir: &Arc<Node>,
+        name: FileName<'_>,
+        top: Top,
+    ) -> Result<NewNode, Errno> {
         let place = Place {
             parent: Arc::clone(dir),
             name: name.to_owned(),
@@ -151,23 +174,26 @@ impl Overlay {
             (None, Position::Bottom, FileType::Regular) => self.marks_of_bottom_file(&node)?,
             (None, Position::Bottom, _) => Marks::empty(),
         };
+        let protection = self.protection_of(&node, &attr, Some(marks), &path)?;
         let data = if kind == FileType::Regular && marks.contains(Marks::METACOPY) {
             Some(self.lower_data((dir, name), (&node, &attr, marks), below)?)
         } else {
             None
         };
+        let shown = kind_shown(&attr, marks);
         if node.layer.idx != LayerIdx::UPPER {
             let lowers = vec![Lower {
                 node,
                 xattr_whiteouts: XattrWhiteouts::None,
             }];
             return Ok(NewNode {
-                kind,
+                kind: shown,
                 ino: own,
                 upper: None,
                 lowers,
                 data,
                 place: Some(place),
+                protection,
             });
         }
         let candidate = || {
@@ -178,12 +204,13 @@ impl Overlay {
         let origin = self.origin_ino(&node, kind, marks, &candidate, &path)?;
         let ino = origin.unwrap_or(own);
         Ok(NewNode {
-            kind,
+            kind: shown,
             ino,
             upper: Some(node),
             lowers: Vec::new(),
             place: data.is_some().then_some(place),
             data,
+            protection,
         })
     }
 
@@ -199,6 +226,7 @@ impl Overlay {
             node, attr, below, ..
         } = top;
         let own = self.number(&node.layer, attr.dev, attr.ino);
+        let protection = self.protection_of(&node, &attr, None, &|| dir.path_of(name))?;
         let (mut search, seen) = Search::below(self, (dir, name), (&node, &attr, None), below)?;
         let (mut lowers, mut lower_ino) = (Vec::new(), None);
         let upper = if node.layer.idx == LayerIdx::UPPER {
@@ -213,6 +241,7 @@ impl Overlay {
             None
         };
         while let Some(Found { node, attr, seen }) = search.next()? {
+            met!(2);
             lower_ino = lower_ino.or_else(|| Some(self.number(&node.layer, attr.dev, attr.ino)));
             let xattr_whiteouts = seen.whiteouts;
             lowers.push(Lower {
@@ -229,6 +258,7 @@ impl Overlay {
             lowers,
             data: None,
             place: Some(place),
+            protection,
         })
     }
 
@@ -236,7 +266,12 @@ impl Overlay {
     pub(crate) fn lower_has(&self, dir: &Node, name: FileName<'_>) -> Result<bool, Errno> {
         for lower in dir.lowers() {
             if let Some((node, attr)) = lower.node.child(name)? {
-                return Ok(!self.is_whiteout(&node, &attr)?);
+                let is_whiteout = self.is_whiteout(&node, &attr)?;
+                if is_whiteout && !is_device_whiteout(&attr) {
+                    // Where the directory has no mark its layers list this name (OVL-6), whatever becomes of the upper's.
+                    self.listings.drop_dir(dir.id)?;
+                }
+                return Ok(!is_whiteout);
             }
         }
         Ok(false)

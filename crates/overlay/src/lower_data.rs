@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use mica_vfs::{Attr, Errno, FileName, FileType, invent};
+use mica_vfs::{Attr, Errno, FileName, FileType, invent, met};
 
 use crate::config::Metacopies;
 use crate::gate::Inside;
@@ -134,7 +134,10 @@ impl Overlay {
         let mut failed = Errno::NOENT;
         for layer in &self.data_layers {
             match data_beneath(layer, path) {
-                Ok(file) => return Ok(file),
+                Ok(file) => {
+                    met!(102);
+                    return Ok(file);
+                }
                 Err(errno) => failed = errno,
             }
         }
@@ -168,6 +171,7 @@ impl Overlay {
         let mut of_lower = metacopy.layer.idx != LayerIdx::UPPER;
         while let Some(Found { node, seen, .. }) = search.next()? {
             if !seen.is_metacopy {
+                met!(100);
                 let at = At::File(node);
                 return Ok(LowerData { size, at });
             }
@@ -208,9 +212,13 @@ impl Overlay {
             && node.layer.idx != LayerIdx::UPPER
             && node.layer.position == Position::Bottom
             && !self.data_layers.is_empty();
+        if to_data && self.config.metacopies == Metacopies::Off {
+            met!(103);
+        }
         if to_data || self.config.metacopies == Metacopies::On {
             return Ok(());
         }
+        met!(8);
         Err(invent!(
             Errno::PERM,
             "refusing to follow metacopy",

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use bitflags::bitflags;
-use mica_vfs::{Errno, XattrMode, XattrName};
+use mica_vfs::{Errno, XattrMode, XattrName, met};
 
 use crate::bad_mark::{BadMark, MarkError};
 use crate::config::XattrNamespace;
@@ -15,7 +15,7 @@ use crate::stack::LayerNode;
 bitflags! {
     /// Which of the overlay's attributes an object carries.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(crate) struct Marks: u8 {
+    pub(crate) struct Marks: u16 {
         /// `opaque`: on a directory, stops merging (`y`) or tells of xattr whiteouts (`x`).
         const OPAQUE = 1;
         /// `redirect`: what lies below has another name.
@@ -28,6 +28,10 @@ bitflags! {
         const IMPURE = 16;
         /// `whiteout`: an empty regular file that hides its name.
         const WHITEOUT = 32;
+        /// `nested`: a whiteout of another overlay, or a directory that holds some (OVL-130).
+        const NESTED = 64;
+        /// `protattr`: the object is immutable or append-only.
+        const PROTATTR = 1 << 12;
     }
 }
 
@@ -98,6 +102,8 @@ impl Marks {
             b"origin" => Self::ORIGIN,
             b"impure" => Self::IMPURE,
             b"whiteout" => Self::WHITEOUT,
+            b"nested" => Self::NESTED,
+            b"protattr" => Self::PROTATTR,
             _ => Self::empty(),
         }
     }
@@ -161,6 +167,7 @@ impl Overlay {
     pub(crate) fn mark_impure(&self, dir: &Node) -> Result<(), Errno> {
         if !dir.impure.load(Relaxed) {
             let upper = dir.upper().ok_or(Errno::STALE)?;
+            met!(34);
             self.set_mark(upper, "impure", b"y")?;
             dir.impure.store(true, Relaxed);
         }
@@ -171,6 +178,7 @@ impl Overlay {
     pub(crate) fn mark_impure_for(&self, dir: &Node, node: &Node) -> Result<(), Errno> {
         let upper = node.upper().ok_or(Errno::STALE)?;
         let attr = upper.attr()?;
+        self.mark_nested_for(dir, node, &attr)?;
         if self.number(&upper.layer, attr.dev, attr.ino) == node.ino() {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use bitflags::bitflags;
 use mica_vfs::lock::{Mutex, Rank};
-use mica_vfs::{Errno, FileName, FileNameBuf, FileType, Ino, NodeId};
+use mica_vfs::{Coherence, Errno, FileName, FileNameBuf, FileType, Ino, NodeId, Protection};
 
 use crate::lower_data::LowerData;
 use crate::stack::LayerNode;
@@ -21,6 +21,21 @@ pub(crate) struct Lower {
     pub(crate) node: LayerNode,
     /// Whether names in this directory may be whiteouts in the xattr form (opaque `x`, OVL-6).
     pub(crate) xattr_whiteouts: XattrWhiteouts,
+}
+
+impl Lower {
+    const fn of_upper(node: LayerNode) -> Self {
+        Self {
+            node,
+            xattr_whiteouts: XattrWhiteouts::None,
+        }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        let whiteouts = self.xattr_whiteouts == other.xattr_whiteouts;
+        let (own, other) = (&self.node, &other.node);
+        whiteouts && own.layer.idx == other.layer.idx && own.id == other.id
+    }
 }
 
 /// Whether a directory of a lower holds whiteouts in the xattr form.
@@ -45,10 +60,21 @@ bitflags! {
         const LOWERS = 1;
         /// The upper object has a name in the work directory. Set by [`crate::orphan`] alone.
         const NAME = 2;
+        /// A lower file with several names (OVL-32).
+        const SHARED = 4;
+        /// The table holds a reference on it.
+        const KEPT = 8;
+        /// Of a directory: the upper one is known to be marked as holding whiteouts of another overlay (OVL-130).
+        const NESTED = 128;
         /// Of a regular file: the upper object is a metacopy, the data lies below. Set before the upper object is.
         const DATA = 64;
+        /// Not hidden at all: the two bits of [`Protection`], moved up by [`PROTECTION_SHIFT`].
+        const PROTECTION = 16 + 32;
     }
 }
+
+/// Where the bits of [`Protection`] begin in a node's bits.
+const PROTECTION_SHIFT: u32 = Hidden::PROTECTION.bits().trailing_zeros();
 
 /// An object of the overlay.
 #[derive(Debug)]
@@ -57,7 +83,7 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     /// Immutable.
     pub(crate) kind: FileType,
-    /// `st_ino`. Atomic; changes only when copy-up breaks a lower hard link (OVL-32).
+    /// `st_ino`. Atomic; changes only of a directory that was to be replaced and merges no more (OVL-25).
     ino: AtomicU64,
     /// References of the front and of children. Changed by [`crate::table`] alone.
     pub(crate) refs: AtomicU64,
@@ -69,7 +95,7 @@ pub(crate) struct Node {
     pub(crate) impure: AtomicBool,
     /// Whether the first object that it was made of is an upper one. Immutable.
     has_upper: bool,
-    /// The objects that it was made of. Immutable.
+    /// The objects that it was made of. Immutable, but for a directory of a shared mount.
     made_of: MadeOf,
     /// The upper object of a node that was made without one. Set once, by copy-up.
     copy: OnceLock<Box<LayerNode>>,
@@ -85,14 +111,53 @@ enum MadeOf {
     Several(Box<[Lower]>),
     /// A metacopy, and where its data is.
     Metacopy(Box<(Lower, LowerData)>),
+    /// The directories of a shared mount.
+    Changing(Box<Changing>),
+}
+
+/// How often others may change which directories merge in a node, before it is another node.
+const RENEWALS_MAX: usize = 32;
+
+/// Directories that merge, and those that come instead of them. What was replaced stays, as somebody may be reading it.
+#[derive(Debug)]
+pub(crate) struct Changing {
+    objects: Box<[Lower]>,
+    /// Set once.
+    newer: OnceLock<Box<Self>>,
+}
+
+impl Changing {
+    fn new(upper: Option<LayerNode>, lowers: Vec<Lower>) -> Self {
+        let objects = upper.map(Lower::of_upper).into_iter().chain(lowers);
+        Self {
+            objects: objects.collect(),
+            newer: OnceLock::new(),
+        }
+    }
+
+    /// All that there were, the present one last.
+    fn versions(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |at| at.newer.get().map(|newer| &**newer))
+    }
+
+    fn present(&self) -> &Self {
+        self.versions().last().unwrap_or(self)
+    }
+}
+
+/// What became of a change of the directories that merge in a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Renewed {
+    Yes,
+    /// The parent changed meanwhile.
+    Raced,
+    /// The node holds what it was made of too often already.
+    TooOften,
 }
 
 impl MadeOf {
     fn new(upper: Option<LayerNode>, lowers: Vec<Lower>, data: Option<LowerData>) -> Self {
-        let upper = upper.map(|node| Lower {
-            node,
-            xattr_whiteouts: XattrWhiteouts::None,
-        });
+        let upper = upper.map(Lower::of_upper);
         let mut objects = upper.into_iter().chain(lowers);
         match (objects.next(), objects.next(), data) {
             (Some(metacopy), None, Some(data)) => Self::Metacopy(Box::new((metacopy, data))),
@@ -109,6 +174,7 @@ impl MadeOf {
             Self::One(object) => std::slice::from_ref(object),
             Self::Several(objects) => objects,
             Self::Metacopy(metacopy) => std::slice::from_ref(&metacopy.0),
+            Self::Changing(changing) => &changing.present().objects,
         }
     }
 }
@@ -132,11 +198,12 @@ pub(crate) struct NewNode {
     /// Where the data is, if the only object is a metacopy.
     pub(crate) data: Option<LowerData>,
     pub(crate) place: Option<Place>,
+    pub(crate) protection: Protection,
 }
 
 impl Node {
     /// Makes the node with one reference.
-    pub(crate) fn new(id: NodeId, new: NewNode) -> Self {
+    pub(crate) fn new(id: NodeId, new: NewNode, coherence: Coherence) -> Self {
         let hidden = if new.upper.is_some() && new.data.is_some() {
             Hidden::DATA
         } else {
@@ -148,10 +215,15 @@ impl Node {
             ino: AtomicU64::new(new.ino.0),
             refs: AtomicU64::new(1),
             version: AtomicU32::new(0),
-            hidden: AtomicU8::new(hidden.bits()),
+            hidden: AtomicU8::new(hidden.bits() | (new.protection.bits() << PROTECTION_SHIFT)),
             impure: AtomicBool::new(false),
             has_upper: new.upper.is_some(),
-            made_of: MadeOf::new(new.upper, new.lowers, new.data),
+            made_of: match (new.kind, coherence) {
+                (FileType::Directory, Coherence::Shared) => {
+                    MadeOf::Changing(Box::new(Changing::new(new.upper, new.lowers)))
+                }
+                _ => MadeOf::new(new.upper, new.lowers, new.data),
+            },
             copy: OnceLock::new(),
             place: Mutex::new(PLACE, new.place),
         }
@@ -187,6 +259,44 @@ impl Node {
         objects
             .get(usize::from(self.has_upper)..)
             .unwrap_or_default()
+    }
+
+    /// The topmost lower object, whether it shows or not.
+    pub(crate) fn first_lower(&self) -> Option<&LayerNode> {
+        self.all_lowers().first().map(|lower| &lower.node)
+    }
+
+    /// Whether these are the lower directories that merge.
+    pub(crate) fn merges(&self, lowers: &[Lower]) -> bool {
+        let own = self.all_lowers();
+        own.len() == lowers.len() && own.iter().zip(lowers).all(|(own, other)| own.is(other))
+    }
+
+    /// Prepares [`renew`](Self::renew), and gives back the upper object if the node has another handle of it.
+    pub(crate) fn renewal(
+        &self,
+        upper: Option<LayerNode>,
+        lowers: Vec<Lower>,
+    ) -> (Option<LayerNode>, Option<Box<Changing>>) {
+        if self.has_upper {
+            (None, Some(Box::new(Changing::new(upper, lowers))))
+        } else {
+            (upper, Some(Box::new(Changing::new(None, lowers))))
+        }
+    }
+
+    /// Lets a directory of a shared mount merge other lowers, and takes `newer` then. The caller holds the table's lock.
+    pub(crate) fn renew(&self, newer: &mut Option<Box<Changing>>) -> Renewed {
+        let MadeOf::Changing(changing) = &self.made_of else {
+            return Renewed::TooOften;
+        };
+        if changing.versions().count() > RENEWALS_MAX {
+            return Renewed::TooOften;
+        }
+        if let Some(newer) = newer.take() {
+            changing.present().newer.get_or_init(|| newer);
+        }
+        Renewed::Yes
     }
 
     /// The lower objects that show through.
@@ -270,6 +380,52 @@ impl Node {
         }
     }
 
+    /// Whether it was made of a lower file with several names.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is(Hidden::SHARED)
+    }
+
+    pub(crate) fn set_shared(&self) {
+        self.hidden.fetch_or(Hidden::SHARED.bits(), Release);
+    }
+
+    /// Whether the table holds a reference on it.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is(Hidden::KEPT)
+    }
+
+    /// Notes whether the table holds a reference on it, and returns whether it did.
+    pub(crate) fn set_kept(&self, kept: bool) -> bool {
+        let bit = Hidden::KEPT.bits();
+        let before = if kept {
+            self.hidden.fetch_or(bit, Release)
+        } else {
+            self.hidden.fetch_and(!bit, Release)
+        };
+        before & bit != 0
+    }
+
+    pub(crate) fn holds_nested(&self) -> bool {
+        self.is(Hidden::NESTED)
+    }
+
+    pub(crate) fn set_holds_nested(&self) {
+        self.set(Hidden::NESTED, true);
+    }
+
+    /// What the node is protected from. Costs no call: it was read with the node (OVL-120).
+    pub(crate) fn protection(&self) -> Protection {
+        Protection::from_bits_truncate(self.hidden.load(Acquire) >> PROTECTION_SHIFT)
+    }
+
+    /// Remembers what was written to the upper object. The caller is in the copying gate of the node.
+    pub(crate) fn set_protection(&self, protection: Protection) {
+        let bits = protection.bits() << PROTECTION_SHIFT;
+        self.hidden.fetch_or(bits, Release);
+        let others = Hidden::PROTECTION.complement().bits();
+        self.hidden.fetch_and(bits | others, Release);
+    }
+
     pub(crate) fn expect_dir(&self) -> Result<(), Errno> {
         if self.kind == FileType::Directory {
             Ok(())
@@ -293,6 +449,20 @@ impl Node {
     /// Sets where the node is found and returns where it was.
     pub(crate) fn set_place(&self, place: Option<Place>) -> Result<Option<Place>, Errno> {
         Ok(std::mem::replace(&mut *self.place.lock()?, place))
+    }
+
+    /// Sets where the node was found when the directory had `version`, and returns where it was; `None` if that has changed.
+    pub(crate) fn set_place_found(
+        &self,
+        found: Place,
+        version: u32,
+    ) -> Result<Option<Option<Place>>, Errno> {
+        let mut place = self.place.lock()?;
+        // Who takes a name away changes the version first, and then the place.
+        if found.parent.version() != version {
+            return Ok(None);
+        }
+        Ok(Some(place.replace(found)))
     }
 
     /// Whether the node is found as `name` in `dir`.

@@ -3,7 +3,9 @@
 //! Its bytes are the kernel's `struct ovl_fh` (docs/format.md), so that an upper keeps its inode numbers whoever mounts
 //! it next.
 
-use mica_vfs::{Attr, Errno, FileHandle, FileType, Ino, Uuid};
+use std::sync::Arc;
+
+use mica_vfs::{Attr, Errno, FileHandle, FileType, Ino, Uuid, met};
 
 use crate::bad_mark::{BadMark, MarkError};
 use crate::marks::Marks;
@@ -83,15 +85,25 @@ impl Origin {
     /// Returns the bytes of the attribute; none if the handle is too long for them.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        self.encoded(0)
+    }
+
+    /// Returns the bytes of an `upper` attribute, whose handle is that of an upper object.
+    #[must_use]
+    pub fn encode_upper(&self) -> Vec<u8> {
+        self.encoded(FLAG_PATH_UPPER)
+    }
+
+    fn encoded(&self, flags: u8) -> Vec<u8> {
         let kind = u8::try_from(self.handle.kind);
         let len = u8::try_from(HEADER_LEN + self.handle.bytes.len());
         let (Ok(kind), Ok(len), true) = (kind, len, self.handle.bytes.len() <= FID_MAX) else {
             return Vec::new();
         };
         let flags = if cfg!(target_endian = "big") {
-            FLAG_BIG_ENDIAN
+            flags | FLAG_BIG_ENDIAN
         } else {
-            0
+            flags
         };
         let mut value = vec![VERSION, MAGIC, len, flags, kind];
         value.extend_from_slice(&self.uuid.0);
@@ -118,6 +130,16 @@ impl Overlay {
         }
     }
 
+    /// Returns the value of `origin` of upper object `node`: empty if there is none.
+    pub(crate) fn value_of_origin(&self, node: &LayerNode) -> Result<Vec<u8>, Errno> {
+        let mut value = [0; 256];
+        match self.mark(node, "origin", &mut value) {
+            Ok(value) => Ok(value.to_vec()),
+            Err(Errno::NODATA) => Ok(Vec::new()),
+            Err(errno) => Err(errno),
+        }
+    }
+
     /// Returns the inode number of the lower object that upper object `node` was copied up from, if that is known and
     /// still there (OVL-30).
     ///
@@ -131,6 +153,19 @@ impl Overlay {
         candidate: &dyn Fn() -> Result<Option<(LayerNode, Attr)>, Errno>,
         path: &dyn Fn() -> String,
     ) -> Result<Option<Ino>, Errno> {
+        let found = self.origin_attr(node, kind, marks, candidate, path)?;
+        Ok(found.map(|(layer, attr)| self.number(&layer, attr.dev, attr.ino)))
+    }
+
+    /// Returns the attributes of that lower object, and a layer of its filesystem.
+    pub(crate) fn origin_attr(
+        &self,
+        node: &LayerNode,
+        kind: FileType,
+        marks: Marks,
+        candidate: &dyn Fn() -> Result<Option<(LayerNode, Attr)>, Errno>,
+        path: &dyn Fn() -> String,
+    ) -> Result<Option<(Arc<LayerInfo>, Attr)>, Errno> {
         if !marks.contains(Marks::ORIGIN) {
             return Ok(None);
         }
@@ -148,12 +183,15 @@ impl Overlay {
                 return Err(MarkError::Bad(BadMark::Origin).errno(node, path));
             }
         };
-        let numbered = |layer: &LayerInfo, attr: &Attr| {
-            (attr.kind == kind).then(|| self.number(layer, attr.dev, attr.ino))
+        let found = |layer: &Arc<LayerInfo>, attr: Attr| {
+            (attr.kind == kind).then(|| {
+                met!(30);
+                (Arc::clone(layer), attr)
+            })
         };
         for layer in self.lowers.iter().filter(|l| l.uuid == origin.uuid) {
             match layer.fs.attr_by_handle(&origin.handle) {
-                Ok(attr) => return Ok(numbered(layer, &attr)),
+                Ok(attr) => return Ok(found(layer, attr)),
                 Err(Errno::PERM | Errno::OPNOTSUPP | Errno::ACCESS) => break,
                 // It may be there: a node with another number would keep it (ovl_decode_real_fh).
                 Err(errno @ (Errno::IO | Errno::NOMEM)) => return Err(errno),
@@ -170,7 +208,7 @@ impl Overlay {
                 Err(_) => false,
             };
         Ok(if same {
-            numbered(&lower.layer, &attr)
+            found(&lower.layer, attr)
         } else {
             None
         })

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mica_vfs::lock::{Mutex, Rank};
-use mica_vfs::{Errno, FileName, FileNameBuf, FileType, NodeId, RenameFlags};
+use mica_vfs::{Errno, FileName, FileNameBuf, FileType, NodeId, RenameFlags, met};
 
 use crate::node::Node;
 use crate::overlay::Overlay;
@@ -153,7 +153,11 @@ impl Overlay {
         victim: &Node,
         remove: impl Fn(Keeper) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
-        match self.orphans()?.keeper(victim) {
+        let keeper = match self.must_stay(victim)? {
+            true => Keeper::Work,
+            false => self.orphans()?.keeper(victim),
+        };
+        match keeper {
             Keeper::Work => remove(Keeper::Work),
             Keeper::Layer => match remove(Keeper::Layer) {
                 Err(Errno::MFILE | Errno::NFILE) if !victim.is_orphan() => remove(Keeper::Work),
@@ -188,11 +192,9 @@ impl Overlay {
         victim: &Node,
     ) -> Result<bool, Errno> {
         let work = self.work()?;
-        let temp = work.temp_name();
-        let (to, flags) = (work.dir.id, RenameFlags::empty());
-        match dir.fs().rename(dir.id, name, to, temp.as_name(), flags) {
-            Ok(()) => {
-                self.table.keep_orphan(victim, temp, Past::Named)?;
+        match work.take(dir, name, victim.kind, RenameFlags::empty()) {
+            Ok(temp) => {
+                self.keep_temp(victim, temp)?;
                 Ok(true)
             }
             Err(errno) => {
@@ -209,13 +211,14 @@ impl Overlay {
         name: FileName<'_>,
         victim: &Node,
     ) -> Result<(), Errno> {
+        met!(23);
         self.part(victim, |keeper| {
             let whiteout = self.whiteout_temp()?;
             let spare = match keeper {
                 Keeper::Layer => None,
                 Keeper::Work => {
                     if whiteout.exchange(dir, name).is_ok() {
-                        return self.keep_exchanged(whiteout, victim);
+                        return self.keep_temp(victim, whiteout);
                     }
                     self.spare_name(victim)
                 }
@@ -232,17 +235,12 @@ impl Overlay {
             victim.set_opaque();
         }
         match self.orphans()?.keeper(victim) {
-            Keeper::Work => self.keep_exchanged(temp, victim),
+            Keeper::Work => self.keep_temp(victim, temp),
             Keeper::Layer => {
                 drop(temp.exchanged_for(victim.kind));
                 Ok(())
             }
         }
-    }
-
-    fn keep_exchanged(&self, temp: Temp<'_>, victim: &Node) -> Result<(), Errno> {
-        self.table
-            .keep_orphan(victim, temp.into_name()?, Past::Named)
     }
 
     /// Replaces the upper file of `victim` by `rename`.
@@ -278,9 +276,8 @@ impl Overlay {
         }
     }
 
-    /// Keeps a copy of a lower file that lost its name, under the temporary name that it was built under: to remove that
-    /// now would save nothing (OVL-64).
-    pub(crate) fn keep_copy(&self, node: &Node, temp: Temp<'_>) -> Result<(), Errno> {
+    /// Keeps what lost its name by the temporary one under which it is in the work directory.
+    pub(crate) fn keep_temp(&self, node: &Node, temp: Temp<'_>) -> Result<(), Errno> {
         self.table.keep_orphan(node, temp.into_name()?, Past::Named)
     }
 
@@ -302,9 +299,7 @@ impl Overlay {
 
     fn keep_spare(&self, victim: &Node, spare: Option<Temp<'_>>) -> Result<(), Errno> {
         match spare {
-            Some(spare) => self
-                .table
-                .keep_orphan(victim, spare.into_name()?, Past::Named),
+            Some(spare) => self.keep_temp(victim, spare),
             None => Ok(()),
         }
     }

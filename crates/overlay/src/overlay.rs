@@ -3,12 +3,14 @@
 use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
-use mica_vfs::{Attr, DevId, Errno, FileName, FileType, Ino, NodeId, Observer, invent};
+use mica_vfs::{Attr, DevId, Errno, FileName, FileType, Ino, NodeId, Observer, Uuid, invent};
 
 use crate::bad_mark::MarkError;
-use crate::config::{Config, Metacopies, Redirects, XattrNamespace};
+use crate::config::{Config, Index, Metacopies, Redirects, XattrNamespace};
 use crate::error::SetupError;
+use crate::examine::examine;
 use crate::gate::Gates;
+use crate::index::IndexDir;
 use crate::ino::{Filesystems, FsIdx, Numbering, next_dev};
 use crate::listing::{LIMITS, Listings, hash_name};
 use crate::marks::{Marks, Opaque};
@@ -17,6 +19,7 @@ use crate::orphan::Orphans;
 use crate::stack::{LAYERS_MAX, Layer, LayerIdx, LayerInfo, LayerNode, Position, Upper};
 use crate::stats::{Counters, OverlayStats};
 use crate::table::Table;
+use crate::uuid::{self, OwnUuid};
 use crate::work::Work;
 
 /// A union of filesystems.
@@ -38,13 +41,69 @@ pub struct Overlay {
     pub(crate) copying: Gates,
     /// One change of a directory at a time.
     pub(crate) names: Gates,
+    /// One change of the names of an indexed file at a time. After `names`.
+    pub(crate) linking: Gates,
     pub(crate) counters: Counters,
     /// Whom to tell of changes that reach beyond what was asked for. Set once.
     pub(crate) observer: OnceLock<Box<dyn Observer>>,
     /// Told of a whiteout in a form that is not read (OVL-81).
     pub(crate) foreign_told: Once,
+    /// Told of a lower that changed during a copy-up (OVL-137).
+    pub(crate) changed_told: Once,
     /// The upper's work directory; `None`: the overlay is read-only.
     work: Option<Arc<Work>>,
+    /// `None`: names of lower files stay together only for this mount.
+    pub(crate) index: Option<IndexDir>,
+}
+
+/// The layers, with what is known of each.
+struct Described {
+    upper: Option<Arc<LayerInfo>>,
+    work: Option<NodeId>,
+    lowers: Vec<Arc<LayerInfo>>,
+    numbering: Numbering,
+}
+
+impl Described {
+    fn new(upper: Option<Upper>, lowers: Vec<Layer>, config: &Config) -> Result<Self, SetupError> {
+        let count = lowers.len();
+        let mut filesystems = Filesystems::default();
+        let (upper, work) = match upper {
+            Some(Upper { layer, work }) => {
+                let fs_of = |dev| filesystems.index(dev);
+                let info = LayerInfo::new(layer, LayerIdx::UPPER, Position::Above, fs_of)?;
+                (Some(info), Some(work))
+            }
+            None => (None, None),
+        };
+        let lowers = lowers
+            .into_iter()
+            .zip(1..)
+            .map(|(layer, idx)| {
+                let position = if usize::from(idx) == count {
+                    Position::Bottom
+                } else {
+                    Position::Above
+                };
+                LayerInfo::new(layer, LayerIdx(idx), position, |dev| filesystems.index(dev))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let numbering = filesystems.numbering();
+        let (mut upper, mut lowers) = (upper, lowers);
+        if config.uuid == OwnUuid::Off && numbering == Numbering::One {
+            // On several filesystems the UUID tells which one a handle is of, and so it stays (ovl_fill_super).
+            let layers = upper.iter_mut().chain(&mut lowers);
+            layers
+                .filter_map(Arc::get_mut)
+                .for_each(|layer| layer.uuid = Uuid::default());
+        }
+        Ok(Self {
+            upper,
+            work,
+            lowers,
+            numbering,
+        })
+    }
 }
 
 impl Overlay {
@@ -86,44 +145,38 @@ impl Overlay {
                 max: LAYERS_MAX,
             });
         }
-        let mut filesystems = Filesystems::default();
-        let (upper, work_dir) = match upper {
-            Some(Upper { layer, work }) => {
-                let fs_of = |dev| filesystems.index(dev);
-                let info = LayerInfo::new(layer, LayerIdx::UPPER, Position::Above, fs_of)?;
-                (Some(info), Some(work))
-            }
-            None => (None, None),
-        };
         let count = lowers.len();
-        let lowers = lowers
-            .into_iter()
-            .zip(1..)
-            .map(|(layer, idx)| {
-                let position = if usize::from(idx) == count {
-                    Position::Bottom
-                } else {
-                    Position::Above
-                };
-                LayerInfo::new(layer, LayerIdx(idx), position, |dev| filesystems.index(dev))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let numbering = filesystems.numbering();
+        let Described {
+            upper,
+            work: work_dir,
+            lowers,
+            numbering,
+        } = Described::new(upper, lowers, &config)?;
         let data_layers = data_layers(data, count)?;
         let root = root_of(upper.as_ref(), &lowers, numbering, config.xattrs)?;
         let traps = traps(upper.as_ref().zip(work_dir), &lowers)?;
         // After all that can be refused: it changes something, and what is refused must not be marked (OVL-66).
-        let work = match (&upper, work_dir) {
-            (Some(upper), Some(work)) => Some(Arc::new(Work::prepare(upper, work, &config)?)),
-            _ => None,
+        let (work, index) = match (&upper, work_dir) {
+            (Some(upper), Some(dir)) => {
+                let work = Arc::new(Work::prepare(upper, dir, &config)?);
+                uuid::mark(&LayerNode::root(upper), config.uuid, config.xattrs);
+                let index = match config.index {
+                    Index::Off => Ok(None),
+                    Index::On => IndexDir::prepare(upper, dir, &lowers, &config).map(Some),
+                };
+                let index = index.inspect_err(|_| _ = work.abandon())?;
+                (Some(work), index)
+            }
+            _ => (None, None),
         };
         let orphans = work
             .clone()
             .map(|work| Orphans::new(work, config.nameless_max));
-        let table = Table::new(root, orphans).map_err(|source| SetupError::Root {
-            label: "overlay".to_owned(),
-            source,
-        })?;
+        let table =
+            Table::new(root, orphans, config.coherence).map_err(|source| SetupError::Root {
+                label: "overlay".to_owned(),
+                source,
+            })?;
         Ok(Self {
             config,
             numbering,
@@ -132,14 +185,40 @@ impl Overlay {
             table,
             listings: Listings::new(LIMITS),
             copying: Gates::default(),
+            linking: Gates::default(),
             names: Gates::default(),
             counters: Counters::default(),
             observer: OnceLock::new(),
             foreign_told: Once::new(),
+            changed_told: Once::new(),
             work,
+            index,
             lowers,
             data_layers,
         })
+    }
+
+    /// Looks whether [`new`](Self::new) would take the work directory of `upper` and the index in it, and changes nothing.
+    /// Returns how many unfinished objects it would remove.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn examine(upper: Upper, lowers: Vec<Layer>, config: &Config) -> Result<usize, SetupError> {
+        let Described {
+            upper: Some(upper),
+            work: Some(work),
+            lowers,
+            ..
+        } = Described::new(Some(upper), lowers, config)?
+        else {
+            return Ok(0);
+        };
+        let unfinished = examine(&upper, work)?;
+        if config.index == Index::On {
+            IndexDir::examine(&upper, work, &lowers, config)?;
+        }
+        Ok(unfinished)
     }
 
     /// Refuses directory `node` of a layer if it is the root of one, or the work directory (OVL-92, ovl_lookup_trap_inode).
@@ -163,7 +242,7 @@ impl Overlay {
     /// Returns what the overlay has done and holds.
     #[must_use]
     pub fn stats(&self) -> OverlayStats {
-        self.counters.snapshot(self.table.len())
+        self.counters.snapshot(self.table.count())
     }
 
     /// Returns how many unfinished objects were found in the work directory and removed: what a mount before, which ended
@@ -242,7 +321,7 @@ fn root_of(
     namespace: XattrNamespace,
 ) -> Result<NewNode, SetupError> {
     let mut merged = Vec::with_capacity(lowers.len());
-    let mut ino = None;
+    let (mut ino, mut protection) = (None, None);
     for layer in lowers {
         let failed = |source| SetupError::Root {
             label: layer.label.clone(),
@@ -250,6 +329,7 @@ fn root_of(
         };
         let node = LayerNode::root(layer);
         let attr = node.attr().map_err(failed)?;
+        protection = protection.or(Some(attr.protection));
         let own = || numbering.number(layer.fs_idx, attr.ino);
         ino = ino
             .or_else(own)
@@ -267,6 +347,7 @@ fn root_of(
         lowers: merged,
         data: None,
         place: None,
+        protection: protection.unwrap_or_default(),
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use mica_vfs::{
-    Cookie, DirEntry, Entry, Errno, FileName, FileNameBuf, FileType, Flow, Ino, ListedNode,
+    Cookie, DirEntry, Entry, Errno, FileName, FileNameBuf, FileType, Flow, Ino, ListedNode, met,
 };
 
 use crate::listing::{Listed, Listing};
@@ -64,7 +64,7 @@ impl Raw {
 enum Purity {
     /// No entry was copied up: the numbers in the directory are those of the entries.
     Pure,
-    /// Some were: each must be looked at (`impure`, OVL-34).
+    /// Some were, or are whiteouts of another overlay: each must be looked at (`impure`, OVL-34; `nested`, OVL-130).
     Impure,
 }
 
@@ -84,9 +84,21 @@ impl Overlay {
         Ok(listing)
     }
 
+    /// Returns the listing of `dir` to who reads on from `from`. Where others change the lowers, each that begins reads the
+    /// layers (OVL-139).
+    fn listing_from(&self, dir: &Arc<Node>, from: Cookie) -> Result<Arc<Listing>, Errno> {
+        if from != Cookie::START {
+            met!(12);
+        } else if self.is_shared() {
+            self.listings.drop_dir(dir.id)?;
+        }
+        self.with_fresh(dir, || self.listing(dir))
+    }
+
     /// Reads every layer's directory once, topmost first (OVL-10).
     pub(crate) fn read_layers(&self, dir: &Node) -> Result<Listing, Errno> {
         self.counters.listings.fetch_add(1, Relaxed);
+        met!(10);
         let mut listing = Vec::new();
         let mut hidden = Hidden::default();
         let mut below = dir.lowers().len();
@@ -107,9 +119,11 @@ impl Overlay {
             below -= 1;
             let layer = &lower.node.layer;
             let first = u16::try_from(at).unwrap_or(u16::MAX);
+            let nested = self.is_marked_nested(&lower.node)?;
             for raw in self.read_layer(&lower.node, lower.xattr_whiteouts, &mut hidden, below)? {
-                let ino = self.number(layer, layer.dev, raw.ino);
-                listing.push((self.hash(raw.name.as_name()), raw.listed(Some(ino), first)));
+                let must_look = nested && raw.kind == Some(FileType::Regular);
+                let ino = (!must_look).then(|| self.number(layer, layer.dev, raw.ino));
+                listing.push((self.hash(raw.name.as_name()), raw.listed(ino, first)));
             }
         }
         Listing::of(listing)
@@ -125,7 +139,7 @@ impl Overlay {
         below: usize,
     ) -> Result<Vec<Raw>, Errno> {
         let mut raws = Vec::new();
-        dir.fs().read_dir(dir.id, Cookie::START, &mut |entry| {
+        let read = dir.fs().read_dir(dir.id, Cookie::START, &mut |entry| {
             self.tell_foreign(dir, entry.name);
             if !hidden.hides(entry.name) {
                 let name = entry.name.to_owned();
@@ -133,6 +147,11 @@ impl Overlay {
                 raws.push(Raw { name, kind, ino });
             }
             Flow::Continue
+        });
+        read.map_err(|errno| match errno {
+            // Removed by others, and still open.
+            Errno::NOENT if self.is_shared() => Errno::STALE,
+            errno => errno,
         })?;
         if below > 0 {
             hidden.hide(&raws);
@@ -176,14 +195,21 @@ impl Overlay {
     }
 
     fn purity(&self, dir: &Node, upper: &LayerNode) -> Result<Purity, Errno> {
-        if dir.impure.load(Relaxed) {
+        if dir.impure.load(Relaxed) || dir.holds_nested() {
             return Ok(Purity::Impure);
         }
-        if !self.marks(upper)?.contains(Marks::IMPURE) {
-            return Ok(Purity::Pure);
+        let marks = self.marks(upper)?;
+        if marks.contains(Marks::NESTED) {
+            dir.set_holds_nested();
         }
-        dir.impure.store(true, Relaxed);
-        Ok(Purity::Impure)
+        if marks.contains(Marks::IMPURE) {
+            dir.impure.store(true, Relaxed);
+        }
+        Ok(if marks.intersects(Marks::IMPURE | Marks::NESTED) {
+            Purity::Impure
+        } else {
+            Purity::Pure
+        })
     }
 
     pub(crate) fn dir_read(
@@ -192,7 +218,7 @@ impl Overlay {
         from: Cookie,
         sink: &mut dyn FnMut(DirEntry<'_>) -> Flow,
     ) -> Result<(), Errno> {
-        let listing = self.listing(dir)?;
+        let listing = self.listing_from(dir, from)?;
         let mut from = from;
         loop {
             let mut unresolved: Option<(Cookie, Listed)> = None;
@@ -208,6 +234,7 @@ impl Overlay {
                     kind: listed.kind,
                     cookie,
                 };
+                met!(11);
                 stopped = sink(entry) == Flow::Stop;
                 if !stopped {
                     from = cookie;
@@ -269,7 +296,7 @@ impl Overlay {
     ) -> Result<(), Errno> {
         // Before the listing, and once: the listing may be dropped from the cache meanwhile, and is told of no change then.
         let version = dir.version();
-        let listing = self.listing(dir)?;
+        let listing = self.listing_from(dir, from)?;
         let mut from = from;
         let mut batch: Vec<(Cookie, Listed)> = Vec::with_capacity(BATCH);
         loop {
@@ -291,9 +318,16 @@ impl Overlay {
                         node: node.id,
                         attr,
                     }),
+                    // What has to be looked at for its number and is not there is not listed (ovl_cache_update).
+                    Err(Errno::NOENT) if ino_of(&listed).is_none() => {
+                        listing.remove(self.hash(name), name)?;
+                        from = cookie;
+                        continue;
+                    }
                     // Also one that is not there: it went away meanwhile, or a lookup alone hides it (OVL-6).
                     Err(_) => None,
                 };
+                met!(11);
                 let ino = found.as_ref().map(|e| e.attr.ino).or(ino_of(&listed));
                 let kind = found.as_ref().map(|e| e.attr.kind).or(listed.kind);
                 let ino = ino.unwrap_or(UNKNOWN);
@@ -319,7 +353,9 @@ impl Overlay {
 
     /// Whether a directory shows no name, by its layers (ovl_check_empty_dir). The caller is in its gate.
     pub(crate) fn is_empty_dir(&self, dir: &Node) -> Result<bool, Errno> {
-        if let Some(listing) = self.listings.get(dir.id)? {
+        if !self.is_shared()
+            && let Some(listing) = self.listings.get(dir.id)?
+        {
             return listing.is_empty();
         }
         self.read_layers(dir)?.is_empty()

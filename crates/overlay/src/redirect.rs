@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Errno, FileName, FileType, XattrName};
+use mica_vfs::{Errno, FileName, FileType, XattrName, met};
 
 use crate::bad_mark::{BadMark, MarkError};
 use crate::marks::{Marks, Opaque};
@@ -91,6 +91,12 @@ impl Overlay {
             Way::SameDirectory => name.as_bytes().to_vec(),
             Way::Elsewhere => self.path_below(node)?,
         };
+        if node.kind == FileType::Directory {
+            met!(90);
+        }
+        if node.kind != FileType::Directory {
+            met!(105);
+        }
         self.set_mark(upper, "redirect", &redirect)
             .map_err(|errno| {
                 tracing::warn!(%errno, path = node.path(), "failed to set redirect");

@@ -4,36 +4,59 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Cookie, Errno, FileName, FileNameBuf, FileType, Flow, NodeId, RenameFlags};
+use mica_vfs::{Cookie, Errno, FileName, FileNameBuf, FileType, Flow, NodeId, RenameFlags, met};
 
+use crate::hard_link::LinksLeft;
 use crate::node::Node;
 use crate::overlay::Overlay;
+use crate::protect::expect_removable;
 use crate::stack::LayerNode;
+use crate::table::Held;
 
 impl Overlay {
     pub(crate) fn remove_file(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
         let dir = self.dir(dir)?;
         // What is not there is missed before the parent is copied up for it.
-        if self.hold(&dir, name)?.kind == FileType::Directory {
-            return Err(Errno::ISDIR);
-        }
+        let mut early = self.removable_file(&dir, name)?;
         let upper_dir = self.copy_up(&dir)?;
-        let _names = self.names.enter(dir.id);
-        let victim = self.hold(&dir, name)?;
-        if victim.kind == FileType::Directory {
-            return Err(Errno::ISDIR);
-        }
-        match (victim.upper().is_some(), self.lower_has(&dir, name)?) {
+        let (_names, victim, in_upper) = loop {
+            self.before_loss(&early, &dir, name)?;
+            let names = self.names.enter(dir.id);
+            let victim = self.removable_file(&dir, name)?;
+            let in_upper = self.is_in_upper(&victim, upper_dir, name)?;
+            // If another file of the index has come there, that is to have the name in the upper.
+            if in_upper || self.index_for(&victim).is_none() || victim.id == early.id {
+                break (names, victim, in_upper);
+            }
+            drop(names);
+            early = victim;
+        };
+        let _links = self.follow_upper(&victim)?;
+        match (in_upper, self.lower_has(&dir, name)?) {
             (true, false) => self.remove_upper(upper_dir, name, &victim)?,
             (true, true) => self.whiteout_over(upper_dir, name, &victim)?,
-            (false, _) => self.whiteout_at(upper_dir, name)?,
+            (false, _) => {
+                met!(23);
+                self.whiteout_at(upper_dir, name)?;
+            }
         }
         self.removed(&dir, name, &victim)
+    }
+
+    /// Finds a file that may be removed.
+    fn removable_file(&self, dir: &Arc<Node>, name: FileName<'_>) -> Result<Held<'_>, Errno> {
+        let file = self.hold(dir, name)?;
+        expect_removable(dir, &file)?;
+        match file.kind {
+            FileType::Directory => Err(Errno::ISDIR),
+            _ => Ok(file),
+        }
     }
 
     pub(crate) fn remove_dir(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
         let dir = self.dir(dir)?;
         let victim = self.hold(&dir, name)?;
+        expect_removable(&dir, &victim)?;
         victim.expect_dir()?;
         // Before the parent is copied up for nothing (ovl_do_remove), and again where nothing changes any more.
         if !self.is_empty_dir(&victim)? {
@@ -53,6 +76,9 @@ impl Overlay {
         match victim.upper() {
             Some(upper) => {
                 let whiteouts = self.whiteouts_in(upper)?;
+                if !whiteouts.is_empty() {
+                    met!(25);
+                }
                 if lower_has {
                     self.replace_dir_by_whiteout(upper_dir, name, &victim)?;
                 } else if whiteouts.is_empty() {
@@ -94,11 +120,11 @@ impl Overlay {
         name: FileName<'_>,
         victim: &Node,
     ) -> Result<(), Errno> {
-        if victim.upper().is_none() {
+        // Before the names of a hard link are counted: see `note_name`.
+        self.table.bump(dir)?;
+        // An upper file may have other names, under which it is still to be met.
+        if self.name_lost(victim, dir, name)? == LinksLeft::None && victim.upper().is_none() {
             self.table.rekey(victim, None, Some(dir))?;
-        } else {
-            // An upper file may have other names, under which it is still to be met.
-            self.table.bump(dir)?;
         }
         if victim.is_at(dir, name)? {
             self.table.move_to(victim, None)?;
@@ -154,11 +180,9 @@ impl Overlay {
         name: FileName<'_>,
         victim: &Node,
     ) -> Result<(), Errno> {
-        let work = self.work()?;
-        let gone = work.temp_name();
-        let (to, flags) = (work.dir.id, RenameFlags::empty());
-        dir.fs().rename(dir.id, name, to, gone.as_name(), flags)?;
-        self.keep_or_remove(work.temp(gone, FileType::Directory), victim)
+        let none = RenameFlags::empty();
+        let gone = self.work()?.take(dir, name, FileType::Directory, none)?;
+        self.keep_or_remove(gone, victim)
     }
 
     /// Lets a directory that was to be replaced, and stays, be what it is on disk: if it was swept behind an opaque mark it does
@@ -195,31 +219,29 @@ impl Overlay {
     ) -> Result<(), Errno> {
         let work = self.work()?;
         let whiteout = self.whiteout_temp()?;
-        let fs = dir.fs();
         match whiteout.exchange(dir, name) {
             Ok(()) => return self.keep_or_remove(whiteout, victim),
             Err(Errno::INVAL) => {}
             Err(errno) => return Err(errno),
         }
-        let gone = work.temp_name();
-        match fs.rename(
-            dir.id,
-            name,
-            work.dir.id,
-            gone.as_name(),
-            RenameFlags::WHITEOUT,
-        ) {
-            Ok(()) => return self.keep_or_remove(work.temp(gone, FileType::Directory), victim),
+        let take = |flags| work.take(dir, name, FileType::Directory, flags);
+        match take(RenameFlags::WHITEOUT) {
+            Ok(gone) => return self.keep_or_remove(gone, victim),
             Err(Errno::INVAL) => {}
             Err(errno) => return Err(errno),
         }
-        let (at, to, none) = (work.dir.id, gone.as_name(), RenameFlags::empty());
-        fs.rename(dir.id, name, at, to, none)?;
+        let none = RenameFlags::empty();
+        let gone = take(none)?;
         if let Err(errno) = whiteout.publish(dir, name, none) {
-            self.undone(fs.rename(at, to, dir.id, name, none));
+            // What cannot go back stays: the next mount removes it.
+            let gone = gone.into_name()?;
+            let back = dir
+                .fs()
+                .rename(work.dir.id, gone.as_name(), dir.id, name, none);
+            self.undone(back);
             return Err(errno);
         }
-        self.keep_or_remove(work.temp(gone, FileType::Directory), victim)
+        self.keep_or_remove(gone, victim)
     }
 
     /// Takes note of how the first step of two was undone after the second failed.

@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Errno, FileName, FileType, NodeId, RenameFlags};
+use mica_vfs::{Errno, FileName, FileType, NodeId, RenameFlags, invent, met};
 
 use crate::marks::Opaque;
 use crate::node::{Node, Place};
 use crate::overlay::Overlay;
+use crate::protect::expect_removable;
 use crate::redirect::Way;
 use crate::stack::LayerNode;
 
@@ -87,7 +88,12 @@ impl Overlay {
             if target.id == source.id {
                 return Ok(());
             }
+            expect_removable(&from.dir, &source)?;
+            expect_removable(&to.dir, target)?;
             check_kinds(&source, target, exchange)?;
+        } else {
+            expect_removable(&from.dir, &source)?;
+            to.dir.expect_mutable()?;
         }
         let over_dir = |target: &Node| !exchange && target.kind == FileType::Directory;
         if let Some(target) = target.as_ref().filter(|target| over_dir(target))
@@ -101,6 +107,9 @@ impl Overlay {
         let exchanged = target.as_ref().filter(|_| exchange).map(|target| &**target);
         self.copy_up_ends(&from, &to, &source, exchanged)?;
         let replaced = target.as_ref().map(|target| &***target);
+        if let Some(target) = replaced.filter(|_| !exchange) {
+            self.before_loss(target, &to.dir, to.name)?;
+        }
 
         let gates = [from.dir.id, to.dir.id].map(Some);
         let target_gate = target
@@ -111,6 +120,8 @@ impl Overlay {
             .names
             .enter_all([gates[0], gates[1], target_gate, None]);
         self.still_there(&from, &to, &source, replaced)?;
+        let lost = replaced.filter(|_| !exchange);
+        let _links = lost.map(|target| self.follow_upper(target)).transpose()?;
         match (exchange, &target) {
             (true, Some(target)) => self.exchange(&from, &to, &source, target),
             _ => self.replace(&from, &to, &source, replaced),
@@ -127,16 +138,25 @@ impl Overlay {
     ) -> Result<(), Errno> {
         for moved in [Some(source), exchanged].into_iter().flatten() {
             if !self.can_move(moved) {
+                met!(27);
                 return Err(Errno::XDEV);
+            }
+        }
+        for (moved, end) in [(Some(source), from), (exchanged, to)] {
+            if let Some(moved) = moved.filter(|moved| moved.is_shared() && moved.is_metacopy()) {
+                // Of its names the redirect is made of this one (ovl_get_redirect).
+                self.table.move_to(moved, Some(end.place()))?;
             }
         }
         self.copy_up(&from.dir)?;
         self.copy_up(&to.dir)?;
         self.copy_up_to_move(source, self.way(source, from, to)?)?;
-        match exchanged {
-            Some(target) => self.copy_up_to_move(target, self.way(target, to, from)?),
-            None => Ok(()),
-        }
+        self.ensure_name(source, &from.dir, from.name)?;
+        let Some(target) = exchanged else {
+            return Ok(());
+        };
+        self.copy_up_to_move(target, self.way(target, to, from)?)?;
+        self.ensure_name(target, &to.dir, to.name)
     }
 
     /// Says how the layers below find what moves from one end to the other.
@@ -171,7 +191,9 @@ impl Overlay {
                 Err(errno) => return Err(errno),
             },
         };
-        let same = target_same && self.shows(&from.dir, from.name, source)?;
+        let same = target_same
+            && self.shows(&from.dir, from.name, source)?
+            && self.is_in_upper(source, from.upper()?, from.name)?;
         // A front orders renames of a directory by itself; for others this is a lost race, as ESTALE says.
         if same { Ok(()) } else { Err(Errno::STALE) }
     }
@@ -187,6 +209,12 @@ impl Overlay {
         if let Some(target) = target.filter(|t| t.kind == FileType::Directory)
             && !self.is_empty_dir(target)?
         {
+            if target.lowers().is_empty() {
+                // The kernel hears it of the upper, which it asks last: what moves is marked by then.
+                self.mark_impure_for(&to.dir, source)?;
+                self.mark_moved(source, from, to)?;
+                return Err(Self::refusal(from, to)?);
+            }
             return Err(Errno::NOTEMPTY);
         }
         let replaced = self.replace_swept(from, to, source, target);
@@ -201,6 +229,21 @@ impl Overlay {
         self.listing_remove(&from.dir, from.name)?;
         self.moved(source, to)?;
         self.table.bump(&from.dir)
+    }
+
+    /// Returns what the upper says to a rename over a directory that is not empty: some filesystems `EEXIST`, some `ENOTEMPTY`.
+    fn refusal(from: &End<'_>, to: &End<'_>) -> Result<Errno, Errno> {
+        let (from_dir, to_dir, none) = (from.upper()?, to.upper()?, RenameFlags::empty());
+        let fs = from_dir.fs();
+        match fs.rename(from_dir.id, from.name, to_dir.id, to.name, none) {
+            Err(errno) => Ok(errno),
+            // Somebody emptied it behind the overlay's back.
+            Ok(()) => Ok(invent!(
+                Errno::STALE,
+                "the upper changed underneath",
+                path = to.dir.path_of(to.name)
+            )),
+        }
     }
 
     /// Does what [`replace`](Self::replace) changes on disk. An empty directory in the way is swept first.
@@ -221,7 +264,7 @@ impl Overlay {
         let at_target = self.target(to)?;
         let leave_whiteout = self.lower_has(&from.dir, from.name)?;
         let rename = || self.move_name(from, to, source, at_target, leave_whiteout);
-        match target {
+        match target.filter(|_| at_target == Target::Object) {
             Some(target) => self.replace_upper(target, rename),
             None => rename(),
         }
@@ -267,6 +310,7 @@ impl Overlay {
         if !leave_whiteout {
             return rename(RenameFlags::empty());
         }
+        met!(26);
         match rename(RenameFlags::WHITEOUT) {
             // A filesystem without it takes two steps; between them both names show (OVL-26).
             Err(Errno::INVAL) => {
@@ -295,6 +339,9 @@ impl Overlay {
         source: &Arc<Node>,
         target: &Arc<Node>,
     ) -> Result<(), Errno> {
+        if !self.is_in_upper(target, to.upper()?, to.name)? {
+            return Err(Errno::STALE);
+        }
         self.mark_impure_for(&to.dir, source)?;
         self.mark_impure_for(&from.dir, target)?;
         self.mark_moved(source, from, to)?;
@@ -325,6 +372,7 @@ impl Overlay {
         if self.opaque(upper, marks, &|| source.path())? == Opaque::Stop {
             return Ok(());
         }
+        met!(28);
         match self.set_mark(upper, "opaque", b"y") {
             // An upper that cannot hold the mark cannot have the directory there (ovl_set_opaque_xerr).
             Err(Errno::OPNOTSUPP) => Err(Errno::XDEV),

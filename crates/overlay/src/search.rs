@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use mica_vfs::{Attr, Errno, FileName, FileNameBuf, FileType, NodeId, invent};
+use mica_vfs::{Attr, Errno, FileName, FileNameBuf, FileType, NodeId, invent, met};
 
 use crate::config::Redirects;
 use crate::marks::{Marks, Opaque};
@@ -165,6 +165,7 @@ impl<'a> Search<'a> {
         if self.overlay.config.redirects.follow() {
             return Ok(());
         }
+        met!(8);
         Err(invent!(
             Errno::PERM,
             "refusing to follow redirect",
@@ -268,10 +269,12 @@ impl<'a> Search<'a> {
         if is_dir {
             match overlay.opaque(node, marks, &|| self.path())? {
                 Opaque::Stop => {
+                    met!(5);
                     self.stopped = true;
                     return Ok(seen);
                 }
                 Opaque::XattrWhiteouts if part.is_last && node.layer.idx != LayerIdx::UPPER => {
+                    met!(6);
                     seen.whiteouts = XattrWhiteouts::Possible;
                 }
                 Opaque::XattrWhiteouts | Opaque::No => {}
@@ -307,6 +310,7 @@ impl<'a> Search<'a> {
         self.target = Cow::Owned(target);
         self.last_was_path = value.starts_with(b"/");
         self.redirected_by = Some(Arc::clone(&node.layer));
+        met!(91);
         if self.kind == FileType::Directory {
             self.refuse_unfollowed()?;
         }

@@ -131,6 +131,11 @@ impl LayerNode {
         }
     }
 
+    /// Whether it is one of the upper.
+    pub(crate) fn is_upper(&self) -> bool {
+        self.layer.idx == LayerIdx::UPPER
+    }
+
     pub(crate) fn fs(&self) -> &dyn Filesystem {
         &*self.layer.fs
     }

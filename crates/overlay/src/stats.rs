@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct OverlayStats {
     /// Nodes that somebody holds a reference on.
     pub nodes: usize,
+    /// How many of these are copies of lower files with several names, which are kept until the mount ends (OVL-32).
+    pub linked: usize,
     /// Objects that were copied up.
     pub copy_ups: u64,
     /// Bytes of data that copy-ups took over, reflinked ones included.
@@ -27,9 +29,10 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn snapshot(&self, nodes: usize) -> OverlayStats {
+    pub(crate) fn snapshot(&self, (nodes, linked): (usize, usize)) -> OverlayStats {
         OverlayStats {
             nodes,
+            linked,
             copy_ups: self.copy_ups.load(Relaxed),
             copied_bytes: self.copied_bytes.load(Relaxed),
             whiteouts: self.whiteouts.load(Relaxed),

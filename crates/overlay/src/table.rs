@@ -3,17 +3,19 @@
 //! A node is found by its [`NodeId`], or by its [`Key`]: which inode of which layer it shows. Names are not kept, the
 //! kernel does that. A node lives while it is referenced: by the front, and by children which must find their way up.
 
+use std::collections::HashMap;
 use std::hash::{Hash as _, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 use hashbrown::HashTable;
 use mica_vfs::lock::{Rank, RwLock};
-use mica_vfs::{Attr, DevId, Errno, Ino, NodeId, Slab, slot_of};
+use mica_vfs::{Attr, Coherence, DevId, Errno, FileType, Ino, NodeId, Slab, slot_of};
 
-use crate::node::{NewNode, Node, Place};
+use crate::hard_link::HardLinks;
+use crate::node::{Lower, NewNode, Node, Place, Renewed};
 use crate::orphan::Orphans;
-use crate::stack::LayerIdx;
+use crate::stack::{LayerIdx, LayerNode};
 
 const TABLE: Rank = Rank(130);
 /// A hash table of fewer keys than this is not worth shrinking.
@@ -28,9 +30,8 @@ pub(crate) enum Key {
         dev: DevId,
         ino: Ino,
     },
-    /// One name of a lower file with several: each is a file of its own, as it is for the kernel without an index
-    /// (OVL-32).
-    Alias { parent: NodeId, name_hash: u64 },
+    /// A lower file with several names, which are all one node, whatever layers they are in (OVL-32).
+    Shared { dev: DevId, ino: Ino },
 }
 
 impl Key {
@@ -38,6 +39,22 @@ impl Key {
         let mut mixer = Mixer::default();
         self.hash(&mut mixer);
         mixer.finish()
+    }
+
+    /// Says what a lookup that found an object of `layer` meets.
+    pub(crate) fn of(layer: LayerIdx, attr: &Attr) -> Self {
+        let shared = attr.kind != FileType::Directory && attr.nlink > 1;
+        if shared && layer != LayerIdx::UPPER {
+            Self::shared(attr)
+        } else {
+            Self::inode(layer, attr)
+        }
+    }
+
+    /// The key of a lower file with several names.
+    pub(crate) const fn shared(lower: &Attr) -> Self {
+        let Attr { dev, ino, .. } = *lower;
+        Self::Shared { dev, ino }
     }
 
     pub(crate) fn inode(layer: LayerIdx, attr: &Attr) -> Self {
@@ -91,6 +108,24 @@ struct Slots {
     by_key: HashTable<u32>,
     /// Keys that nodes will have when their copy-up is published. Rarely more than one for each thread.
     early: Vec<(Key, NodeId)>,
+    /// The nodes of copies of lower files with several names, by what they were copied from.
+    copied: HashMap<Key, NodeId>,
+    /// Whether others change the lowers.
+    coherence: Coherence,
+    /// How many of these this mount made: they are referenced, so that names which only the lower has show the copy until the
+    /// mount ends (OVL-32).
+    kept: usize,
+}
+
+/// A lower file with several names that an upper object is the copy of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Alias {
+    /// The [`Key::Shared`] of the lower file.
+    pub(crate) key: Key,
+    /// How many names show it.
+    pub(crate) links: u32,
+    /// What [`HardLinks::changes`] was before that was read.
+    pub(crate) changes: u32,
 }
 
 /// The nodes of an overlay.
@@ -99,6 +134,7 @@ pub(crate) struct Table {
     inner: RwLock<Slots>,
     /// Those of the nodes that the work directory keeps; `None` without an upper.
     pub(crate) orphans: Option<Orphans>,
+    pub(crate) links: HardLinks,
 }
 
 impl Slots {
@@ -112,13 +148,17 @@ impl Slots {
             return Some(node);
         }
         let same = |&slot: &u32| self.slots.at(slot).is_some_and(|s| s.key == Some(key));
-        let slot = self.by_key.find(key.mixed(), same)?;
-        self.slots.at(*slot).map(|slot| &slot.node)
+        match self.by_key.find(key.mixed(), same) {
+            Some(&slot) => self.slots.at(slot).map(|slot| &slot.node),
+            None if self.copied.is_empty() => None,
+            None => self.copied.get(&key).and_then(|&id| self.get(id)),
+        }
     }
 
     fn insert(&mut self, key: Option<Key>, new: NewNode) -> Result<Arc<Node>, Errno> {
+        let coherence = self.coherence;
         let id = self.slots.insert_with(|id| Slot {
-            node: Arc::new(Node::new(id, new)),
+            node: Arc::new(Node::new(id, new, coherence)),
             key,
         })?;
         self.enter(id);
@@ -170,18 +210,32 @@ impl Slots {
 
 impl Table {
     /// Makes the table with its root.
-    pub(crate) fn new(root: NewNode, orphans: Option<Orphans>) -> Result<Self, Errno> {
-        let mut slots = Slots::default();
+    pub(crate) fn new(
+        root: NewNode,
+        orphans: Option<Orphans>,
+        coherence: Coherence,
+    ) -> Result<Self, Errno> {
+        let mut slots = Slots {
+            coherence,
+            ..Slots::default()
+        };
         slots.insert(None, root)?;
         Ok(Self {
             inner: RwLock::new(TABLE, slots),
             orphans,
+            links: HardLinks::default(),
         })
     }
 
     /// Returns how many nodes live, the root included.
     pub(crate) fn len(&self) -> usize {
         self.inner.read().map_or(0, |table| table.slots.len())
+    }
+
+    /// Returns how many nodes live, and how many of them are copies of files with several names.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        let table = self.inner.read();
+        table.map_or((0, 0), |table| (table.slots.len(), table.kept))
     }
 
     /// Finds a node; `ESTALE` if nobody refers to it.
@@ -208,6 +262,17 @@ impl Table {
         parent: Option<(&Node, u32)>,
         new: NewNode,
     ) -> Result<Inserted, Errno> {
+        self.get_or_insert_as(key, parent, new, None)
+    }
+
+    /// Does what [`get_or_insert`](Self::get_or_insert) does with a node that `alias` leads to, too.
+    pub(crate) fn get_or_insert_as(
+        &self,
+        key: Key,
+        parent: Option<(&Node, u32)>,
+        new: NewNode,
+        alias: Option<Alias>,
+    ) -> Result<Inserted, Errno> {
         // Dropped after the lock is free: a dropped handle calls its layer.
         let mut unused = Some(new);
         let mut table = self.inner.write()?;
@@ -221,11 +286,23 @@ impl Table {
             drop(table);
             return Ok(Inserted::Node(node));
         }
+        // Who changes the links of a file holds its node, so if there is none every change was counted.
+        if alias.is_some_and(|alias| alias.changes != self.links.changes()) {
+            return Ok(Inserted::Raced);
+        }
         let Some(new) = unused.take() else {
             return Err(Errno::IO);
         };
         let held = new.place.as_ref().map(|p| Arc::clone(&p.parent));
         let node = table.insert(Some(key), new)?;
+        if let Key::Shared { .. } = key {
+            node.set_shared();
+        }
+        if let Some(Alias { key, links, .. }) = alias {
+            self.links.insert(&node, key, links)?;
+            node.set_shared();
+            table.copied.insert(key, node.id);
+        }
         if let Some(parent) = held {
             parent.refs.fetch_add(1, Relaxed);
         }
@@ -258,15 +335,37 @@ impl Table {
             table.drop_early(node.id, key);
         }
         // A node that was forgotten meanwhile has lost its slot, perhaps to another.
-        if table.slots.get(node.id).is_some_and(|slot| slot.key != key) {
+        if let Some(old) = table.slots.get(node.id).map(|slot| slot.key)
+            && old != key
+        {
             table.leave(node.id);
             if let Some(slot) = table.slots.get_mut(node.id) {
                 slot.key = key;
+            }
+            if let (Some(shared @ Key::Shared { .. }), Some(_)) = (old, key) {
+                node.refs.fetch_add(1, Relaxed);
+                table.copied.insert(shared, node.id);
+                table.kept += 1;
+                node.set_kept(true);
             }
         }
         table.enter(node.id);
         if let Some(dir) = dir {
             dir.bump_version();
+        }
+        Ok(())
+    }
+
+    /// Lets a copied file that lost its last name be found by what it was copied from no more.
+    pub(crate) fn release_copied(&self, key: Key) -> Result<(), Errno> {
+        let mut table = self.inner.write()?;
+        let id = table.copied.remove(&key);
+        let node = id.and_then(|id| table.get(id).cloned());
+        let node = node.filter(|node| node.set_kept(false));
+        table.kept -= usize::from(node.is_some());
+        drop(table);
+        if let Some(node) = node {
+            self.put(&node, 1);
         }
         Ok(())
     }
@@ -287,6 +386,74 @@ impl Table {
             self.put(&old.parent, 1);
         }
         Ok(())
+    }
+
+    /// Moves a lower `node` to `place`, where it was found when the directory had `version`.
+    pub(crate) fn move_found(
+        &self,
+        node: &Arc<Node>,
+        place: Place,
+        version: u32,
+    ) -> Result<Inserted, Errno> {
+        let dir = Arc::clone(&place.parent);
+        dir.refs.fetch_add(1, Relaxed);
+        match node.set_place_found(place, version) {
+            Ok(Some(before)) => {
+                if let Some(before) = before {
+                    self.put(&before.parent, 1);
+                }
+                Ok(Inserted::Node(Arc::clone(node)))
+            }
+            other => {
+                self.put(&dir, 1);
+                other.map(|_| Inserted::Raced)
+            }
+        }
+    }
+
+    /// Lets `node` be found by `key` no more: the object that it tells of is another.
+    pub(crate) fn give_up(&self, node: &Node, key: Key) -> Result<(), Errno> {
+        let mut table = self.inner.write()?;
+        if table
+            .slots
+            .get(node.id)
+            .is_some_and(|slot| slot.key == Some(key))
+        {
+            table.leave(node.id);
+            if let Some(slot) = table.slots.get_mut(node.id) {
+                slot.key = None;
+            }
+        }
+        let copied = table.copied.get(&key) == Some(&node.id);
+        drop(table);
+        if copied {
+            self.release_copied(key)?;
+        }
+        Ok(())
+    }
+
+    /// Lets directory `node` merge `lowers`, which were found under its `upper` when `dir` had `version`.
+    pub(crate) fn renew(
+        &self,
+        node: &Node,
+        (dir, version): (&Node, u32),
+        upper: Option<LayerNode>,
+        lowers: Vec<Lower>,
+    ) -> Result<Renewed, Errno> {
+        // Dropped after the lock is free: a dropped handle calls its layer.
+        let (upper, mut newer) = node.renewal(upper, lowers);
+        let table = self.inner.write()?;
+        // As where a node is inserted: a change of names is seen here, or comes after this.
+        let renewed = if dir.version() == version {
+            node.renew(&mut newer)
+        } else {
+            Renewed::Raced
+        };
+        // No lookup in it inserts what it read of the lowers before.
+        node.bump_version();
+        drop(table);
+        drop((upper, newer));
+        Ok(renewed)
     }
 
     /// Takes one more reference on a node that the caller knows to be referenced.
@@ -323,6 +490,9 @@ impl Table {
             .fetch_update(AcqRel, Acquire, |refs| Some(refs.saturating_sub(count)))
             .unwrap_or(0);
         if before > count || node.id == NodeId::ROOT {
+            if before == count + 1 && node.is_shared() {
+                self.put_parents(self.links.unused(node));
+            }
             return Life::GoesOn;
         }
         let removed = match self.inner.write() {
@@ -336,7 +506,28 @@ impl Table {
         if let Some(orphans) = &self.orphans {
             orphans.ended(&removed);
         }
+        if removed.is_shared() {
+            let (names, key) = self.links.ended(&removed);
+            self.put_parents(names);
+            self.drop_alias(key, removed.id);
+        }
         Life::Ended
+    }
+
+    /// Lets `key` lead to a node no more that is gone.
+    fn drop_alias(&self, key: Option<Key>, id: NodeId) {
+        if let (Some(key), Ok(mut table)) = (key, self.inner.write())
+            && table.copied.get(&key) == Some(&id)
+        {
+            table.copied.remove(&key);
+        }
+    }
+
+    /// Ends the references that names of a file hold on their directories.
+    pub(crate) fn put_parents(&self, names: Vec<Place>) {
+        for Place { parent, .. } in names {
+            self.put(&parent, 1);
+        }
     }
 
     /// Takes a node out of the table, whoever references it.
@@ -366,6 +557,11 @@ impl<'a> Held<'a> {
     /// Takes over a reference that `table` gave.
     pub(crate) fn adopt(table: &'a Table, node: Arc<Node>) -> Self {
         Self { table, node }
+    }
+
+    /// Gives the reference to the caller.
+    pub(crate) fn keep(self) {
+        self.table.add_reference(&self.node);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use mica_vfs::lock::{Mutex, Rank};
 use mica_vfs::{
     Attr, Caller, Cookie, Errno, FileName, FileNameBuf, FileType, Filesystem, Flow, Mode, NodeId,
-    RenameFlags, SetAttr, XattrName,
+    RenameFlags, SetAttr, XattrName, met,
 };
 
 use crate::config::Config;
@@ -62,6 +62,7 @@ impl Work {
         let mut recovered = 0;
         match fs.lookup(work, name) {
             Ok(entry) => {
+                met!(50);
                 let old = LayerNode::adopt(upper, &entry);
                 make_readable(&old, &entry.attr).map_err(failed("open", "work"))?;
                 if entry.attr.kind == FileType::Directory {
@@ -77,7 +78,7 @@ impl Work {
             .mkdir(&config.mounter, work, name, PRIVATE)
             .map_err(failed("create", "work"))?;
         let dir = LayerNode::adopt(upper, &entry);
-        inherit_nothing(&dir, &config.mounter).map_err(failed("prepare", "work"))?;
+        inherit_nothing(&dir, &config.mounter, PRIVATE).map_err(failed("prepare", "work"))?;
         let prepared = Self {
             dir,
             whiteout: Mutex::new(SHARED_WHITEOUT, None),
@@ -96,6 +97,20 @@ impl Work {
         let name = format!("#{:x}", self.counter.fetch_add(1, Relaxed));
         // A short ASCII name without a slash is always valid; the other arm is never reached.
         FileNameBuf::new(name.as_bytes()).unwrap_or_else(|_| self.temp_name())
+    }
+
+    /// Moves `name` of upper directory `dir` here. [`RenameFlags::WHITEOUT`] leaves one in its place.
+    pub(crate) fn take(
+        &self,
+        dir: &LayerNode,
+        name: FileName<'_>,
+        kind: FileType,
+        flags: RenameFlags,
+    ) -> Result<Temp<'_>, Errno> {
+        let temp = self.temp_name();
+        dir.fs()
+            .rename(dir.id, name, self.dir.id, temp.as_name(), flags)?;
+        Ok(self.temp(temp, kind))
     }
 
     /// Takes charge of an object that was made under `name`.
@@ -189,7 +204,7 @@ impl Drop for Temp<'_> {
 
 /// Takes away what the directory got from the one that it was made in: whatever is built in it would get it, too, and a copy
 /// would show an owner and an ACL that its lower object does not have (ovl_workdir_create).
-fn inherit_nothing(dir: &LayerNode, mounter: &Caller) -> Result<(), Errno> {
+pub(crate) fn inherit_nothing(dir: &LayerNode, mounter: &Caller, mode: Mode) -> Result<(), Errno> {
     for acl in [&b"system.posix_acl_default"[..], b"system.posix_acl_access"] {
         match dir.fs().remove_xattr(dir.id, XattrName::new(acl)?) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
@@ -198,7 +213,7 @@ fn inherit_nothing(dir: &LayerNode, mounter: &Caller) -> Result<(), Errno> {
     }
     let change = SetAttr {
         gid: Some(mounter.gid),
-        mode: Some(PRIVATE),
+        mode: Some(mode),
         ..SetAttr::default()
     };
     dir.fs().set_attr(dir.id, &change).map(drop)
@@ -279,7 +294,7 @@ fn remove_entry(
 }
 
 /// Lists a directory, which is about to be changed, to its end.
-fn names_in(
+pub(crate) fn names_in(
     fs: &dyn Filesystem,
     dir: NodeId,
 ) -> Result<Vec<(FileNameBuf, Option<FileType>)>, Errno> {
@@ -294,7 +309,7 @@ fn names_in(
 /// Counts what a mount that ended without unmounting was working on.
 ///
 /// A whiteout is none of it: the kernel leaves the one that it links to behind whenever it unmounts.
-fn unfinished(work: &LayerNode) -> Result<usize, Errno> {
+pub(crate) fn unfinished(work: &LayerNode) -> Result<usize, Errno> {
     let mut count = 0;
     for (name, _) in names_in(work.fs(), work.id)? {
         if name.as_name().as_bytes() == INCOMPAT {

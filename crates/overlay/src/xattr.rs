@@ -3,11 +3,12 @@
 //! An overlay may lie on an overlay, and its attributes must then be kept by the one below like any other: `P.foo` of
 //! a user, where `P` is the prefix in use, is stored as `P.overlay.foo` (OVL-40).
 
-use mica_vfs::{Errno, FileType, KillPriv, NodeId, XATTR_NAME_MAX, XattrMode, XattrName};
+use mica_vfs::{Errno, FileType, KillPriv, NodeId, XATTR_NAME_MAX, XattrMode, XattrName, met};
 
 use crate::acl::{Acls, is_acl};
 use crate::node::Node;
 use crate::overlay::Overlay;
+use crate::stack::LayerNode;
 
 const ESCAPE: &[u8] = b"overlay.";
 
@@ -36,11 +37,12 @@ pub fn unescape(prefix: &[u8], stored: &[u8]) -> Option<Box<[u8]>> {
     Some([prefix, rest].concat().into())
 }
 
-/// Whether a stored attribute is the overlay's own: never shown, never copied up.
+/// Whether a stored attribute is the overlay's own: never shown, never copied up. But a copy of what belongs to another
+/// overlay belongs to that, too (OVL-130).
 pub(crate) fn is_private(prefix: &[u8], stored: &[u8]) -> bool {
     stored
         .strip_prefix(prefix)
-        .is_some_and(|rest| !rest.starts_with(ESCAPE))
+        .is_some_and(|rest| !rest.starts_with(ESCAPE) && rest != b"nested")
 }
 
 impl Overlay {
@@ -59,6 +61,7 @@ impl Overlay {
         value: &mut [u8],
     ) -> Result<usize, Errno> {
         self.expect_supported(name)?;
+        node.expect_user_attributes(name, Errno::NODATA)?;
         let real = node.real()?;
         let prefix = self.config.xattrs.prefix();
         // The common name needs no copy.
@@ -73,6 +76,9 @@ impl Overlay {
             return Ok(len);
         }
         let stored = escape(prefix, name.as_bytes())?;
+        if self.is_hidden_mark(node, real, &stored)? {
+            return Err(Errno::NODATA);
+        }
         real.fs()
             .get_xattr(real.id, XattrName::new(&stored)?, value)
     }
@@ -81,15 +87,25 @@ impl Overlay {
         let prefix = self.config.xattrs.prefix();
         let mut list = Vec::new();
         let has_acls = self.config.acls == Acls::On;
-        node.real()?.for_each_xattr(&mut |stored| {
+        let real = node.real()?;
+        let mut failed = None;
+        real.for_each_xattr(&mut |stored| {
             if !has_acls && is_acl(stored) {
                 return;
             }
             if let Some(name) = unescape(prefix, stored) {
+                match self.is_hidden_mark(node, real, stored) {
+                    Ok(false) => {}
+                    Ok(true) => return,
+                    Err(errno) => failed = Some(errno),
+                }
                 list.extend_from_slice(&name);
                 list.push(0);
             }
         })?;
+        if let Some(errno) = failed {
+            return Err(errno);
+        }
         if !names.is_empty() {
             names
                 .get_mut(..list.len())
@@ -109,21 +125,50 @@ impl Overlay {
     ) -> Result<(), Errno> {
         self.expect_supported(name)?;
         let node = self.table.get(id)?;
+        node.expect_user_attributes(name, Errno::PERM)?;
+        node.expect_unprotected()?;
         let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
+        if stored.len() > name.as_bytes().len() {
+            met!(40);
+        }
+        if name
+            .as_bytes()
+            .strip_prefix(self.config.xattrs.prefix())
+            .is_some_and(|rest| rest.starts_with(ESCAPE))
+        {
+            met!(132);
+        }
+        if self.config.xattrs == crate::config::XattrNamespace::User
+            && name.as_bytes().starts_with(b"trusted.")
+        {
+            met!(133);
+        }
         let stored = XattrName::new(&stored)?;
         let value = if is_acl(name.as_bytes()) {
             self.config.ids.stored_acl(value)?
         } else {
             value.into()
         };
-        let upper = self.copy_up_metadata(&node)?;
+        let upper = self.upper_for_xattr(&node)?;
         let _settled = self.settle(&node);
+        let mode = self.give_mark_away(&node, upper, stored.as_bytes(), mode)?;
         upper.fs().set_xattr(upper.id, stored, &value, mode, kill)
+    }
+
+    /// Copies `node` up for a change of its attributes. With an index a name that only a lower has stays there if the file is in the
+    /// upper by another one (ovl_xattr_set, ovl_set_or_remove_acl).
+    fn upper_for_xattr<'n>(&self, node: &'n Node) -> Result<&'n LayerNode, Errno> {
+        match (self.index_for(node), node.upper()) {
+            (Some(_), Some(upper)) => Ok(upper),
+            _ => self.copy_up_metadata(node),
+        }
     }
 
     pub(crate) fn xattr_remove(&self, id: NodeId, name: XattrName<'_>) -> Result<(), Errno> {
         self.expect_supported(name)?;
         let node = self.table.get(id)?;
+        node.expect_user_attributes(name, Errno::PERM)?;
+        node.expect_unprotected()?;
         let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
         let stored = XattrName::new(&stored)?;
         if node.upper().is_none() {
@@ -137,8 +182,11 @@ impl Overlay {
                 found => found.map(drop)?,
             }
         }
-        let upper = self.copy_up_metadata(&node)?;
+        let upper = self.upper_for_xattr(&node)?;
         let _settled = self.settle(&node);
+        if self.is_hidden_mark(&node, upper, stored.as_bytes())? {
+            return Err(Errno::NODATA);
+        }
         upper.fs().remove_xattr(upper.id, stored)
     }
 }

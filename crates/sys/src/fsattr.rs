@@ -1,6 +1,9 @@
 //! Attributes of a whole filesystem that are read by ioctl.
 
-#![allow(unsafe_code, reason = "rustix has no FS_IOC_GETFSUUID")]
+#![allow(
+    unsafe_code,
+    reason = "rustix has neither FS_IOC_GETFSUUID nor BTRFS_IOC_FS_INFO"
+)]
 
 use std::os::fd::BorrowedFd;
 
@@ -16,6 +19,31 @@ struct FsUuid2 {
 
 /// `FS_IOC_GETFSUUID`.
 const GETFSUUID: Opcode = opcode::read::<FsUuid2>(0x15, 0);
+
+/// `struct btrfs_ioctl_fs_info_args`.
+#[repr(C)]
+struct BtrfsInfo {
+    max_id: u64,
+    devices: u64,
+    uuid: [u8; 16],
+    rest: [u8; 992],
+}
+
+/// `BTRFS_IOC_FS_INFO`.
+const BTRFS_INFO: Opcode = opcode::read::<BtrfsInfo>(0x94, 31);
+
+/// Returns the UUID of the btrfs that `fd`, which must not be `O_PATH`, lies on. Btrfs answers no [`fs_uuid`].
+///
+/// # Errors
+///
+/// `ENOTTY` where it lies on another filesystem.
+pub fn btrfs_uuid(fd: BorrowedFd<'_>) -> Result<[u8; 16], Errno> {
+    // SAFETY: the opcode reads a `struct btrfs_ioctl_fs_info_args`, which `BtrfsInfo` is, byte for byte.
+    let request = unsafe { Getter::<BTRFS_INFO, BtrfsInfo>::new() };
+    // SAFETY: the ioctl writes the 1024 bytes of `BtrfsInfo` and touches no other memory.
+    let found = unsafe { ioctl(fd, request) }?;
+    Ok(found.uuid)
+}
 
 /// Returns the UUID of the filesystem that `fd`, which must not be `O_PATH`, lies on; Linux 6.9.
 ///
@@ -41,10 +69,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_opcode_is_that_of_the_header() {
+    fn the_opcodes_are_those_of_the_headers() {
         // _IOR(0x15, 0, struct fsuuid2) of linux/fs.h on x86-64 and arm64.
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-        assert_eq!(GETFSUUID, 0x8011_1500);
+        {
+            assert_eq!(GETFSUUID, 0x8011_1500);
+            // _IOR(0x94, 31, struct btrfs_ioctl_fs_info_args) of linux/btrfs.h.
+            assert_eq!(BTRFS_INFO, 0x8400_941f);
+        }
     }
 
     #[test]

@@ -1,21 +1,10 @@
 //! Idmapped mounts: mount_setattr(2) with `MOUNT_ATTR_IDMAP`, Linux 5.12; of FUSE, Linux 6.12.
 
-#![allow(unsafe_code, reason = "rustix has no mount_setattr")]
-
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
-use crate::call::ret;
-
-/// `struct mount_attr`, first version.
-#[repr(C)]
-struct MountAttr {
-    attr_set: u64,
-    attr_clr: u64,
-    propagation: u64,
-    userns_fd: u64,
-}
+use crate::mount::{Extent, MountAttr, set_attributes};
 
 /// Makes the mount whose root `fd` has open an idmapped one: owners are shown through it, and stored, as the mapping of
 /// the user namespace `userns` says. Once only, and before the mount is attached anywhere.
@@ -30,19 +19,7 @@ pub fn set_idmap(fd: BorrowedFd<'_>, userns: BorrowedFd<'_>) -> Result<(), Errno
         propagation: 0,
         userns_fd: u64::try_from(userns.as_raw_fd()).map_err(|_| Errno::BADF)?,
     };
-    // SAFETY: the path is a NUL-terminated literal, `attr` lives across the call and has the size that is given;
-    // the kernel only reads both.
-    let value = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            fd.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const attr,
-            size_of::<MountAttr>(),
-        )
-    };
-    ret(value).map(drop)
+    set_attributes(fd, &attr, Extent::Mount)
 }
 
 #[cfg(test)]

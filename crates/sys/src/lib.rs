@@ -24,4 +24,5 @@ pub mod pages;
 pub mod proc;
 pub mod process;
 pub mod seccomp;
+pub mod signals;
 pub mod xattr;

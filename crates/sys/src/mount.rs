@@ -11,11 +11,11 @@ use crate::call::ret;
 
 /// `struct mount_attr`, first version.
 #[repr(C)]
-struct MountAttr {
-    attr_set: u64,
-    attr_clr: u64,
-    propagation: u64,
-    userns_fd: u64,
+pub(crate) struct MountAttr {
+    pub(crate) attr_set: u64,
+    pub(crate) attr_clr: u64,
+    pub(crate) propagation: u64,
+    pub(crate) userns_fd: u64,
 }
 
 /// Makes the mount whose root `fd` has open read-only. Its other mounts are not touched.
@@ -39,20 +39,33 @@ pub fn set_read_only(fd: BorrowedFd<'_>) -> Result<(), Errno> {
 /// As mount_setattr(2): `EPERM` without `CAP_SYS_ADMIN`, `EINVAL` if `fd` is not the root of a mount, `EBUSY` if
 /// it is to become read-only while a file is open for writing, `ENOSYS`.
 pub fn change(fd: BorrowedFd<'_>, set: MountAttrFlags, clear: MountAttrFlags) -> Result<(), Errno> {
-    set_attributes(fd, set.bits().into(), clear.bits().into(), 0)
-}
-
-fn set_attributes(
-    fd: BorrowedFd<'_>,
-    attr_set: u64,
-    attr_clr: u64,
-    how: libc::c_int,
-) -> Result<(), Errno> {
     let attr = MountAttr {
-        attr_set,
-        attr_clr,
+        attr_set: set.bits().into(),
+        attr_clr: clear.bits().into(),
         propagation: 0,
         userns_fd: 0,
+    };
+    set_attributes(fd, &attr, Extent::Mount)
+}
+
+/// What an attribute change applies to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// One mount.
+    Mount,
+    /// That and all mounts below it.
+    Tree,
+}
+
+/// mount_setattr(2) of the mount whose root `fd` has open.
+pub(crate) fn set_attributes(
+    fd: BorrowedFd<'_>,
+    attr: &MountAttr,
+    extent: Extent,
+) -> Result<(), Errno> {
+    let how = match extent {
+        Extent::Mount => 0,
+        Extent::Tree => libc::AT_RECURSIVE,
     };
     // SAFETY: the path is a NUL-terminated literal, `attr` lives across the call and has the size that is given;
     // the kernel only reads both.
@@ -62,7 +75,7 @@ fn set_attributes(
             fd.as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH | how,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     };
@@ -75,7 +88,13 @@ fn set_attributes(
 ///
 /// As [`change`].
 pub fn restrict_tree(fd: BorrowedFd<'_>, set: MountAttrFlags) -> Result<(), Errno> {
-    set_attributes(fd, set.bits().into(), 0, libc::AT_RECURSIVE)
+    let attr = MountAttr {
+        attr_set: set.bits().into(),
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    set_attributes(fd, &attr, Extent::Tree)
 }
 
 #[cfg(test)]

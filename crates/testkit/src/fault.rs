@@ -9,7 +9,7 @@ mod layer;
 
 pub use call::Call;
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitflags::bitflags;
@@ -42,6 +42,10 @@ bitflags! {
         const WHITEOUT_LINKS = 8;
         /// The data is in no file of the host: it is copied by reading it.
         const HOST_FILE = 16;
+        /// Nothing has a file handle.
+        const HANDLES = 32;
+        /// The filesystem has no UUID.
+        const UUID = 64;
     }
 }
 
@@ -88,11 +92,25 @@ impl State {
     }
 }
 
+/// What somebody else does right before a change.
+struct Meanwhile {
+    call: Call,
+    done: Box<dyn FnOnce() + Send>,
+}
+
+impl fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "before {}", self.call)
+    }
+}
+
 /// A filesystem with faults.
 #[derive(Debug)]
 pub struct FaultLayer {
     inner: Arc<dyn Filesystem>,
     state: Arc<Mutex<State>>,
+    /// Taken by the first such change.
+    meanwhile: Arc<Mutex<Option<Meanwhile>>>,
 }
 
 impl FaultLayer {
@@ -102,6 +120,7 @@ impl FaultLayer {
         Self {
             inner,
             state: Arc::default(),
+            meanwhile: Arc::default(),
         }
     }
 
@@ -111,6 +130,7 @@ impl FaultLayer {
         Self {
             inner,
             state: Arc::clone(&self.state),
+            meanwhile: Arc::clone(&self.meanwhile),
         }
     }
 
@@ -134,6 +154,18 @@ impl FaultLayer {
             fault,
         };
         state.plan = Some(plan);
+    }
+
+    /// Lets somebody do something right before the next change that is a `call`.
+    pub fn meanwhile(&self, call: Call, done: impl FnOnce() + Send + 'static) {
+        let done = Box::new(done);
+        let mut meanwhile = self.lock_meanwhile();
+        *meanwhile = Some(Meanwhile { call, done });
+    }
+
+    fn lock_meanwhile(&self) -> MutexGuard<'_, Option<Meanwhile>> {
+        let locked = self.meanwhile.lock();
+        locked.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets every further call succeed.
@@ -224,6 +256,10 @@ impl FaultLayer {
 
     /// Notes a change and finds whether it is made.
     fn change(&self, call: Call, what: &dyn Display) -> Result<Verdict, Errno> {
+        let meanwhile = self.lock_meanwhile().take_if(|is| is.call == call);
+        if let Some(meanwhile) = meanwhile {
+            (meanwhile.done)();
+        }
         let mut state = self.state();
         state.changes.push((call, what.to_string()));
         let number = state.changes.len();

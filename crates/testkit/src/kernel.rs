@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use mica_host::{FdCache, HostFs, LayerAccess};
-use mica_overlay::{Redirects, XattrNamespace};
+use mica_overlay::{Index, Redirects, XattrNamespace};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -35,6 +35,21 @@ impl KernelMount {
         xattrs: XattrNamespace,
         redirects: Redirects,
     ) -> io::Result<Self> {
+        Self::indexed(lowers, (upper, work), xattrs, redirects, Index::Off)
+    }
+
+    /// Does the same with or without an index.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers.
+    pub fn indexed(
+        lowers: &[PathBuf],
+        upper: (&Path, &Path),
+        xattrs: XattrNamespace,
+        redirects: Redirects,
+        index: Index,
+    ) -> io::Result<Self> {
         let redirects = match (xattrs, redirects) {
             // The kernel has nothing else for them.
             (XattrNamespace::User, _) | (_, Redirects::NoFollow) => "nofollow",
@@ -45,9 +60,9 @@ impl KernelMount {
         let options = [
             ("redirect_dir", redirects),
             ("metacopy", "off"),
-            ("index", "off"),
+            ("index", if index == Index::On { "on" } else { "off" }),
         ];
-        Self::with_options(lowers, &[], (upper, work), xattrs, &options)
+        Self::with_options(lowers, &[], upper, xattrs, &options)
     }
 
     /// Mounts `lowers` and the data-only layers `data` under `upper` and its work directory, with these options.

@@ -4,10 +4,10 @@
 //! shares nothing with `mica-overlay`. Errors are those of Linux, in root's view: there are no permission checks. It
 //! knows where an overlay differs from a plain filesystem:
 //!
-//! - A hard link of a lower breaks: each of its names is a file of its own once it changes. Until then its link count is
-//!   the lower's, which the model leaves open.
+//! - The names of one lower file are one file until the mount ends; their link count is left open. From the next mount on
+//!   those that the upper has are one file, and the others show what the lower has ([`Model::remount`]).
 //! - A directory that a lower has cannot be renamed without `redirect_dir=on` (`EXDEV`).
-//! - A whiteout cannot be made by hand (`EPERM`), and `RENAME_WHITEOUT` is no flag (`EINVAL`).
+//! - A device 0:0 that is made by hand, or by `RENAME_WHITEOUT`, is one, whatever the layer has for it.
 //!
 //! # Invariants
 //!
@@ -17,8 +17,9 @@
 mod change;
 mod merge;
 mod names;
+mod remount;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mica_vfs::{Caller, Errno, FileType, Rdev, Time};
 
@@ -36,7 +37,7 @@ enum Origin {
     Upper,
     /// A lower, merged with an upper directory or not.
     Lower,
-    /// One of several names that a lower file has. Its link count is open until it changes.
+    /// A lower file with several names. Its link count is left open.
     LowerAlias,
 }
 
@@ -54,12 +55,16 @@ struct Inode {
     mtime: Option<Time>,
     atime: Option<Time>,
     origin: Origin,
+    /// For a lower file with several names that was changed: what it was before.
+    before: Option<Box<Self>>,
 }
 
 /// The merged tree.
 #[derive(Debug, Clone)]
 pub struct Model {
     names: BTreeMap<String, ModelId>,
+    /// Names by which a lower file with several was changed: the upper has these.
+    changed_by: BTreeSet<String>,
     inodes: BTreeMap<ModelId, Inode>,
     next: ModelId,
     caller: Caller,
@@ -93,7 +98,6 @@ impl Model {
     pub fn lasting(&self) -> Vec<(String, ModelId)> {
         self.names
             .iter()
-            .filter(|&(_, &id)| self.inode(id).origin != Origin::LowerAlias)
             .map(|(path, &id)| (path.clone(), id))
             .collect()
     }
@@ -132,7 +136,7 @@ impl Model {
                 uid: inode.uid,
                 gid: inode.gid,
                 nlink: plain.then(|| self.nlink(id)),
-                same_as: plain.then(|| same_as.to_owned()),
+                same_as: (inode.kind != FileType::Directory).then(|| same_as.to_owned()),
                 mtime: inode.mtime,
                 atime: inode.atime,
                 ctime: None,

@@ -86,7 +86,6 @@ plants! {
     LinksOff "links-off" Front "A file that gets a name has one link less."
     InoMoves "ino-moves" Front "The number changes with a change of the mode."
     NotEmptyWrong "not-empty-wrong" Front "Removing a directory that is not empty is EEXIST."
-    NoreplaceMissed "noreplace-missed" Front "A rename that must not replace replaces."
     PrivilegesKept "privileges-kept" Front "A write leaves setuid."
     CreateMissed "create-missed" Front "An attribute that must be new replaces an old one."
     TargetShort "target-short" Front "A symbolic link's target lacks its last byte."

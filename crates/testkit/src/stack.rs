@@ -10,7 +10,7 @@ pub use medium::{Filesystems, Medium};
 use std::fmt;
 use std::sync::Arc;
 
-use mica_overlay::{Config, Layer, Metacopies, Overlay, Redirects, Upper};
+use mica_overlay::{Config, Index, Layer, Metacopies, Overlay, Redirects, Upper};
 use mica_vfs::NodeId;
 
 use crate::{Detail, Dump, FaultLayer, KernelMount, Model, Tree, Walk, assert_same, dump};
@@ -151,6 +151,12 @@ impl Mounted {
         self.overlay.as_ref().unwrap()
     }
 
+    /// Returns whether changes of metadata copy data.
+    #[must_use]
+    pub fn metacopies(&self) -> Metacopies {
+        self.config.metacopies
+    }
+
     /// Walks the overlay.
     #[must_use]
     pub fn walk(&self) -> Walk<'_> {
@@ -257,6 +263,16 @@ impl Mounted {
         first
     }
 
+    /// Returns the directory of the host that `upper` and `work` lie in.
+    ///
+    /// # Panics
+    ///
+    /// If the layers are in memory.
+    #[must_use]
+    pub fn host_dir(&self) -> &std::path::Path {
+        self.ground.dir().unwrap()
+    }
+
     /// Mounts the same layers by the kernel, read-write. The overlay must have been [dropped](Self::unmount).
     ///
     /// # Errors
@@ -270,17 +286,20 @@ impl Mounted {
         let dir = self.ground.dir().unwrap();
         let lowers: Vec<_> = self.lowers.iter().map(|l| dir.join(&l.label)).collect();
         let data: Vec<_> = self.data.iter().map(|l| dir.join(&l.label)).collect();
-        let upper = (dir.join("upper"), dir.join("work"));
+        let (upper, work) = (dir.join("upper"), dir.join("work"));
+        let upper = (&*upper, &*work);
+        let index = self.config.index;
         if self.config.metacopies == Metacopies::Off && data.is_empty() {
             let (xattrs, redirects) = (self.config.xattrs, self.config.redirects);
-            return KernelMount::new(&lowers, &upper.0, &upper.1, xattrs, redirects);
+            return KernelMount::indexed(&lowers, upper, xattrs, redirects, index);
         }
+        let index = ("index", if index == Index::On { "on" } else { "off" });
         let options: &[_] = match self.config.metacopies {
-            Metacopies::On => &[("redirect_dir", "on"), ("metacopy", "on"), ("index", "off")],
-            Metacopies::Off => &[("metacopy", "off"), ("index", "off")],
+            Metacopies::On => &[("redirect_dir", "on"), ("metacopy", "on"), index],
+            Metacopies::Off => &[("metacopy", "off"), index],
         };
         let xattrs = self.config.xattrs;
-        KernelMount::with_options(&lowers, &data, (&upper.0, &upper.1), xattrs, options)
+        KernelMount::with_options(&lowers, &data, upper, xattrs, options)
     }
 
     /// Reads the merged tree.

@@ -20,6 +20,7 @@
 //! ~1000:100              owner and group
 //! !12345                 time of modification and access, in seconds
 //! [user.k=v,user.l=w]    extended attributes; 'quoted' values may hold anything
+//! ^aiA                   file flags, in the letters of chattr(1): append-only, immutable, no atime
 //! ```
 
 mod build;
@@ -30,10 +31,17 @@ pub use build::build;
 
 use std::str::FromStr;
 
-use mica_vfs::{FileType, Rdev};
+use mica_vfs::{FileFlags, FileType, Rdev};
 
 /// The prefix of the overlay's attributes that a literal means unless it is told another.
 pub(crate) const PREFIX: &str = "trusted.overlay.";
+
+/// The file flags that a literal can give.
+const FLAGS: [(char, FileFlags); 3] = [
+    ('a', FileFlags::APPEND),
+    ('i', FileFlags::IMMUTABLE),
+    ('A', FileFlags::NOATIME),
+];
 
 /// What an object of a literal is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +98,8 @@ pub struct Item {
     pub time: Option<i64>,
     /// Extended attributes.
     pub xattrs: Vec<(String, Vec<u8>)>,
+    /// File flags.
+    pub flags: FileFlags,
 }
 
 impl Item {
@@ -103,6 +113,7 @@ impl Item {
             owner: None,
             time: None,
             xattrs: Vec::new(),
+            flags: FileFlags::empty(),
         }
     }
 

@@ -1,11 +1,16 @@
 //! Changing attributes.
 
-use mica_vfs::{Attr, Errno, FileType, KillPriv, Mode, NodeId, SetAttr, SetTime, Time};
+use mica_vfs::{Attr, Errno, FileFlags, FileType, KillPriv, Mode, NodeId, SetAttr, SetTime, Time};
 
 use crate::acl::{self, Acl};
 use crate::inode::{Body, CAPABILITY, Inode};
 use crate::pages::SIZE_MAX;
 use crate::tree::Tree;
+
+/// The file flags that can be set, `SHMEM_FL_USER_MODIFIABLE`: the last one is `FS_NODUMP_FL`.
+const FLAGS: FileFlags = FileFlags::PROTECTING
+    .union(FileFlags::NOATIME)
+    .union(FileFlags::from_bits_retain(0x40));
 
 impl Tree {
     /// Changes attributes, in the order that [`SetAttr`] tells. What can fail is checked before anything changes.
@@ -47,6 +52,49 @@ impl Tree {
             inode.ctime = now;
         }
         self.attr(index)
+    }
+}
+
+impl Tree {
+    /// Returns the file flags.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTTY` for what is neither a file nor a directory.
+    pub(crate) fn file_flags(&self, node: NodeId) -> Result<FileFlags, Errno> {
+        let inode = self.inode(self.find(node)?)?;
+        has_flags(inode)?;
+        Ok(inode.flags)
+    }
+
+    /// Sets the file flags.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTTY` for what is neither a file nor a directory, `EOPNOTSUPP` for a flag that the tmpfs of Linux lacks
+    /// (shmem_fileattr_set).
+    pub(crate) fn set_file_flags(
+        &mut self,
+        now: Time,
+        node: NodeId,
+        flags: FileFlags,
+    ) -> Result<(), Errno> {
+        let index = self.find(node)?;
+        let (inode, _) = self.inode_and_pages(index)?;
+        has_flags(inode)?;
+        if !flags.difference(FLAGS).is_empty() {
+            return Err(Errno::OPNOTSUPP);
+        }
+        inode.flags = flags;
+        inode.ctime = now;
+        Ok(())
+    }
+}
+
+fn has_flags(inode: &Inode) -> Result<(), Errno> {
+    match inode.kind() {
+        FileType::Regular | FileType::Directory => Ok(()),
+        _ => Err(Errno::NOTTY),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
-use mica_vfs::{Caller, Entry, Errno, FileName, FileType, Mode, NodeId, Rdev, Time};
+use mica_vfs::{Caller, Entry, Errno, FileFlags, FileName, FileType, Mode, NodeId, Rdev, Time};
 
 use crate::acl::{self, Acl};
 use crate::dir::Dir;
@@ -194,6 +194,7 @@ impl Tree {
             mtime: now,
             ctime: now,
             btime: now,
+            flags: FileFlags::empty(),
             xattrs,
             body,
         })

@@ -1,9 +1,9 @@
 //! [`Filesystem`] for [`Tmpfs`]: each method takes the time, then the lock, and calls the tree.
 
 use mica_vfs::{
-    Attr, Caller, Cookie, CopyMethod, DirEntry, Entry, Errno, FallocateMode, FileHandle, FileName,
-    FileType, Filesystem, Flow, KillPriv, Mode, NodeId, Rdev, RenameFlags, SeekFrom, SetAttr,
-    StatFs, SyncScope, Uuid, XattrMode, XattrName,
+    Attr, Caller, Cookie, CopyMethod, DirEntry, Entry, Errno, FallocateMode, FileFlags, FileHandle,
+    FileName, FileType, Filesystem, Flow, KillPriv, Mode, NodeId, Rdev, RenameFlags, SeekFrom,
+    SetAttr, StatFs, SyncScope, Uuid, XattrMode, XattrName,
 };
 
 use crate::Tmpfs;
@@ -78,6 +78,15 @@ impl Filesystem for Tmpfs {
     fn set_attr(&self, node: NodeId, change: &SetAttr) -> Result<Attr, Errno> {
         let now = self.clock.now();
         self.tree.write()?.set_attr(now, node, change)
+    }
+
+    fn file_flags(&self, node: NodeId) -> Result<FileFlags, Errno> {
+        self.tree.read()?.file_flags(node)
+    }
+
+    fn set_file_flags(&self, node: NodeId, flags: FileFlags) -> Result<(), Errno> {
+        let now = self.clock.now();
+        self.tree.write()?.set_file_flags(now, node, flags)
     }
 
     fn get_xattr(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
-use mica_vfs::{Attr, DevId, Errno, FileType, Ino, KillPriv, Mode, Rdev, Time};
+use mica_vfs::{Attr, DevId, Errno, FileFlags, FileType, Ino, KillPriv, Mode, Rdev, Time};
 
 use crate::dir::Dir;
 use crate::pages::{PAGE_SIZE, Pages};
@@ -54,6 +54,8 @@ pub(crate) struct Inode {
     pub(crate) ctime: Time,
     /// Immutable.
     pub(crate) btime: Time,
+    /// Kept and told. What they protect from is refused by who serves the tree, as the VFS does in Linux.
+    pub(crate) flags: FileFlags,
     /// By full name. ACLs are here too, valid and in the kernel's form.
     pub(crate) xattrs: BTreeMap<Box<[u8]>, Box<[u8]>>,
     pub(crate) body: Body,
@@ -104,6 +106,7 @@ impl Inode {
             mtime: self.mtime,
             ctime: self.ctime,
             btime: Some(self.btime),
+            protection: self.flags.protection(),
         }
     }
 

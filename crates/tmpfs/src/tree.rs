@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mica_vfs::{
-    Attr, Cookie, DevId, Entry, Errno, FileHandle, FileName, FileType, Ino, Mode, NodeId, StatFs,
-    Time, invent,
+    Attr, Cookie, DevId, Entry, Errno, FileFlags, FileHandle, FileName, FileType, Ino, Mode,
+    NodeId, StatFs, Time, invent,
 };
 
 use crate::dir::Dir;
@@ -77,6 +77,7 @@ impl Tree {
             mtime: now,
             ctime: now,
             btime: now,
+            flags: FileFlags::empty(),
             xattrs: std::collections::BTreeMap::new(),
             body: Body::Directory(Dir::new(Index::ROOT)),
         };

@@ -147,6 +147,17 @@ pub struct Time {
     pub nanos: u32,
 }
 
+bitflags! {
+    /// What an object is protected from, whoever asks: `STATX_ATTR_APPEND` and `STATX_ATTR_IMMUTABLE`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+    pub struct Protection: u8 {
+        /// Data is appended and never changed; a directory gets names and loses none (`S_APPEND`).
+        const APPEND = 1;
+        /// Nothing of it changes (`S_IMMUTABLE`).
+        const IMMUTABLE = 2;
+    }
+}
+
 /// The attributes of an object, as statx(2) has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attr {
@@ -180,6 +191,8 @@ pub struct Attr {
     pub ctime: Time,
     /// Birth, where the filesystem knows it.
     pub btime: Option<Time>,
+    /// The file flags that protect it, as far as the filesystem tells them here.
+    pub protection: Protection,
 }
 
 /// A time to set, utimensat(2).

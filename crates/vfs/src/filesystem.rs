@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bitflags::bitflags;
 
 use crate::{
-    Attr, Caller, Cookie, DirEntry, Errno, FileName, FileType, Flow, ListedNode, Mode, Rdev,
-    SetAttr, StatFs, XattrMode, XattrName,
+    Attr, Caller, Cookie, DirEntry, Errno, FileName, FileType, Flow, ListedNode, Mode, Protection,
+    Rdev, SetAttr, StatFs, XattrMode, XattrName,
 };
 
 /// Names an object of one [`Filesystem`] while somebody holds a reference on it.
@@ -51,6 +51,16 @@ pub enum SyncScope {
     Data,
     /// fsync(2): the data and all attributes.
     All,
+}
+
+/// Who changes a filesystem while it is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Coherence {
+    /// Nobody but its user, who may remember what it was told.
+    #[default]
+    Exclusive,
+    /// Others, too: what was told may be out of date.
+    Shared,
 }
 
 /// What a host file is wanted for.
@@ -124,6 +134,29 @@ bitflags! {
         const SYNC = 0x8;
         // Bits without a name here pass through unchanged.
         const _ = !0;
+    }
+}
+
+impl FileFlags {
+    /// The flags that protect an object.
+    pub const PROTECTING: Self = Self::IMMUTABLE.union(Self::APPEND);
+
+    /// Returns what these flags protect an object from.
+    #[must_use]
+    pub fn protection(self) -> Protection {
+        let mut protection = Protection::empty();
+        protection.set(Protection::APPEND, self.contains(Self::APPEND));
+        protection.set(Protection::IMMUTABLE, self.contains(Self::IMMUTABLE));
+        protection
+    }
+}
+
+impl From<Protection> for FileFlags {
+    fn from(protection: Protection) -> Self {
+        let mut flags = Self::empty();
+        flags.set(Self::APPEND, protection.contains(Protection::APPEND));
+        flags.set(Self::IMMUTABLE, protection.contains(Protection::IMMUTABLE));
+        flags
     }
 }
 
@@ -397,6 +430,24 @@ pub trait Filesystem: Send + Sync + fmt::Debug {
     /// tell, and forget it.
     fn observe(&self, observer: Box<dyn Observer>) {
         drop(observer);
+    }
+
+    /// Notes that a program opens `node`, so that it reads what was written before by whomever. Only a front of a filesystem
+    /// that others change ([`Coherence::Shared`]) says so.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE`: the name that leads to the node leads to another object, or none.
+    fn open(&self, node: NodeId) -> Result<(), Errno> {
+        let _ = node;
+        Ok(())
+    }
+
+    /// Whether who has an entry of `node` may use its name again without a lookup. Not where it counts which of its names was
+    /// used.
+    fn keeps_name(&self, node: NodeId) -> bool {
+        let _ = node;
+        true
     }
 
     /// Returns how many nodes this filesystem keeps usable at a cost of their own, as no name leads to them any more: of a

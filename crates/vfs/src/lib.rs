@@ -17,17 +17,20 @@ mod caller;
 mod errno;
 mod filesystem;
 pub mod lock;
+pub mod met;
 mod name;
 mod readdir;
 mod slab;
 mod xattr;
 
-pub use attr::{Attr, DevId, FileType, Ino, Mode, Rdev, SetAttr, SetTime, StatFs, Time};
+pub use attr::{
+    Attr, DevId, FileType, Ino, Mode, Protection, Rdev, SetAttr, SetTime, StatFs, Time,
+};
 pub use caller::Caller;
 pub use errno::Errno;
 pub use filesystem::{
-    Access, CopyMethod, Entry, FallocateMode, FileFlags, FileHandle, Filesystem, HostFile,
-    KillPriv, NodeId, Observer, RenameFlags, SeekFrom, SyncScope, Uuid,
+    Access, Coherence, CopyMethod, Entry, FallocateMode, FileFlags, FileHandle, Filesystem,
+    HostFile, KillPriv, NodeId, Observer, RenameFlags, SeekFrom, SyncScope, Uuid,
 };
 pub use name::{FileName, FileNameBuf, NAME_MAX};
 pub use readdir::{Cookie, DirEntry, Flow, ListedNode};

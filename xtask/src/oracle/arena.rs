@@ -13,7 +13,7 @@ use super::Options;
 use super::layout::Layout;
 use super::side::Side;
 use super::watch;
-use super::worker::Worker;
+use super::worker::Workers;
 use crate::driver::Driver;
 use crate::dump::{self, Dump, Lens};
 
@@ -21,10 +21,12 @@ use crate::dump::{self, Dump, Lens};
 #[derive(Debug)]
 pub(super) struct Arena {
     pub(super) base: PathBuf,
-    pub(super) workers: Vec<Worker>,
+    pub(super) workers: Workers,
     pub(super) subject: Driver,
     /// The program that checks at the end of a script what is left of it, if that is wanted.
     pub(super) checker: Option<PathBuf>,
+    /// Whether the filesystem gives a new object the number of one that went.
+    pub(super) reuses_numbers: bool,
     /// Operations that were compared, and those of them that succeeded.
     pub(super) operations: u64,
     pub(super) succeeded: u64,
@@ -68,13 +70,15 @@ impl Arena {
             bout.b.introduce()?;
         }
         let mut at = 0;
+        self.workers.revive()?;
         let outcome = self.play(&mut bout, script, &mut at);
-        // Open files would keep the mounts busy.
-        for worker in &mut self.workers {
-            worker.close()?;
-        }
+        // Open files would keep the mounts busy. One that is dead has none.
+        let closed = self.workers.close();
         Ok(match outcome {
-            Ok(lines) if lines.is_empty() => Verdict::Same,
+            Ok(lines) if lines.is_empty() => {
+                closed?;
+                Verdict::Same
+            }
             Ok(lines) => Verdict::Different { at, lines },
             Err(error) => Verdict::Different {
                 at,
@@ -87,9 +91,7 @@ impl Arena {
     fn play(&mut self, bout: &mut Bout, script: &[String], at: &mut usize) -> Result<Vec<String>> {
         bout.a.mount()?;
         bout.b.mount()?;
-        for worker in &mut self.workers {
-            worker.set_roots([&bout.a.point(), &bout.b.point()])?;
-        }
+        self.workers.set_roots([&bout.a.point(), &bout.b.point()])?;
         for (index, line) in script.iter().enumerate() {
             *at = index;
             watch::step();
@@ -110,6 +112,10 @@ impl Arena {
             if !found.is_empty() {
                 return Ok(found);
             }
+            if self.reuses_numbers && takes_away(line) {
+                bout.a.forget_numbers();
+                bout.b.forget_numbers();
+            }
         }
         *at = script.len();
         let found = self.unmount(bout)?;
@@ -127,11 +133,7 @@ impl Arena {
     /// Does one operation on both sides.
     fn act(&mut self, bout: &mut Bout, line: &str) -> Result<Vec<String>> {
         let (who, call) = line.split_once(' ').context("no worker")?;
-        let worker = self
-            .workers
-            .get_mut(who.parse::<usize>().context("no worker")?)
-            .with_context(|| format!("no worker {who}"))?;
-        let [a, b] = worker.ask(call)?;
+        let [a, b] = self.workers.ask(who, call)?;
         self.operations = self.operations.saturating_add(1);
         if !a.starts_with("errno ") {
             self.succeeded = self.succeeded.saturating_add(1);
@@ -153,15 +155,23 @@ impl Arena {
 
     /// Compares the trees, unmounts, and compares the disks.
     fn unmount(&mut self, bout: &mut Bout) -> Result<Vec<String>> {
-        for worker in &mut self.workers {
-            worker.close()?;
-        }
+        self.workers.close()?;
         let mut found = bout.look("")?;
         bout.a.unmount()?;
         bout.b.unmount()?;
         found.extend(bout.disks()?);
         Ok(found)
     }
+}
+
+/// Says whether a line may end an object, whose number others may have then.
+fn takes_away(line: &str) -> bool {
+    let call = line.split(' ').nth(1).unwrap_or(line);
+    [
+        "unlink", "rmdir", "rename", "release", "hold", "swap", "remount",
+    ]
+    .iter()
+    .any(|word| call.starts_with(word))
 }
 
 /// The two sides of a run.

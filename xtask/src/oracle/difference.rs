@@ -9,7 +9,7 @@
 //! | D-6 | `trusted.*` does not count in what others than root are told (`call::questions`) |
 //! | D-7 | offsets are used with the open directory that gave them (`call::questions`) |
 //! | D-8 | all layers of a run lie on one filesystem |
-//! | D-9 | `f_type` is not compared (`call::questions`) |
+//! | D-9 | none of these is compared (`call::questions`) |
 //! | D-10 | they are not called |
 //! | D-11 | the kernel mounts an upper that has something in it before both sides do (`side`) |
 //! | D-12 | they are left out, or masked for whiteouts (`side`, and `Lens::upper` of `dump`) |
@@ -17,16 +17,23 @@
 //! | D-14 | it is left out (`Lens::upper` of `dump`) |
 //! | D-16 | no marks of the other namespace are set (`set`) |
 //! | D-15, D-17, D-18, D-21 | no disk is full or failing, and no such layers are stacked |
-//! | D-19 | no lower has flags |
+//! | D-19 | no layer has flags, and none is set |
 //! | D-20 | no layout has a malformed mark |
 //! | D-22 | every owner has a mapping |
 //! | D-23 | no upper has a redirect where redirects are refused (`set`) |
-//! | D-24 | pipes and devices are not held open (`call::held`) |
+//! | D-24 | what lost its name is changed by writers only, who copied it up before; pipes and devices are not held open (`call::held`) |
 //! | D-25 | it is not drawn (`draw::operation`) |
 //! | D-26, D-27 | no path is that long, and no layout has a digest |
 //! | D-28 | every option set says what it wants (`set`) |
+//! | D-29 | lowers with such files are mounted with `index=on` alone (`set`), and nothing is held open there (`draw`) |
+//! | D-30 | all layers of a run lie on one filesystem, and ordinary users ask for no index |
+//! | D-31 | neither is drawn (`draw::operation`) |
+//! | D-32 | the links of what lost the name that it was opened by are not compared (`call::held`) |
+//! | D-33 | in a user namespace origins are not compared, and numbers within one mount only (`side`) |
+//! | D-34 | with `userxattr` no link(2), of a name or of what is held, is drawn (`set`) |
+//! | D-35 | it is left out of directories that do not merge and hold no origin (`purity`) |
 //!
 //! `cargo xtask tidy` compares these numbers with those of the page, both ways.
 
 /// How many there are. A further one needs the kernel's source or the FUSE limit that forces it.
-pub(crate) const DIFFERENCES: usize = 28;
+pub(crate) const DIFFERENCES: usize = 35;

@@ -1,6 +1,7 @@
 //! Random scripts, weighted to the edges: few names, deep collisions, what the overlay keeps marks for.
 
 mod operation;
+mod story;
 
 use super::layout::Layout;
 use super::side::PARTS;
@@ -24,6 +25,8 @@ struct Scene {
     part: &'static str,
     /// Paths in it.
     names: Vec<&'static str>,
+    /// A lower has a file with several names. By which of them it was opened its server is not told (D-29).
+    has_links: bool,
 }
 
 impl Scene {
@@ -33,7 +36,11 @@ impl Scene {
         let count = rng.below(7).saturating_add(3);
         let mut names: Vec<_> = (0..count).map(|_| rng.pick(&paths, "a")).collect();
         names.extend((0..rng.below(3).saturating_add(1)).map(|_| rng.pick(NEW, "new")));
-        Self { part, names }
+        Self {
+            part,
+            names,
+            has_links: layout.has_links(),
+        }
     }
 
     fn path(&self, rng: &mut Rng) -> String {
@@ -72,7 +79,7 @@ pub(super) fn script(rng: &mut Rng, layout: &Layout, turns: Turns) -> Vec<String
     for (number, part) in parts.into_iter().enumerate() {
         let scene = Scene::draw(rng, layout, part);
         for _ in 0..rng.below(30).saturating_add(8) {
-            script.push(line(rng, &scene));
+            script.extend(lines(rng, &scene));
             if turns == Turns::Random && rng.one_in(60) {
                 script.push(turn(rng));
             }
@@ -94,7 +101,15 @@ fn turn(rng: &mut Rng) -> String {
     if rng.one_in(2) { "swap" } else { "remount" }.to_owned()
 }
 
-fn line(rng: &mut Rng, scene: &Scene) -> String {
+fn lines(rng: &mut Rng, scene: &Scene) -> Vec<String> {
     let who = rng.pick(&[0, 0, 0, 0, 1, 2, 2, 3], 0);
-    format!("{who} {}", operation::draw(rng, scene))
+    let calls = if rng.one_in(25) {
+        story::draw(rng, scene)
+    } else {
+        vec![operation::draw(rng, scene)]
+    };
+    calls
+        .into_iter()
+        .map(|call| format!("{who} {call}"))
+        .collect()
 }

@@ -140,6 +140,11 @@ impl Ground {
         // The namespace waits until its ids are mapped, which only root outside may do.
         let script = "read _; exec setpriv --reuid=0 --regid=0 --clear-groups \"$@\"";
         let alone = "read _; exec \"$@\"";
+        let inside = JobArgs {
+            program: subject,
+            base: Some(self.base.clone()),
+            ..args.clone()
+        };
         let mut command = Command::new("setpriv");
         command
             .args([format!("--reuid={first}"), format!("--regid={first}")])
@@ -153,12 +158,7 @@ impl Ground {
             .arg("sh")
             .arg(&xtask)
             .arg("oracle-seat")
-            .args(args.all.words())
-            .arg(format!("--job={}", args.job))
-            .arg("--program")
-            .arg(subject)
-            .arg("--base")
-            .arg(&self.base)
+            .args(inside.words())
             .stdin(Stdio::piped());
         let mut child = command.spawn().context("cannot make a user namespace")?;
         let proc = PathBuf::from(format!("/proc/{}", child.id()));
@@ -214,9 +214,9 @@ fn wait_for_namespace(proc: &Path) -> Result<()> {
 pub(super) fn rights_of_this_process() -> Result<Rights> {
     let map = std::fs::read_to_string("/proc/self/uid_map")?;
     let count = map.split_whitespace().nth(2).context("no uid_map")?;
-    Ok(if count == "1" {
-        Rights::Single
-    } else {
-        Rights::Mapped
+    Ok(match count {
+        "4294967295" => Rights::All,
+        "1" => Rights::Single,
+        _ => Rights::Mapped,
     })
 }

@@ -7,14 +7,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::arena::{Arena, Verdict};
+use super::coverage::Met;
+use super::crew::say;
 use super::draw::{self, Turns};
-use super::ground::{self, Ground};
+use super::ground::{self, Disk, Ground};
 use super::layout::{LAYOUTS, Layout, Rights};
-use super::regress::{CASES, Case};
+use super::regress::{self, CASES, Case};
 use super::set::{self, Set};
 use super::shrink::shrink;
 use super::side::Side;
-use super::{JobArgs, Options, watch, worker};
+use super::worker::{self, Workers};
+use super::{JobArgs, Options, watch};
 use crate::driver::{Driver, Subject};
 use crate::private;
 use crate::rng::Rng;
@@ -45,17 +48,14 @@ fn sit_at(args: &JobArgs, base: &Path, rights: Rights) -> Result<()> {
         Rights::Single => worker::alone(),
     };
     watch::start();
-    let workers = who
-        .iter()
-        .map(worker::Worker::start)
-        .collect::<Result<_>>()?;
     let mut job = Job {
         arena: Arena {
             base: base.to_path_buf(),
-            workers,
+            workers: Workers::start(who)?,
             subject: driver(args),
             checker: (args.all.rounds.is_some() && args.all.subject == Subject::Mica)
                 .then(|| args.program.clone()),
+            reuses_numbers: args.all.disk != Disk::Tmpfs,
             operations: 0,
             succeeded: 0,
         },
@@ -63,10 +63,14 @@ fn sit_at(args: &JobArgs, base: &Path, rights: Rights) -> Result<()> {
         args: args.clone(),
         sequences: 0,
         differences: 0,
-        said: Instant::now(),
+        number: args.from,
+        met: Met::default(),
+        started: Instant::now(),
     };
     let result = job.work();
     job.say();
+    // Behind an error as well: it ends as it should.
+    println!("{}", say::END);
     result
 }
 
@@ -85,7 +89,10 @@ struct Job {
     args: JobArgs,
     sequences: u64,
     differences: u64,
-    said: Instant,
+    /// The number of the sequence that it is at.
+    number: u64,
+    met: Met,
+    started: Instant,
 }
 
 impl Job {
@@ -94,17 +101,17 @@ impl Job {
         if let Some(path) = self.args.all.script.clone() {
             return self.run_file(&path, &sets);
         }
-        if self.args.all.replay && self.args.job == 0 {
+        if self.args.all.replay && self.args.from == 0 {
             self.replay(&sets)?;
         }
         ensure!(!sets.is_empty(), "no option set that both drivers take");
         let (limit, jobs) = (self.limit(), self.args.all.job_count());
-        let deadline = self.deadline().map(|time| Instant::now() + time);
-        let mut number = self.args.job;
-        while number < limit && deadline.is_none_or(|deadline| Instant::now() < deadline) {
-            let seed = self.args.all.seed.saturating_add(number);
+        let time = self.args.all.time_limit().map(Duration::from_secs);
+        while self.number < limit && time.is_none_or(|time| self.started.elapsed() < time) {
+            self.say();
+            let seed = self.args.all.seed.saturating_add(self.number);
             self.run_seed(seed, &sets)?;
-            number = number.saturating_add(jobs);
+            self.number = self.number.saturating_add(jobs);
         }
         if self.differences > 0 {
             bail!("{} sequences differ", self.differences);
@@ -115,13 +122,6 @@ impl Job {
     fn limit(&self) -> u64 {
         let all = &self.args.all;
         all.sequences.or(all.rounds).unwrap_or(u64::MAX)
-    }
-
-    fn deadline(&self) -> Option<Duration> {
-        let all = &self.args.all;
-        let counted = all.sequences.or(all.rounds).is_some();
-        let default = (!counted).then_some(60);
-        all.seconds.or(default).map(Duration::from_secs)
     }
 
     /// Returns the sets that both drivers mount here.
@@ -140,16 +140,6 @@ impl Job {
             .and_then(|mut side| side.mount().and_then(|()| side.unmount()));
             match probe {
                 Ok(()) => true,
-                Err(error) if set.is_pending() => {
-                    if self.args.job == 0 {
-                        println!(
-                            "SKIPPED oracle_{}: {}",
-                            set.name,
-                            format!("{error:#}").replace('\n', " ")
-                        );
-                    }
-                    false
-                }
                 Err(error) => {
                     failed = Some(error.context(format!("option set `{}`", set.name)));
                     false
@@ -164,6 +154,7 @@ impl Job {
             set,
             rights: self.rights,
             plant: self.args.all.plant.clone(),
+            met: Some(self.arena.base.join("met")),
         }
     }
 
@@ -200,36 +191,78 @@ impl Job {
         script: Vec<String>,
     ) -> Result<()> {
         let options = self.options(set);
-        let verdict = self.arena.run(layout, &options, &script)?;
+        let verdict = self.arena.run(layout, &options, &script);
         self.sequences = self.sequences.saturating_add(1);
-        if let Verdict::Different { at, lines } = verdict {
-            self.differences = self.differences.saturating_add(1);
+        if let Some(path) = &options.met {
+            self.met.take(path)?;
+        }
+        let verdict = verdict.unwrap_or_else(|error| Verdict::Different {
+            at: script.len(),
+            lines: vec![format!("the ground was not prepared: {error:#}")],
+        });
+        let Verdict::Different { at, lines } = verdict else {
+            return Ok(());
+        };
+        if self.shows_without_fault(&options, layout, &script)? {
+            return Ok(());
+        }
+        self.differences = self.differences.saturating_add(1);
+        let first = lines.first().map_or("", String::as_str);
+        if options.plant.is_some() {
             println!(
-                "DIFFERENT: {label}, options {}, layout {}; making it shorter",
+                "{}{label}, options {}, layout {}: {}",
+                say::FOUND,
+                set.name,
+                layout.name,
+                regress::shorten(first)
+            );
+        }
+        if !self.args.brief {
+            println!(
+                "DIFFERENT: {label}, options {}, layout {}; making it shorter\n  -> {first}",
                 set.name, layout.name
             );
             let mut script = script;
             script.truncate(at.saturating_add(1));
             let found = shrink(&mut self.arena, layout, &options, script, lines)?;
             report(label, set, layout, &found);
-            if !self.args.all.keep_going {
-                self.say();
-                bail!("{label} differs from kernel overlayfs");
-            }
         }
-        if self.said.elapsed() > Duration::from_secs(1) {
-            self.say();
+        if !self.args.all.keep_going {
+            bail!("{label} differs from kernel overlayfs");
         }
         Ok(())
     }
 
+    /// Whether what a script shows with a planted fault it shows without it, too: then it is not the fault that was found.
+    fn shows_without_fault(
+        &mut self,
+        options: &Options,
+        layout: &Layout,
+        script: &[String],
+    ) -> Result<bool> {
+        if options.plant.is_none() {
+            return Ok(false);
+        }
+        let sound = Options {
+            plant: None,
+            ..options.clone()
+        };
+        Ok(self.arena.run(layout, &sound, script)? != Verdict::Same)
+    }
+
     /// Tells the parent how far this job is.
-    fn say(&mut self) {
+    fn say(&self) {
         println!(
-            "@ {} {} {} {}",
-            self.sequences, self.arena.operations, self.arena.succeeded, self.differences
+            "{}{} {} {} {} {}\n{}{}",
+            say::COUNTS,
+            self.sequences,
+            self.arena.operations,
+            self.arena.succeeded,
+            self.differences,
+            self.number,
+            say::MET,
+            self.met.show()
         );
-        self.said = Instant::now();
     }
 
     fn replay(&mut self, sets: &[Set]) -> Result<()> {
@@ -284,17 +317,16 @@ fn find_layout(name: &str) -> Result<&'static Layout> {
 
 /// Prints a difference as a case for `regress.rs`.
 fn report(label: &str, set: Set, layout: &Layout, (script, lines): &(Vec<String>, Vec<String>)) {
-    let mut text = format!(
-        "    Case {{\n        claim: \"\",\n        set: \"{}\",\n        layout: \"{}\",\n        script: \"\n",
-        set.name, layout.name
+    let claim = lines.first().map_or("", String::as_str);
+    let mut text = regress::show(
+        &regress::shorten(claim),
+        set.name,
+        layout.name,
+        script.iter().map(String::as_str),
     );
-    for line in script {
-        text.push_str(&format!("            {line}\n"));
-    }
-    text.push_str("        \",\n    },\n");
     for line in lines.iter().take(30) {
-        text.push_str(&format!("  -> {line}\n"));
+        text.push_str(&format!("// {line}\n"));
     }
     // In one piece: another job prints, too.
-    println!("{label}:\n{text}");
+    println!("{label}, to paste into CASES of xtask/src/oracle/regress.rs:\n{text}");
 }

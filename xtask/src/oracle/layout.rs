@@ -10,6 +10,7 @@
 //! big PATH [KIB]                  data, 1 MiB if not said otherwise
 //! sparse PATH [KIB]               the same length, with data at its end only
 //! size PATH BYTES                 changes the length of a file
+//! many PATH COUNT                 files in a directory, more than one read of it can hold
 //! ```
 //!
 //! Every object gets a time of its own in the past, so that a copy which loses a time is seen.
@@ -27,6 +28,8 @@ pub(crate) struct Layout {
     /// The topmost first.
     pub(crate) lowers: &'static [&'static str],
     pub(crate) upper: &'static str,
+    /// Data-only layers, the first asked first.
+    pub(crate) data: &'static [&'static str],
 }
 
 impl Layout {
@@ -41,7 +44,9 @@ impl Layout {
         let texts = self.lowers.iter().copied().chain([self.upper]);
         let mut paths: Vec<_> = texts
             .flat_map(str::lines)
-            .filter_map(|line| line.trim().split(' ').nth(1))
+            .map(str::trim)
+            .filter(|line| !line.starts_with("many "))
+            .filter_map(|line| line.split(' ').nth(1))
             .collect();
         paths.sort_unstable();
         paths.dedup();
@@ -85,11 +90,13 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         name: "plain",
         lowers: &[PLAIN],
         upper: "",
+        data: &[],
     },
     Layout {
         name: "rich",
         lowers: &[RICH],
         upper: "",
+        data: &[],
     },
     Layout {
         name: "merged",
@@ -100,6 +107,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         f d/n 0644 0:0 new
         d e
         f e/u 0644 1000:1000 u",
+        data: &[],
     },
     Layout {
         name: "whiteouts",
@@ -112,6 +120,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         d e
         x e trusted.overlay.opaque y
         f e/only 0644 0:0 o",
+        data: &[],
     },
     Layout {
         name: "three lowers",
@@ -137,6 +146,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         d d
         d d/sub
         w d/low",
+        data: &[],
     },
     Layout {
         name: "type changes",
@@ -149,6 +159,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
             PLAIN,
         ],
         upper: "",
+        data: &[],
     },
     Layout {
         name: "deep",
@@ -161,6 +172,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         d e 0700 1000:1000
         f e/c 0600 1000:1000 private"],
         upper: "",
+        data: &[],
     },
     Layout {
         name: "links",
@@ -175,6 +187,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         l ln a
         h d/n ln"],
         upper: "",
+        data: &[],
     },
     Layout {
         name: "redirects",
@@ -191,6 +204,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
             PLAIN,
         ],
         upper: "",
+        data: &[],
     },
     Layout {
         name: "moved",
@@ -200,6 +214,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         x base trusted.overlay.redirect d
         w d
         f base/n 0644 0:0 n",
+        data: &[],
     },
     Layout {
         name: "metacopies",
@@ -219,6 +234,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
             PLAIN,
         ],
         upper: "",
+        data: &[],
     },
     Layout {
         name: "whiteouts by xattr",
@@ -235,11 +251,53 @@ pub(crate) const LAYOUTS: &[Layout] = &[
             PLAIN,
         ],
         upper: "",
+        data: &[],
+    },
+    Layout {
+        name: "data only",
+        lowers: &["
+        d d
+        f d/a 0644 1000:1000
+        size d/a 5
+        x d/a trusted.overlay.metacopy
+        x d/a trusted.overlay.redirect /sub/x
+        f d/b 0600 0:0
+        size d/b 6
+        x d/b trusted.overlay.metacopy
+        x d/b trusted.overlay.redirect /sub/y
+        d e
+        f e/c 4755 0:0
+        size e/c 5
+        x e/c trusted.overlay.metacopy
+        x e/c trusted.overlay.redirect /sub/x
+        f a 0644 0:0 a"],
+        upper: "",
+        data: &[
+            "
+        d sub
+        f sub/x 0600 0:0 first",
+            "
+        d sub
+        f sub/x 0644 0:0 other
+        f sub/y 0644 0:0 second",
+        ],
+    },
+    Layout {
+        name: "crowded",
+        lowers: &["
+        d d
+        f d/a 0644 0:0 a
+        f d/one-of-many-00007x 0644 0:0 x
+        d e
+        many d 400"],
+        upper: "",
+        data: &[],
     },
     Layout {
         name: "empty",
         lowers: &[""],
         upper: "",
+        data: &[],
     },
 ];
 
@@ -283,6 +341,8 @@ fn adapt(line: &str, part: &str, rights: Rights) -> Option<String> {
     let text = match *words.as_slice() {
         ["h", path, other] => format!("h {} {}", below(path), below(other)),
         ["c", ..] if rights != Rights::All => return None,
+        // They take a while.
+        ["many", ..] if !part.is_empty() => return None,
         ["x", path, name, ref value @ ..] => {
             let value = value.join(" ");
             let value = match value.strip_prefix('/') {
@@ -374,6 +434,12 @@ fn write_line(line: &str, root: &Path) -> Result<()> {
             let file = std::fs::File::create(&path)?;
             let len = u64::from(kibibytes(words.next())?) << 10;
             file.write_all_at(b"end", len.saturating_sub(3))?;
+        }
+        "many" => {
+            let count: u32 = words.next().context("no count")?.parse()?;
+            for number in 0..count {
+                std::fs::write(path.join(format!("one-of-many-{number:05}")), "m")?;
+            }
         }
         "l" => std::os::unix::fs::symlink(words.next().context("no target")?, &path)?,
         "h" => std::fs::hard_link(root.join(words.next().context("no other name")?), &path)?,

@@ -26,12 +26,13 @@ const SETS: &[Set] = &[
         "xino",
         "redirect_dir=nofollow,metacopy=off,index=off,xino=on",
     ),
+    set(
+        "volatile",
+        "redirect_dir=nofollow,metacopy=off,index=off,volatile",
+    ),
     set("userxattr", "userxattr,index=off"),
     set("all", "redirect_dir=on,metacopy=on,index=on,xino=on"),
 ];
-
-/// Sets that Mica may still refuse. A refusal of any other is a difference.
-const PENDING: &[&str] = &["index", "all"];
 
 /// Returns the sets of these `names`, separated by commas; all that go where `rights` are if there is none.
 pub(super) fn select(names: Option<&str>, rights: Rights) -> anyhow::Result<Vec<Set>> {
@@ -54,24 +55,30 @@ pub(super) fn select(names: Option<&str>, rights: Rights) -> anyhow::Result<Vec<
 }
 
 impl Set {
-    /// Says whether a refusal by Mica leaves the set out rather than being a difference.
-    pub(super) fn is_pending(self) -> bool {
-        PENDING.contains(&self.name) && std::env::var_os("MICA_REQUIRE_ALL").is_none()
-    }
-
     /// Returns in which namespace the marks are, where everything else can be had.
     pub(super) fn uses_user_xattrs(self) -> bool {
         self.options.contains("userxattr")
     }
 
-    /// Says whether a line can be compared: an upper with marks of the other namespace is refused (D-16).
+    /// Says whether a line can be compared: an upper with marks of the other namespace is refused (D-16), after a volatile mount
+    /// each further one (OVL-66), and the kernel takes the names of a file for several where marks are `user.overlay.*` (D-34).
     pub(super) fn takes_line(self, line: &str) -> bool {
+        let links = |word: &str| word.starts_with("link") || word == "heldlink";
+        if self.uses_user_xattrs() && line.split(' ').any(links) {
+            return false;
+        }
         let other = if self.uses_user_xattrs() {
             " trusted.overlay."
         } else {
             " user.overlay.opaque"
         };
-        !line.contains(other)
+        let is_turn = matches!(line, "remount" | "swap");
+        !line.contains(other) && (!is_turn || !self.is_volatile())
+    }
+
+    /// Whether nothing mounts the layers again.
+    fn is_volatile(self) -> bool {
+        self.options.contains("volatile")
     }
 
     /// Says whether redirects that are there are followed.
@@ -86,6 +93,7 @@ impl Set {
     /// (D-23).
     pub(super) fn takes(self, layout: &Layout) -> bool {
         (self.options.contains("index=on") || !layout.has_links())
+            && (!self.is_volatile() || layout.upper.trim().is_empty())
             && (self.follows() || !layout.upper.contains(".redirect"))
     }
 }

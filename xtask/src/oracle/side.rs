@@ -7,8 +7,10 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::Options;
+use super::ground::rights_of_this_process;
 use super::handle::{self, Names};
-use super::layout::{self, Layout};
+use super::layout::{self, Layout, Rights};
+use super::purity;
 use crate::driver::{Driver, Mounted, Server, Stack};
 use crate::dump::{self, Dump, Faults, Lens};
 use crate::image::make_open;
@@ -23,11 +25,15 @@ pub(super) struct Side {
     stack: Stack,
     mounted: Option<Mounted>,
     plant: Option<String>,
+    /// Where the server notes which rules took effect.
+    met: Option<PathBuf>,
     /// Inode numbers in the order in which they were seen.
     seen: HashMap<u64, usize>,
     lowers: Vec<Dump>,
     /// What the handles in the upper may point at.
     names: Names,
+    /// What this process may.
+    rights: Rights,
 }
 
 impl Side {
@@ -48,9 +54,15 @@ impl Side {
             layout::write_parts(text, &PARTS, rights, lower)?;
         }
         layout::write_parts(layout.upper, &PARTS, rights, &stack.upper)?;
+        for (index, text) in layout.data.iter().enumerate() {
+            let dir = make_open(&dir.join(format!("data{index}")))?;
+            layout::write_parts(text, &PARTS, rights, &dir)?;
+            stack.data.push(dir);
+        }
         let lowers = stack
             .lowers
             .iter()
+            .chain(&stack.data)
             .map(|lower| dump::read(lower))
             .collect::<Result<Vec<_>>>()?;
         let mut names = Names::new();
@@ -62,9 +74,11 @@ impl Side {
             stack,
             mounted: None,
             plant: options.plant.clone(),
+            met: options.met.clone(),
             seen: HashMap::new(),
             lowers,
             names,
+            rights: rights_of_this_process()?,
         })
     }
 
@@ -79,6 +93,7 @@ impl Side {
             plant: self.plant.as_deref(),
             // Refusals that the kernel makes, too, would fill the screen.
             log_level: Some("error"),
+            met: self.met.as_deref(),
             ..Server::default()
         };
         let mounted = self
@@ -103,6 +118,10 @@ impl Side {
             return Ok(());
         };
         super::watch::set(self.driver.name(), None);
+        if self.rights != Rights::All {
+            // The kernel's numbers are others at the next mount (D-33).
+            self.seen.clear();
+        }
         mounted
             .unmount()
             .with_context(|| format!("{} does not unmount", self.driver.name()))
@@ -111,6 +130,11 @@ impl Side {
     /// Reads the tree at `path` through the mount.
     pub(super) fn look(&self, path: &str) -> Result<Dump> {
         dump::read_with(&self.point().join(path), Faults::Shown)
+    }
+
+    /// Forgets which numbers were seen: objects went, and others may get theirs.
+    pub(super) fn forget_numbers(&mut self) {
+        self.seen.clear();
     }
 
     /// Returns the inode number's place in the order in which numbers were seen on this side.
@@ -132,7 +156,8 @@ impl Side {
 
     /// Reads upper and work from the disk, with handles as names.
     pub(super) fn disk(&self) -> Result<Dump> {
-        let upper = dump::read(&self.stack.upper)?;
+        let mut upper = dump::read(&self.stack.upper)?;
+        purity::leave_out(&mut upper);
         let work = dump::read(&self.stack.work)?;
         let mut names = self.names.clone();
         handle::add(&mut names, "upper", &upper);
@@ -152,6 +177,10 @@ impl Side {
                     node.mode = 0;
                 }
                 for (name, value) in &mut node.xattrs {
+                    // In a user namespace the kernel's say nothing (D-33).
+                    if self.rights != Rights::All && name.ends_with(".origin") {
+                        value.clear();
+                    }
                     if [".origin", ".upper"].iter().any(|end| name.ends_with(end)) {
                         *value = handle::name(value, &names);
                     }
@@ -185,7 +214,8 @@ impl Side {
     /// Names what changed in the lowers: nothing may.
     pub(super) fn changed_lowers(&self) -> Result<Vec<String>> {
         let mut lines = Vec::new();
-        for (before, lower) in self.lowers.iter().zip(&self.stack.lowers) {
+        let layers = self.stack.lowers.iter().chain(&self.stack.data);
+        for (before, lower) in self.lowers.iter().zip(layers) {
             let sides = ("the lower before", "the lower after");
             lines.extend(dump::compare(
                 before,

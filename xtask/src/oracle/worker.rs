@@ -104,9 +104,59 @@ fn show(said: call::Said) -> String {
     }
 }
 
+/// The workers of a job.
+#[derive(Debug)]
+pub(super) struct Workers(Vec<(Who, Worker)>);
+
+impl Workers {
+    pub(super) fn start(all: Vec<Who>) -> Result<Self> {
+        let start = |who: Who| Ok((who.clone(), Worker::start(&who)?));
+        Ok(Self(all.into_iter().map(start).collect::<Result<_>>()?))
+    }
+
+    /// Replaces those that died.
+    pub(super) fn revive(&mut self) -> Result<()> {
+        for (who, worker) in &mut self.0 {
+            if worker.child.try_wait()?.is_some() {
+                *worker = Worker::start(who)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says where the two trees are.
+    pub(super) fn set_roots(&mut self, roots: [&Path; 2]) -> Result<()> {
+        let [a, b] = roots.map(|root| root.display());
+        self.tell(&format!("roots {a} {b}"))
+    }
+
+    /// Closes all that they hold open.
+    pub(super) fn close(&mut self) -> Result<()> {
+        self.tell("close")
+    }
+
+    fn tell(&mut self, line: &str) -> Result<()> {
+        let mut result = Ok(());
+        // All of them, also after one that is gone.
+        for (_, worker) in &mut self.0 {
+            result = result.and(worker.ask(line).map(drop));
+        }
+        result
+    }
+
+    /// Does an operation as worker number `who`.
+    pub(super) fn ask(&mut self, who: &str, line: &str) -> Result<[String; 2]> {
+        let (_, worker) = self
+            .0
+            .get_mut(who.parse::<usize>().context("no worker")?)
+            .with_context(|| format!("no worker {who}"))?;
+        worker.ask(line)
+    }
+}
+
 /// A worker, seen from its job. Dropping it ends it.
 #[derive(Debug)]
-pub(super) struct Worker {
+struct Worker {
     child: Child,
     to: Option<ChildStdin>,
     from: BufReader<ChildStdout>,
@@ -114,7 +164,7 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts a worker.
-    pub(super) fn start(who: &Who) -> Result<Self> {
+    fn start(who: &Who) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find my own program")?;
         let mut child = Command::new(program)
             .arg("oracle-worker")
@@ -129,19 +179,8 @@ impl Worker {
         Ok(Self { child, to, from })
     }
 
-    /// Says where the two trees are.
-    pub(super) fn set_roots(&mut self, roots: [&Path; 2]) -> Result<()> {
-        let [a, b] = roots.map(|root| root.display());
-        self.ask(&format!("roots {a} {b}")).map(drop)
-    }
-
-    /// Closes all that the worker holds open.
-    pub(super) fn close(&mut self) -> Result<()> {
-        self.ask("close").map(drop)
-    }
-
     /// Does an operation on both sides and returns what each said.
-    pub(super) fn ask(&mut self, line: &str) -> Result<[String; 2]> {
+    fn ask(&mut self, line: &str) -> Result<[String; 2]> {
         let to = self.to.as_mut().context("the worker is gone")?;
         to.write_all(format!("{line}\n").as_bytes())
             .context("the worker is gone")?;

@@ -70,21 +70,14 @@ fn leading_number(text: &str) -> Option<u32> {
 mod tests {
     use super::{DIFFERENCES, DOCUMENT, Source, check};
 
-    fn source(path: &str, text: &str) -> Source {
-        Source {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
-    }
-
     #[test]
     fn unused_unlisted_and_uncounted_differences_are_found() {
         let sources = [
-            source(
+            Source::of(
                 DOCUMENT,
                 "| D-1 | OVL-20 | text |\n| D-2 | text |\nD-9 in prose\n",
             ),
-            source("xtask/src/oracle/a.rs", "// (D-1), D-3, and no BAD-4\n"),
+            Source::of("xtask/src/oracle/a.rs", "// (D-1), D-3, and no BAD-4\n"),
         ];
         let advice: Vec<String> = check(&sources)
             .into_iter()

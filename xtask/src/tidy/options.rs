@@ -12,6 +12,9 @@ use super::source::Source;
 const DOCUMENT: &str = "docs/options.md";
 /// Where their tables are.
 const TABLES: &str = "crates/mica/src/options/";
+/// Where the features are described, and under which heading.
+const FEATURES: &str = "docs/semantics.md";
+const SECTION: &str = "## Options and features";
 /// What begins a row of such a table.
 const ENTRY: &str = "Entry(";
 
@@ -43,12 +46,32 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
             findings.push(Finding::new(&place, advice));
         }
     }
+    findings.extend(features(sources, &tests));
     for source in sources {
         for option in entries(source) {
             if !described.contains(option) {
                 let advice = format!("`{option}` is not in {DOCUMENT}: add a row");
                 findings.push(Finding::new(&source.path, advice));
             }
+        }
+    }
+    findings
+}
+
+/// Checks that each row of the table of features names tests that exist.
+fn features(sources: &[Source], tests: &BTreeSet<&str>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let page = sources.iter().find(|source| source.path == FEATURES);
+    let lines = page.into_iter().flat_map(|page| page.text.lines());
+    let section = lines.zip(1_usize..);
+    let section = section.skip_while(|(line, _)| *line != SECTION).skip(1);
+    for (line, number) in section.take_while(|(line, _)| !line.starts_with("## ")) {
+        let Some((_, named)) = row(line) else {
+            continue;
+        };
+        if named.is_empty() || named.iter().any(|test| !tests.contains(test)) {
+            let place = format!("{FEATURES}:{number}");
+            findings.push(Finding::new(&place, "the row names no test that exists"));
         }
     }
     findings
@@ -98,13 +121,6 @@ fn entries(source: &Source) -> impl Iterator<Item = &str> {
 mod tests {
     use super::{DOCUMENT, Source, check};
 
-    fn source(path: &str, text: &str) -> Source {
-        Source {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
-    }
-
     #[test]
     fn missing_tests_and_missing_rows_are_found() {
         let document = "| option | what it does | test |\n| --- | --- | --- |\n\
@@ -112,10 +128,10 @@ mod tests {
                         | `size=` | a number | none |\n";
         let table = "Entry(\"ro\", X),\nEntry(\n    \"size\",\n    X,\n),\nEntry(\"lost\", X),\n";
         let sources = [
-            source(DOCUMENT, document),
-            source("crates/mica/src/options/a.rs", table),
-            source("crates/mica/src/b.rs", "Entry(\"other\", X)"),
-            source("crates/cli/tests/it/a.rs", "fn there() {}\n"),
+            Source::of(DOCUMENT, document),
+            Source::of("crates/mica/src/options/a.rs", table),
+            Source::of("crates/mica/src/b.rs", "Entry(\"other\", X)"),
+            Source::of("crates/cli/tests/it/a.rs", "fn there() {}\n"),
         ];
         let findings = check(&sources);
         let found: Vec<(&str, &str)> = findings
@@ -139,6 +155,22 @@ mod tests {
                 ),
             ]
         );
+    }
+
+    #[test]
+    fn rows_of_features_name_tests() {
+        let page = "| other | `gone` |\n## Options and features\n| | a | test |\n\
+                    | x | yes | `there` |\n| y | no | `gone` |\n## Next\n| z | `gone` |\n";
+        let sources = [
+            Source::of(DOCUMENT, ""),
+            Source::of("docs/semantics.md", page),
+            Source::of("crates/cli/tests/it/a.rs", "fn there() {}\n"),
+        ];
+        let findings = check(&sources);
+        let [finding] = findings.as_slice() else {
+            panic!("{} findings", findings.len());
+        };
+        assert_eq!(finding.place, "docs/semantics.md:5");
     }
 
     #[test]

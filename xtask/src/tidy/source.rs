@@ -14,6 +14,17 @@ pub(crate) struct Source {
     pub(crate) text: String,
 }
 
+#[cfg(test)]
+impl Source {
+    /// A file of a test's own making.
+    pub(crate) fn of(path: &str, text: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+}
+
 /// Where sources are; everything else is generated or not ours.
 const PLACES: [&str; 5] = ["crates", "xtask", "fuzz", "docs", ".ci"];
 
@@ -142,19 +153,12 @@ pub(crate) fn check_forgotten(sources: &[Source]) -> Vec<Finding> {
 mod tests {
     use super::{Source, check_forgotten};
 
-    fn source(path: &str, text: &str) -> Source {
-        Source {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
-    }
-
     #[test]
     fn a_test_file_that_main_does_not_name_is_found() {
         let sources = [
-            source("crates/x/tests/it/main.rs", "mod one;\n"),
-            source("crates/x/tests/it/one.rs", ""),
-            source("crates/x/tests/it/two.rs", ""),
+            Source::of("crates/x/tests/it/main.rs", "mod one;\n"),
+            Source::of("crates/x/tests/it/one.rs", ""),
+            Source::of("crates/x/tests/it/two.rs", ""),
         ];
         let findings = check_forgotten(&sources);
         assert_eq!(findings.len(), 1);
@@ -163,7 +167,7 @@ mod tests {
 
     #[test]
     fn in_file_tests_are_split_from_the_code() {
-        let file = source(
+        let file = Source::of(
             "crates/x/src/a.rs",
             "fn a() {}\n\n#[cfg(test)]\nmod tests {\n}\n",
         );

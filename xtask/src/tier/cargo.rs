@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::driver::Subject;
+use crate::need::apart;
 use crate::repo;
 use crate::run::run;
 
@@ -42,7 +43,9 @@ pub(crate) fn faults(_subject: Subject) -> Result<()> {
 
 /// Tests of the program: they mount where they may.
 pub(crate) fn mount(_subject: Subject) -> Result<()> {
+    let newer = apart("fuse-overlayfs")?;
     run(repo::cargo()?
+        .env("MICA_FUSE_OVERLAYFS", newer)
         .args([
             "test",
             "--quiet",

@@ -25,6 +25,9 @@ use crate::run::quiet;
 
 /// Kills of a run of many small operations.
 const KILLS: u64 = 180;
+/// What the lives are mounted with, in turn. Without an index the names of a lower file part when the mount ends (OVL-32), so
+/// only with one does the lower have such files.
+const OPTIONS: [&str; 3] = ["", "index=on", "redirect_dir=on,metacopy=on"];
 /// Kills of one life of the layers: later ones meet what earlier ones left, but lowers are used up.
 const LIFE: u64 = 12;
 /// Workers, each with a directory of its own.
@@ -61,11 +64,19 @@ fn small(driver: &Driver, rng: &mut Rng) -> Result<()> {
     let mut tally = Tally::default();
     for life in 0..KILLS.div_ceil(LIFE) {
         let base = disk.path().join(format!("life{life}"));
-        let mut layers = Layers::new(&base, &plain.path().join(format!("life{life}")), rng)?;
+        let turn = usize::try_from(life)?;
+        let options = OPTIONS
+            .iter()
+            .cycle()
+            .nth(turn)
+            .copied()
+            .unwrap_or_default();
+        let shadow = plain.path().join(format!("life{life}"));
+        let mut layers = Layers::new((&base, &shadow), options, rng)?;
         for round in 0..LIFE {
             layers
                 .round(driver, rng, round, &mut tally)
-                .with_context(|| format!("life {life}, kill {round}"))?;
+                .with_context(|| format!("life {life}, kill {round}, options `{options}`"))?;
         }
         layers.check_lower()?;
         std::fs::remove_dir_all(&base).context("cannot remove the layers")?;
@@ -93,11 +104,16 @@ struct Layers {
 }
 
 impl Layers {
-    fn new(base: &Path, shadow: &Path, rng: &mut Rng) -> Result<Self> {
-        let stack = Stack::below(base)?;
+    fn new((base, shadow): (&Path, &Path), options: &str, rng: &mut Rng) -> Result<Self> {
+        let mut stack = Stack::below(base)?;
+        options.clone_into(&mut stack.options);
         let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
         let (lower, point) = (stack.lower()?, stack.point());
-        layout::write(&lower_text(), lower)?;
+        let mut text = lower_text();
+        if options.contains("index=on") {
+            text.push_str(&links_text());
+        }
+        layout::write(&text, lower)?;
         std::fs::create_dir_all(shadow)?;
         let from = lower.join(".");
         quiet(Command::new("cp").arg("-a").arg(from).arg(shadow))?;
@@ -156,7 +172,19 @@ impl Layers {
             }
             mounted.unmount()?;
         }
-        Ok(())
+        self.check(driver)
+    }
+
+    /// Lets `mica check` look at what was left; notes do not count.
+    fn check(&self, driver: &Driver) -> Result<()> {
+        let Driver::Mica(program) = driver else {
+            return Ok(());
+        };
+        let mut check = Command::new(program);
+        check.args(["check", "-o", &self.stack.mount_options()]);
+        quiet(&mut check)
+            .map(drop)
+            .context("`mica check` after the kill")
     }
 
     /// Starts the workers, kills the server in their midst, and waits for them: none may hang.
@@ -264,6 +292,16 @@ impl Layers {
         }
         Ok(())
     }
+}
+
+/// Writes further names of some of the files.
+fn links_text() -> String {
+    let link = |worker: &str| {
+        format!(
+            "h {worker}/f {worker}/a\nh {worker}/d2/g {worker}/a\nh {worker}/d1/y {worker}/d0/b\n"
+        )
+    };
+    WORKERS.map(link).concat()
 }
 
 /// Writes a lower with a directory for each worker, all names of which their operations draw.

@@ -1,5 +1,6 @@
 //! Directories to work in, the program under test, and what keeps both from outliving a test.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,19 @@ use tempfile::TempDir;
 
 /// The longest that anything here may take. Nothing waits for it to pass: it bounds what would hang.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` holds, within [`LIMIT`].
+#[track_caller]
+pub(crate) fn until(mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !condition() {
+        assert!(
+            Instant::now() < deadline,
+            "what is waited for does not come"
+        );
+        thread::yield_now();
+    }
+}
 
 /// The environment variable by which the processes of a test are found again.
 const MARK: &str = "MICA_TEST_GROUND";
@@ -118,6 +132,14 @@ enum Company {
     Nobody {
         _guard: RwLockWriteGuard<'static, ()>,
     },
+    /// The ground that its thread has already, which holds the lock: to wait for it once more would be for ever if a test
+    /// waits to be alone.
+    Same,
+}
+
+thread_local! {
+    /// How many grounds this thread has.
+    static GROUNDS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// A directory of its own for one test, with `l`, `u`, `w` and `m` in it.
@@ -131,6 +153,9 @@ pub(crate) struct Ground {
 
 impl Ground {
     pub(crate) fn new() -> Self {
+        if GROUNDS.get() > 0 {
+            return Self::with(Company::Same);
+        }
         let _guard = NAMESPACE.read().unwrap_or_else(PoisonError::into_inner);
         Self::with(Company::Others { _guard })
     }
@@ -146,6 +171,7 @@ impl Ground {
         for name in ["l", "u", "w", "m"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
+        GROUNDS.set(GROUNDS.get() + 1);
         Self {
             dir,
             _company: company,
@@ -195,6 +221,15 @@ impl Ground {
         self.shown(run(&mut self.mica(arguments)))
     }
 
+    /// Runs a shell script in `dir` as a user with one group.
+    #[track_caller]
+    pub(crate) fn as_user(&self, uid: u32, gid: u32, dir: &str, script: &str) -> Outcome {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &uid.to_string(), "--regid", &gid.to_string()]);
+        command.args(["--clear-groups", "sh", "-c", script]);
+        run(command.current_dir(self.at(dir)))
+    }
+
     pub(crate) fn shown(&self, outcome: Outcome) -> Outcome {
         let root = self.root().to_str().unwrap();
         Outcome {
@@ -210,6 +245,19 @@ impl Ground {
         let options = "lowerdir=l,upperdir=u,workdir=w,userxattr";
         let mount = [&["mount", "-o", options, "m"], more].concat();
         assert_eq!(self.run(&mount), ok());
+    }
+
+    /// Unmounts what is mounted at `name`.
+    ///
+    /// What other tests start has a copy of each file that is open here, from its fork to its exec: it keeps the mount in use.
+    #[track_caller]
+    pub(crate) fn unmount(&self, name: &str) {
+        let mut outcome = ok();
+        until(|| {
+            outcome = self.run(&["umount", name]);
+            !outcome.stderr.contains("it is in use")
+        });
+        assert_eq!(outcome, ok());
     }
 
     /// Copies the program to `name`.
@@ -290,6 +338,7 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
+        GROUNDS.set(GROUNDS.get() - 1);
         let table = fs::read_to_string("/proc/mounts").unwrap_or_default();
         for line in table.lines().rev() {
             let point = line.split(' ').nth(1).unwrap_or_default();
@@ -324,15 +373,18 @@ impl Server {
         self.pid.as_raw_nonzero().get()
     }
 
+    /// Kills it and waits until it has ended.
+    #[track_caller]
+    pub(crate) fn dies(&self) {
+        self.signal(Signal::KILL);
+        self.ends();
+    }
+
     /// Stops it and waits until each of its threads stands still: a signal is answered by one thread after the other.
     #[track_caller]
     pub(crate) fn stops(&self) {
         self.signal(Signal::STOP);
-        let deadline = Instant::now() + LIMIT;
-        while !self.stands_still() {
-            assert!(Instant::now() < deadline, "the server does not stop");
-            thread::yield_now();
-        }
+        until(|| self.stands_still());
     }
 
     fn stands_still(&self) -> bool {

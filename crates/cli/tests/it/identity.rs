@@ -27,22 +27,6 @@ fn mount(ground: &Ground, more: &str) {
     assert_eq!(ground.run(&["mount", "-o", &options, "m"]), ok());
 }
 
-/// Runs a script in the mount as user and group `id`.
-fn as_user(ground: &Ground, id: &str, script: &str) -> Outcome {
-    let mut command = Command::new("setpriv");
-    command.args([
-        "--reuid",
-        id,
-        "--regid",
-        id,
-        "--clear-groups",
-        "sh",
-        "-c",
-        script,
-    ]);
-    run(command.current_dir(ground.at("m")))
-}
-
 #[test]
 fn ovl_73_who_has_the_squashed_id_may_do_what_an_owner_may() {
     let test = "ovl_73_who_has_the_squashed_id_may_do_what_an_owner_may";
@@ -54,14 +38,14 @@ fn ovl_73_who_has_the_squashed_id_may_do_what_an_owner_may() {
     fs::set_permissions(ground.at("l/secret"), Permissions::from_mode(0o600)).unwrap();
     mount(&ground, "squash_to_uid=1000,squash_to_gid=1000");
     let script = "cat secret && chmod 640 secret && echo more >> secret";
-    let others = as_user(&ground, "1001", script);
+    let others = ground.as_user(1001, 1001, "m", script);
     assert_eq!((others.status, others.stdout.as_str()), (Some(1), ""));
-    let owner = as_user(&ground, "1000", script);
+    let owner = ground.as_user(1000, 1000, "m", script);
     assert_eq!((owner.status, owner.stdout.as_str()), (Some(0), "secret"));
     let stored = fs::metadata(ground.at("u/secret")).unwrap();
     assert_eq!((stored.uid(), stored.mode() & 0o7777), (0, 0o640));
     // Only root may give files away, squashed or not.
-    let chown = as_user(&ground, "1000", "chown 1001 secret");
+    let chown = ground.as_user(1000, 1000, "m", "chown 1001 secret");
     assert_eq!(chown.status, Some(1));
 }
 
@@ -71,7 +55,7 @@ fn ovl_73_an_ordinary_user_copies_up_what_belongs_to_others() {
     if !can_mount(test) {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     fs::write(ground.at("l/roots"), "lower\n").unwrap();
     let mount = "./mica mount -o lowerdir=l,upperdir=u,workdir=w,userxattr";
     let write = "stat -c %u:%g m/roots; echo more >> m/roots; cat m/roots";
@@ -189,7 +173,7 @@ fn ovl_77_owners_are_recorded_where_they_cannot_be_given() {
             .args(["-ec", script])
             .current_dir(ground.at("m")));
         assert_eq!(done, ok(), "{options}");
-        let others = as_user(&ground, "1000", "echo y >> new; cat file; cat new");
+        let others = ground.as_user(1000, 1000, "m", "echo y >> new; cat file; cat new");
         assert_eq!(others.stdout, "x\ny\n", "the kernel checks what is shown");
         let expected = "dir 1:2 2775 d\ndir/inherits 0:2 644 f\ndir/moved 1000:1000 644 f\nfile 5:6 4750 f\n\
             gone 0:0 755 d\ngone/f 0:0 644 f\nlink 0:0 777 l\nnew 1000:1000 644 f\nother 70000:70000 644 f\n";
@@ -209,10 +193,10 @@ fn ovl_77_owners_are_recorded_where_they_cannot_be_given() {
         let seen = rustix::fs::listxattr(ground.at("m/file"), &mut value[..]);
         assert_eq!(seen, Ok(0), "the attribute is hidden");
         // After a remount all is the same, also where the upper is a lower of another stack.
-        assert_eq!(ground.run(&["umount", "m"]), ok());
+        ground.unmount("m");
         mount(&ground, options);
         assert_eq!(listed(&ground.at("m")), expected, "{options}");
-        assert_eq!(ground.run(&["umount", "m"]), ok());
+        ground.unmount("m");
         let lowers = format!("lowerdir=u:l,xattr_permissions=2,{options}");
         assert_eq!(ground.run(&["mount", "-o", &lowers, "m"]), ok());
         assert_eq!(listed(&ground.at("m")), expected, "{options}");
@@ -240,7 +224,7 @@ fn ovl_77_the_attribute_of_root_is_refused_to_users_with_the_way_out() {
     if !can_mount("ovl_77_the_attribute_of_root_is_refused_to_users_with_the_way_out") {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     let script = "./mica mount -o lowerdir=l,upperdir=u,workdir=w,userxattr,xattr_permissions=1 m";
     let refused = run_as_nobody(&ground, script);
     assert_eq!(

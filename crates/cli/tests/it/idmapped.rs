@@ -12,7 +12,7 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
-use crate::ground::{Ground, Outcome, can_mount, has_program, ok, run, skipped};
+use crate::ground::{Ground, can_mount, has_program, ok, skipped};
 
 /// A user namespace in which `0..1000` are `10000..11000` outside: as the mapping of a mount, what is stored as 5 is
 /// shown as 10005.
@@ -104,21 +104,6 @@ fn owner(path: &Path) -> (u32, u32) {
     (found.uid(), found.gid())
 }
 
-fn as_user(ground: &Ground, id: &str, script: &str) -> Outcome {
-    let mut command = Command::new("setpriv");
-    command.args([
-        "--reuid",
-        id,
-        "--regid",
-        id,
-        "--clear-groups",
-        "sh",
-        "-ec",
-        script,
-    ]);
-    run(command.current_dir(ground.at("i")))
-}
-
 #[test]
 fn ovl_78_an_idmapped_mount_shows_and_stores_mapped_owners() {
     let test = "ovl_78_an_idmapped_mount_shows_and_stores_mapped_owners";
@@ -140,10 +125,10 @@ fn ovl_78_an_idmapped_mount_shows_and_stores_mapped_owners() {
     );
 
     // Everything that makes an object.
-    let script = "umask 022; touch open/f; mkdir open/d; ln -s t open/l; mkfifo open/p; \
+    let script = "set -e; umask 022; touch open/f; mkdir open/d; ln -s t open/l; mkfifo open/p; \
         echo more >> fives; chmod 600 fives; mv fives open/moved; ln open/f open/f2";
     fs::set_permissions(ground.at("m"), Permissions::from_mode(0o777)).unwrap();
-    assert_eq!(as_user(&ground, "10005", script), ok());
+    assert_eq!(ground.as_user(10_005, 10_005, "i", script), ok());
     for name in ["open/f", "open/d", "open/l", "open/p", "open/moved"] {
         assert_eq!(shown(name), (10_005, 10_005), "{name}");
         assert_eq!(stored(name), (5, 5), "{name}");
@@ -152,7 +137,7 @@ fn ovl_78_an_idmapped_mount_shows_and_stores_mapped_owners() {
     assert_eq!(fs::read(ground.at("u/open/moved")).unwrap(), b"fivesmore\n");
 
     // Who owns nothing here may do nothing here: the ids that count are the mapped ones.
-    let refused = as_user(&ground, "5", "chmod 644 open/f 2>/dev/null || echo refused");
+    let refused = ground.as_user(5, 5, "i", "chmod 644 open/f 2>/dev/null || echo refused");
     assert_eq!(refused.stdout, "refused\n");
 
     // chown goes the way back.
@@ -187,17 +172,7 @@ fn ovl_78_the_mapping_of_the_mount_comes_on_top_of_that_of_the_options() {
     };
     assert_eq!(owner(&ground.at("m/fives")), (105, 205));
     assert_eq!(owner(&ground.at("i/fives")), (10_105, 10_205));
-    let mut command = Command::new("setpriv");
-    command.args([
-        "--reuid",
-        "10105",
-        "--regid",
-        "10205",
-        "--clear-groups",
-        "touch",
-        "open/f",
-    ]);
-    assert_eq!(run(command.current_dir(ground.at("i"))), ok());
+    assert_eq!(ground.as_user(10_105, 10_205, "i", "touch open/f"), ok());
     assert_eq!(owner(&ground.at("i/open/f")), (10_105, 10_205));
     assert_eq!(owner(&ground.at("u/open/f")), (5, 5));
     chown(ground.at("i/open/f"), Some(10_109), Some(10_210)).unwrap();

@@ -12,22 +12,22 @@ use crate::ground::{Ground, Outcome, can_mount, ok, run};
 
 /// Runs a shell script in the ground.
 #[track_caller]
-fn sh(ground: &Ground, script: &str) -> Outcome {
+pub(crate) fn sh(ground: &Ground, script: &str) -> Outcome {
     let mut command = Command::new("sh");
     ground.shown(run(ground.here(command.args(["-ec", script]))))
 }
 
 /// Makes what [`use_overlay`] uses.
-const FILL: &str = "mkdir -p d/deep e; echo data > f; echo deep > d/deep/g; echo gone > gone; ln -s f s; \
+pub(crate) const FILL: &str = "mkdir -p d/deep e; echo data > f; echo deep > d/deep/g; echo gone > gone; ln -s f s; \
                     mkfifo p; truncate -s 100000 holes; echo end >> holes; chmod 640 f; touch -d @1000000000 f";
 
 /// Uses an overlay in all ways that touch a lower of it, and shows what it finds.
-const USE: &str = "ls -R m; cat m/f m/d/deep/g m/s; stat -c '%a %Y' m/f; echo more >> m/f; chmod 600 m/d/deep/g; \
+pub(crate) const USE: &str = "ls -R m; cat m/f m/d/deep/g m/s; stat -c '%a %Y' m/f; echo more >> m/f; chmod 600 m/d/deep/g; \
                    rm m/gone; rmdir m/e; mkdir m/e; ln m/f m/link; mv m/holes m/moved; chmod 700 m/p m/d; \
                    stat -c '%n %a %h' m/f m/d m/moved m/p; stat -c %s m/f m/moved; tail -c 4 m/moved; ls -R m; find m | wc -l";
 
 /// What [`USE`] prints over a directory.
-fn expected() -> Outcome {
+pub(crate) fn expected() -> Outcome {
     let ground = Ground::new();
     sh(&ground, &format!("cd l; {FILL}"));
     ground.mount(&[]);
@@ -38,7 +38,7 @@ fn expected() -> Outcome {
 
 /// Lists a tree with its content, its types, modes and times of change.
 #[track_caller]
-fn dump(ground: &Ground, dir: &str) -> String {
+pub(crate) fn dump(ground: &Ground, dir: &str) -> String {
     let script = format!(
         "cd {dir}; find . -printf '%p %y %m %T@ %s %l\\n' | sort; find . -type f | sort | xargs cat"
     );
@@ -56,10 +56,10 @@ fn used_as_a_directory(ground: &Ground, lower: &str, layers: &str) {
     assert_eq!(ground.run(&mount), ok());
     assert_eq!(sh(ground, USE), expected(), "{layers}");
     let view = dump(ground, "m");
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     assert_eq!(ground.run(&mount), ok());
     assert_eq!(dump(ground, "m"), view, "{layers}: after a remount");
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     assert_eq!(dump(ground, lower), before, "{layers}: the lower");
 }
 
@@ -231,7 +231,7 @@ fn names_of_255_bytes_work_in_every_operation() {
         assert_eq!(&buffer[..length], value.as_bytes());
     };
     check();
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     ground.mount(&[]);
     check();
 
@@ -251,7 +251,7 @@ fn ovl_72_an_owner_without_a_mapping_is_shown_as_such_and_not_copied_up() {
     if !can_mount("ovl_72_an_owner_without_a_mapping_is_shown_as_such_and_not_copied_up") {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     for (name, uid, gid) in [("mine", 0, 0), ("theirs", 1000, 0), ("group", 0, 1000)] {
         let dir = ground.at("l").join(name);
         fs::create_dir_all(dir.join("sub")).unwrap();

@@ -31,7 +31,7 @@ fn umount_ends_the_server() {
     ground.mount(&[]);
     let server = ground.server();
     assert!(!server.has_ended());
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     server.ends();
     assert_eq!(ground.mounted("m"), None);
 }
@@ -57,7 +57,7 @@ fn the_same_layers_can_be_mounted_again_at_once() {
     for n in 0..5 {
         ground.mount(&[]);
         fs::write(ground.at("m/f"), n.to_string()).unwrap();
-        assert_eq!(ground.run(&["umount", "m"]), ok());
+        ground.unmount("m");
     }
     assert_eq!(fs::read_to_string(ground.at("u/f")).unwrap(), "4");
 }
@@ -236,7 +236,7 @@ fn an_overlay_can_lie_over_its_own_lower() {
     let options = "lowerdir=m,upperdir=u,workdir=w,userxattr";
     assert_eq!(ground.run(&["mount", "-o", options, "m"]), ok());
     fs::write(ground.at("m/f"), "changed").unwrap();
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     assert_eq!(fs::read_to_string(ground.at("m/f")).unwrap(), "lower");
     assert_eq!(fs::read_to_string(ground.at("u/f")).unwrap(), "changed");
 }
@@ -249,8 +249,7 @@ fn what_a_killed_server_leaves_is_named_and_can_be_removed() {
     let ground = Ground::new();
     ground.mount(&[]);
     let server = ground.server();
-    server.signal(Signal::KILL);
-    server.ends();
+    server.dies();
     let refused = Outcome {
         status: Some(1),
         stdout: String::new(),
@@ -265,6 +264,6 @@ fn what_a_killed_server_leaves_is_named_and_can_be_removed() {
         ground.run(&["mount", "-o", "lowerdir=l,userxattr", "m"]),
         refused
     );
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     ground.mount(&[]);
 }

@@ -8,7 +8,6 @@ use std::thread;
 use std::time::Instant;
 
 use rustix::io::Errno;
-use rustix::process::Signal;
 
 use crate::ground::{Ground, LIMIT, Server, can_mount, ok, run};
 
@@ -61,8 +60,7 @@ fn who_waits_for_a_server_that_is_killed_gets_an_error() {
         blocked(&ground, "mkdir m/b/new"),
         blocked(&ground, "rm m/c/new"),
     ];
-    server.signal(Signal::KILL);
-    server.ends();
+    server.dies();
     for (caller, watched) in callers {
         // Whoever hung would be in state D, and not end.
         watched.ends();
@@ -81,7 +79,7 @@ fn who_waits_for_a_server_that_is_killed_gets_an_error() {
     ] {
         assert_eq!(error_of(result), Some(Errno::NOTCONN));
     }
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     assert_eq!(ground.mounted("m"), None);
 }
 
@@ -93,8 +91,7 @@ fn the_umount_of_the_system_removes_what_a_killed_server_left() {
     let ground = Ground::new();
     ground.mount(&[]);
     let server = ground.server();
-    server.signal(Signal::KILL);
-    server.ends();
+    server.dies();
     assert_eq!(run(Command::new("umount").arg(ground.at("m"))), ok());
     assert_eq!(ground.mounted("m"), None);
     assert!(fs::read_dir(ground.at("m")).unwrap().next().is_none());
@@ -114,10 +111,9 @@ fn a_mount_after_a_killed_server_works_at_once_and_says_what_was_left() {
     // The whiteout that others are links to stays in the work directory.
     fs::remove_file(ground.at("m/g")).unwrap();
     let server = ground.server();
-    server.signal(Signal::KILL);
-    server.ends();
+    server.dies();
     fs::write(ground.at("w/work/#ff"), "half").unwrap();
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     let options = "lowerdir=l,upperdir=u,workdir=w,userxattr";
     let said = ground.run(&["mount", "-o", options, "m"]);
     assert_eq!(said.status, Some(0), "{}", said.stderr);
@@ -127,7 +123,7 @@ fn a_mount_after_a_killed_server_works_at_once_and_says_what_was_left() {
     );
     assert_eq!(fs::read_to_string(ground.at("m/f")).unwrap(), "changed");
     assert!(!Path::new(&ground.at("m/g")).exists());
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     // A mount that was unmounted leaves nothing to say.
     ground.mount(&[]);
 }

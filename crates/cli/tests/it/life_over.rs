@@ -101,7 +101,7 @@ fn an_overlay_lies_over_its_lower_in_which_it_was_started() {
     holds_nothing_of(server.pid(), &ground.at("l"));
     fs::write(ground.at("l/f"), "changed").unwrap();
     assert_eq!(fs::read_to_string(ground.at("u/f")).unwrap(), "changed");
-    assert_eq!(ground.run(&["umount", "l"]), ok());
+    ground.unmount("l");
     server.ends();
     assert_eq!(fs::read_to_string(ground.at("l/f")).unwrap(), "lower");
 }
@@ -123,7 +123,7 @@ fn an_overlay_lies_over_the_directory_that_holds_all_its_layers() {
     fs::write(ground.at("p/f"), "changed").unwrap();
     fs::create_dir(ground.at("p/l")).unwrap();
     fs::remove_dir(ground.at("p/l")).unwrap();
-    assert_eq!(ground.run(&["umount", "p"]), ok());
+    ground.unmount("p");
     server.ends();
     assert_eq!(fs::read_to_string(ground.at("p/u/f")).unwrap(), "changed");
     assert_eq!(fs::read_to_string(ground.at("p/l/f")).unwrap(), "lower");
@@ -141,7 +141,7 @@ fn an_overlay_lies_over_its_upper() {
     let server = ground.server();
     fs::write(ground.at("u/f"), "changed").unwrap();
     assert_eq!(fs::read_to_string(ground.at("u/f")).unwrap(), "changed");
-    assert_eq!(ground.run(&["umount", "u"]), ok());
+    ground.unmount("u");
     server.ends();
     assert_eq!(fs::read_to_string(ground.at("u/f")).unwrap(), "changed");
     assert_eq!(fs::read_to_string(ground.at("l/f")).unwrap(), "lower");

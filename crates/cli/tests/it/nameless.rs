@@ -12,7 +12,7 @@ use rustix::fs::{
     AtFlags, CWD, FallocateFlags, Mode, OFlags, StatxFlags, XattrFlags, fallocate, fgetxattr,
     fsetxattr, linkat, openat, statx,
 };
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::ground::{Ground, can_mount, ok, run};
 
@@ -226,7 +226,7 @@ fn ovl_61_five_thousand_files_without_names_under_a_limit_of_256() {
     drop(files);
     work_empties(&ground);
     assert_names(&ground, FILES, 0);
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     server.ends();
     assert_eq!(fs::read_dir(ground.at("w/work")).unwrap().count(), 0);
 }
@@ -257,7 +257,7 @@ fn ovl_63_a_file_born_without_a_name_is_given_one_however_many_there_are() {
     }
     drop(files);
     work_empties(&ground);
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     let names = fs::read_dir(ground.at("u")).unwrap();
     let links = names.map(|entry| entry.unwrap().metadata().unwrap().nlink());
     assert_eq!(links.collect::<Vec<_>>(), vec![1; count]);
@@ -276,8 +276,7 @@ fn ovl_61_a_killed_server_leaves_them_to_the_next_mount() {
     let server = ground.server();
     let files: Vec<_> = (0..count).map(|n| nameless(&ground.at("m"), n)).collect();
     assert!(in_work(&ground) > 0);
-    server.signal(Signal::KILL);
-    server.ends();
+    server.dies();
     drop(files);
     assert_eq!(run(Command::new("umount").arg(ground.at("m"))), ok());
     let left = in_work(&ground);

@@ -133,7 +133,7 @@ fn fuse_overlayfs_needs_no_userxattr_in_a_user_namespace() {
     if !can_mount("fuse_overlayfs_needs_no_userxattr_in_a_user_namespace") {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     fs::create_dir(ground.at("l/d")).unwrap();
     let link = ground.link("fuse-overlayfs");
     // As an engine without root runs it: root of a user namespace of its own. What is in the directory is its.
@@ -233,10 +233,10 @@ fn a_helper_of_mount_fails_with_the_statuses_of_mount() {
                 .into(),
         ),
         (
-            &["none", "m", "-fo", "lowerdir=l,index=on"],
+            &["none", "m", "-fo", "lowerdir=l,nfs_export=on"],
             1,
-            "error: mount option `index=on` cannot be had: there is no index, so a hard link to a lower file breaks at its first change\n\
-             hint: leave it out\n"
+            "error: mount option `nfs_export=on` cannot be had: file handles of a FUSE mount end with its server\n\
+             hint: export the layers, or mount with the kernel: `mount -t overlay`\n"
                 .into(),
         ),
         (
@@ -286,7 +286,7 @@ fn a_helper_enters_the_namespace_that_it_is_given() {
     if !can_mount("a_helper_enters_the_namespace_that_it_is_given") {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     let link = ground.link("mount.mica");
     let at = |name| ground.at(name).to_str().unwrap().to_owned();
     // A namespace that lives as long as its process, which waits for its standard input to end.
@@ -350,7 +350,7 @@ fn mount_and_fstab_mount_by_the_helper() {
     if !can_mount("mount_and_fstab_mount_by_the_helper") {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     fs::write(ground.at("l/f"), "lower\n").unwrap();
     let script = format!(
         "layers=lowerdir=$PWD/l,upperdir=$PWD/u,workdir=$PWD/w
@@ -390,7 +390,7 @@ fn a_remount_by_mount_passes_over_the_rest_of_fstab() {
     if !can_mount("a_remount_by_mount_passes_over_the_rest_of_fstab") {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     let script = format!(
         "layers=lowerdir=$PWD/l,upperdir=$PWD/u,workdir=$PWD/w
          echo \"none $PWD/m fuse.mica $layers,noauto,timeout=5,xino=on 0 0\" > fstab

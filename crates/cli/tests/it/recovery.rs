@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use rustix::process::Signal;
-
 use crate::ground::{Ground, Outcome, can_mount, ok};
 
 /// Mounts, kills the server, and removes the mount that it left.
@@ -11,9 +9,8 @@ fn killed() -> Ground {
     let ground = Ground::new();
     ground.mount(&[]);
     let server = ground.server();
-    server.signal(Signal::KILL);
-    server.ends();
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    server.dies();
+    ground.unmount("m");
     ground
 }
 
@@ -42,7 +39,7 @@ fn ovl_50_what_a_killed_mount_left_is_removed_and_said_once() {
         log.contains("recovered `w`: removed 2 unfinished objects"),
         "{log}"
     );
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     // A mount that ended as it should leaves nothing to say.
     ground.mount(&[]);
 }
@@ -61,9 +58,8 @@ fn ovl_50_a_killed_mount_that_was_doing_nothing_is_not_worth_a_word() {
     fs::remove_file(ground.at("m/a")).unwrap();
     fs::write(ground.at("m/b"), "changed").unwrap();
     let server = ground.server();
-    server.signal(Signal::KILL);
-    server.ends();
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    server.dies();
+    ground.unmount("m");
     assert_eq!(fs::read_dir(ground.at("w/work")).unwrap().count(), 1);
     ground.mount(&[]);
     assert!(!ground.at("m/a").exists());
@@ -80,7 +76,7 @@ fn the_scratch_files_of_a_killed_probe_are_removed_and_nothing_else() {
         fs::write(ground.at("w").join(name), "").unwrap();
     }
     ground.mount(&[]);
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     let names = fs::read_dir(ground.at("w")).unwrap();
     let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
     names.sort();

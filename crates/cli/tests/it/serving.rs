@@ -60,6 +60,23 @@ fn the_kernel_asks_again_when_a_timeout_has_passed() {
 }
 
 #[test]
+fn ovl_138_an_open_is_a_message_only_where_layers_are_shared() {
+    if !can_mount("ovl_138_an_open_is_a_message_only_where_layers_are_shared") {
+        return;
+    }
+    let opens = |options| {
+        requests(options, &["open", "opendir"], |ground| {
+            for _ in 0..5 {
+                fs::read(ground.at("m/f")).unwrap();
+                assert_eq!(fs::read_dir(ground.at("m")).unwrap().count(), 1);
+            }
+        })
+    };
+    assert_eq!(opens("rw"), 2);
+    assert_eq!(opens("shared"), 10);
+}
+
+#[test]
 fn max_read_splits_reads() {
     if !can_mount("max_read_splits_reads") {
         return;
@@ -182,8 +199,7 @@ fn auto_unmount_ends_the_mount_of_a_server_that_is_killed() {
         let ground = Ground::new();
         ground.mount(&[&["-o", "auto_unmount"], more].concat());
         let server = ground.server();
-        server.signal(Signal::KILL);
-        server.ends();
+        server.dies();
         let begun = Instant::now();
         while ground.mounted("m").is_some() {
             assert!(begun.elapsed() < LIMIT, "it stays mounted, {more:?}");

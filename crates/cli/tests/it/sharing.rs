@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Instant;
@@ -10,6 +9,7 @@ use std::time::Instant;
 use rustix::fs::FlockOperation;
 use rustix::mount::MountFlags;
 
+use crate::features::fuse_overlayfs;
 use crate::ground::{Ground, LIMIT, Outcome, can_mount, ok, run, skipped};
 
 const OPTIONS: &str = "lowerdir=l,upperdir=u,workdir=w";
@@ -146,6 +146,34 @@ fn an_upper_of_the_kernel_in_another_namespace_is_refused() {
 }
 
 #[test]
+fn a_mount_of_another_namespace_that_ends_is_waited_for() {
+    if !can_mount("a_mount_of_another_namespace_that_ends_is_waited_for") {
+        return;
+    }
+    let ground = Ground::alone();
+    mount_kernel(&ground, "u", "w");
+    let other = Elsewhere::start(&ground, "true");
+    assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
+    let mut mount = ground.mica(&["mount", "-o", OPTIONS, "m"]);
+    mount.stdin(Stdio::null()).stdout(Stdio::null());
+    let mount = mount.stderr(fs::File::create(ground.at("said")).unwrap());
+    let mut mount = mount.spawn().unwrap();
+    // It looks for other mounts when it has locked its directories.
+    let begun = Instant::now();
+    let work = fs::File::open(ground.at("w")).unwrap();
+    let opened = || rustix::fs::flock(&work, FlockOperation::NonBlockingLockShared).is_err();
+    while !opened() {
+        assert!(begun.elapsed() < LIMIT, "it locks no work directory");
+        rustix::fs::flock(&work, FlockOperation::Unlock).unwrap();
+        thread::yield_now();
+    }
+    drop(other);
+    let status = mount.wait().unwrap();
+    let said = fs::read_to_string(ground.at("said")).unwrap();
+    assert_eq!((status.code(), said.as_str()), (Some(0), ""));
+}
+
+#[test]
 fn paths_that_lead_nowhere_are_asked_of_the_kernel() {
     if !can_mount("paths_that_lead_nowhere_are_asked_of_the_kernel") {
         return;
@@ -211,7 +239,7 @@ fn a_mount_whose_copy_lives_in_another_namespace_is_still_in_use() {
     let ground = Ground::alone();
     ground.mount(&[]);
     let other = Elsewhere::start(&ground, "true");
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     let refused = ground.run(&[
         "mount",
         "-o",
@@ -242,7 +270,7 @@ fn a_lower_that_another_mount_writes_to_is_warned_of() {
     let warning = "warning: lowerdir `u` is written to by the kernel's overlay at `$/k`: what both show is undefined\n\
                    hint: `umount $/k` ends it; or copy the lower with `cp -a` and use the copy\n";
     assert_eq!((said.status, said.stderr.as_str()), (Some(0), warning));
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
     ground.mount(&[]);
     let said = ground.run(&["mount", "-o", "lowerdir=u:l,userxattr", "m2"]);
@@ -251,16 +279,16 @@ fn a_lower_that_another_mount_writes_to_is_warned_of() {
     assert_eq!((said.status, said.stderr.as_str()), (Some(0), warning));
 }
 
-#[test]
-fn an_upper_of_fuse_overlayfs_is_refused() {
-    let test = "an_upper_of_fuse_overlayfs_is_refused";
+/// Mounts by fuse-overlayfs, with what comes before the names in its paths.
+#[track_caller]
+fn refused_beside_fuse_overlayfs(test: &str, version: &str, paths: &[&str]) {
     if !can_mount(test) {
         return;
     }
-    if !Path::new("/usr/bin/fuse-overlayfs").exists() {
-        skipped(test, "needs fuse-overlayfs");
+    let Some(program) = fuse_overlayfs(version) else {
+        skipped(test, &format!("needs fuse-overlayfs {version}"));
         return;
-    }
+    };
     let ground = Ground::new();
     fs::create_dir(ground.at("k")).unwrap();
     let expected = refusal(
@@ -270,18 +298,36 @@ fn an_upper_of_fuse_overlayfs_is_refused() {
     for name in ["other/u", "other/w"] {
         fs::create_dir_all(ground.at(name)).unwrap();
     }
-    for at in ["$PWD/", ""] {
+    for at in paths {
         let options = format!("lowerdir={at}l,upperdir={at}u,workdir={at}w");
-        let script = format!("fuse-overlayfs -o {options} k >/dev/null 2>&1");
+        let script = format!("{program} -o {options} k >/dev/null 2>&1");
         let mut other = Command::new("sh");
         assert_eq!(run(ground.here(other.args(["-ec", &script]))), ok());
         let refused = ground.run(&["mount", "-o", OPTIONS, "m"]);
         // Another directory that ends in the same relative path is free.
         let free = "lowerdir=l,upperdir=other/u,workdir=other/w";
         assert_eq!(ground.run(&["mount", "-o", free, "m"]), ok());
-        assert_eq!(ground.run(&["umount", "m"]), ok());
+        ground.unmount("m");
         assert_eq!(run(Command::new("umount").arg(ground.at("k"))), ok());
         assert_eq!(refused, expected);
+    }
+}
+
+#[test]
+fn an_upper_of_fuse_overlayfs_is_refused() {
+    refused_beside_fuse_overlayfs(
+        "an_upper_of_fuse_overlayfs_is_refused",
+        "1.",
+        &["$PWD/", ""],
+    );
+}
+
+#[test]
+fn an_upper_of_fuse_overlayfs_2_is_refused() {
+    // Each in a directory of its own: a server that ends unmounts once more, whatever is there then.
+    let test = "an_upper_of_fuse_overlayfs_2_is_refused";
+    for at in ["$PWD/", ""] {
+        refused_beside_fuse_overlayfs(test, "2.0.0", &[at]);
     }
 }
 
@@ -311,7 +357,7 @@ fn a_server_that_is_about_to_end_is_waited_for() {
         let mut stderr = BufReader::new(next.stderr.take().unwrap());
         stderr.read_line(&mut said).unwrap();
         assert!(said.starts_with("mounted at "), "{said}");
-        assert_eq!(ground.run(&["umount", "m"]), ok());
+        ground.unmount("m");
         assert!(next.wait().unwrap().success());
     }
 }

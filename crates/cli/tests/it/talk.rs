@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 
 use crate::foreground::Foreground;
-use crate::ground::{Ground, can_mount, ok};
+use crate::ground::{Ground, can_mount};
 
 #[test]
 fn statistics_are_written_on_demand_and_at_the_end() {
@@ -49,7 +49,7 @@ fn a_background_server_writes_its_statistics_to_the_file() {
     let ground = Ground::new();
     ground.mount(&["--stats=numbers"]);
     let server = ground.server();
-    assert_eq!(ground.run(&["umount", "m"]), ok());
+    ground.unmount("m");
     server.ends();
     let numbers = fs::read_to_string(ground.at("numbers")).unwrap();
     assert!(numbers.contains("\ncopy_ups 0\n"), "{numbers}");

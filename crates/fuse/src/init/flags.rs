@@ -47,20 +47,20 @@ pub const INIT_FLAGS: [FlagRow; 43] = [
     row(9, "SPLICE_READ", Refused("requests are read into one buffer; a pipe costs two more calls")),
     row(10, "FLOCK_LOCKS", Refused("the kernel keeps the locks of a mount itself, without a message")),
     row(11, "HAS_IOCTL_DIR", Negotiated("chattr and lsattr work on directories")),
-    row(12, "AUTO_INVAL_DATA", Refused("every write changes mtime, so it would drop our own pages; layers change through the mount only")),
+    row(12, "AUTO_INVAL_DATA", Refused("every write changes mtime, so it would drop our own pages; taken with `shared`, where layers change by themselves")),
     row(13, "DO_READDIRPLUS", Negotiated("a listing can bring nodes and attributes along")),
     row(14, "READDIRPLUS_AUTO", Negotiated("the kernel asks for attributes only where names were looked up; the server leaves them out while nobody does")),
     row(15, "ASYNC_DIO", Negotiated("direct I/O in parts that are under way together")),
     row(16, "WRITEBACK_CACHE", Refused("ENOSPC would appear at fsync instead of write, and the server would not own size and times")),
-    row(17, "NO_OPEN_SUPPORT", Negotiated("OPEN is answered ENOSYS once, then opening a file sends nothing")),
+    row(17, "NO_OPEN_SUPPORT", Negotiated("OPEN is answered ENOSYS once, then opening a file sends nothing; not with `shared`")),
     row(18, "PARALLEL_DIROPS", Negotiated("lookups and listings of one directory run in parallel")),
     row(19, "HANDLE_KILLPRIV", Refused("HANDLE_KILLPRIV_V2 says whether the caller has CAP_FSETID, this one does not")),
     row(20, "POSIX_ACL", Negotiated("the kernel checks and caches ACLs")),
     row(21, "ABORT_ERROR", Negotiated("the server tells an aborted connection (ECONNABORTED) from an unmount (ENODEV)")),
     row(22, "MAX_PAGES", Negotiated("requests of 1 MiB")),
-    row(23, "CACHE_SYMLINKS", Negotiated("the target of a symbolic link never changes")),
-    row(24, "NO_OPENDIR_SUPPORT", Negotiated("OPENDIR is answered ENOSYS once, then opening a directory sends nothing and listings are cached")),
-    row(25, "EXPLICIT_INVAL_DATA", Negotiated("pages stay when attributes are refreshed; data changes through the mount only")),
+    row(23, "CACHE_SYMLINKS", Negotiated("the target of a symbolic link never changes; not with `shared`, where its inode number may be another's")),
+    row(24, "NO_OPENDIR_SUPPORT", Negotiated("OPENDIR is answered ENOSYS once, then opening a directory sends nothing and listings are cached; not with `shared`")),
+    row(25, "EXPLICIT_INVAL_DATA", Negotiated("pages stay when attributes are refreshed; not with `shared`, where data changes by itself")),
     row(26, "MAP_ALIGNMENT", Refused("DAX is for virtiofs")),
     row(27, "SUBMOUNTS", Refused("a mount has one st_dev")),
     row(28, "HANDLE_KILLPRIV_V2", Negotiated("no GETXATTR of security.capability before each write; the filesystem drops setuid, setgid and capabilities")),
@@ -89,6 +89,11 @@ impl InitFlags {
     pub const NONE: Self = Self(0);
     /// `FUSE_DONT_MASK`
     pub const DONT_MASK: Self = Self(1 << 6);
+    /// `FUSE_AUTO_INVAL_DATA`
+    pub const AUTO_INVAL_DATA: Self = Self(1 << 12);
+    /// What lets the kernel rely on that nobody else changes the filesystem: `FUSE_NO_OPEN_SUPPORT`, `FUSE_CACHE_SYMLINKS`,
+    /// `FUSE_NO_OPENDIR_SUPPORT` and `FUSE_EXPLICIT_INVAL_DATA`.
+    pub const EXCLUSIVE: Self = Self(1 << 17 | 1 << 23 | 1 << 24 | 1 << 25);
     /// `FUSE_POSIX_ACL`
     pub const POSIX_ACL: Self = Self(1 << 20);
     /// `FUSE_HANDLE_KILLPRIV_V2`
@@ -107,13 +112,18 @@ impl InitFlags {
             .fold(Self::NONE, |set, row| Self(set.0 | 1 << row.bit))
     }
 
-    /// Returns what to negotiate for a filesystem without ACLs. Then no default ACL replaces the umask, and the kernel may
-    /// apply it itself.
+    /// Returns the set for a filesystem without ACLs. Then no default ACL replaces the umask, and the kernel may apply it
+    /// itself.
     #[must_use]
-    pub fn wanted_without_acls() -> Self {
-        Self::wanted()
-            .without(Self::POSIX_ACL)
-            .without(Self::DONT_MASK)
+    pub const fn without_acls(self) -> Self {
+        self.without(Self::POSIX_ACL).without(Self::DONT_MASK)
+    }
+
+    /// Returns the set for a filesystem that others change, too.
+    #[must_use]
+    pub const fn shared(self) -> Self {
+        let rest = self.without(Self::EXCLUSIVE);
+        Self(rest.0 | Self::AUTO_INVAL_DATA.0)
     }
 
     /// Joins the two words of the wire.

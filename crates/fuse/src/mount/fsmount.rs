@@ -123,6 +123,19 @@ impl Created<'_> {
     }
 }
 
+/// Makes the filesystem that a mount of `device` would show, and ends it.
+pub(super) fn examine(device: BorrowedFd<'_>, options: &MountOptions) -> Result<(), MountError> {
+    let context = match rustix::mount::fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC) {
+        Ok(context) => context,
+        // Only a mount can tell.
+        Err(Errno::NOSYS) => return Ok(()),
+        Err(errno) => return Err(refused(MountStep::Open, None, errno)),
+    };
+    configure(context.as_fd(), device, options)?;
+    rustix::mount::fsconfig_create(context.as_fd())
+        .map_err(|errno| refused(MountStep::Create, Some(context.as_fd()), errno))
+}
+
 fn configure(
     context: BorrowedFd<'_>,
     device: BorrowedFd<'_>,

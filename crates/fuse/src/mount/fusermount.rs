@@ -18,7 +18,7 @@ use super::{Audience, MountAccess, MountFlags, MountOptions, Mountpoint};
 use crate::error::MountError;
 
 /// The helper of libfuse 3, then that of libfuse 2.
-const PROGRAMS: [&str; 2] = ["fusermount3", "fusermount"];
+pub(super) const PROGRAMS: [&str; 2] = ["fusermount3", "fusermount"];
 
 /// Mounts on `mountpoint` by the helper; `direct` is why this process could not.
 pub(crate) fn mount(

@@ -1,14 +1,14 @@
 //! GETATTR, SETATTR, STATX and STATFS.
 
-use mica_vfs::{Errno, KillPriv, Mode, SetAttr, SetTime, Time};
+use mica_vfs::{Errno, KillPriv, Mode, Protection, SetAttr, SetTime, Time};
 
 use crate::connection::Connection;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::wire::{
     FATTR_ATIME, FATTR_ATIME_NOW, FATTR_GID, FATTR_KILL_SUIDGID, FATTR_MODE, FATTR_MTIME,
-    FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID, FuseStatx, KStatFs, STATX_BASIC_AND_BTIME, STATX_BTIME,
-    SetAttrIn, StatxIn, StatxOut, SxTime,
+    FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID, FuseStatx, KStatFs, STATX_ATTR_APPEND,
+    STATX_ATTR_IMMUTABLE, STATX_BASIC_AND_BTIME, STATX_BTIME, SetAttrIn, StatxIn, StatxOut, SxTime,
 };
 
 /// Tells the attributes of a node.
@@ -82,7 +82,7 @@ pub(crate) fn statx(
         stat: FuseStatx {
             mask,
             blksize: attr.blksize,
-            attributes: 0,
+            attributes: attributes_of(attr.protection),
             nlink: attr.nlink,
             uid: attr.uid,
             gid: attr.gid,
@@ -92,7 +92,7 @@ pub(crate) fn statx(
             ino: attr.ino.0,
             size: attr.size,
             blocks: attr.blocks,
-            attributes_mask: 0,
+            attributes_mask: attributes_of(Protection::all()),
             atime: time(attr.atime),
             btime: time(attr.btime.unwrap_or_default()),
             ctime: time(attr.ctime),
@@ -105,6 +105,16 @@ pub(crate) fn statx(
             spare2: [0; 14],
         },
     })
+}
+
+/// The `STATX_ATTR_*` of what protects an object. Linux 6.18 takes none of them over (OVL-125).
+fn attributes_of(protection: Protection) -> u64 {
+    let bits = [
+        (Protection::IMMUTABLE, STATX_ATTR_IMMUTABLE),
+        (Protection::APPEND, STATX_ATTR_APPEND),
+    ];
+    let told = bits.iter().filter(|&&(flag, _)| protection.contains(flag));
+    told.fold(0, |all, &(_, bit)| all | bit)
 }
 
 /// Tells space and limits. The type that programs see is FUSE's own.

@@ -73,15 +73,17 @@ fn write_back(
     data: &[u8],
     kill: KillPriv,
 ) -> Result<usize, Errno> {
-    // The copy-up that the first store asks for. What it needs and cannot have it would need anew for each page.
-    cx.fs.write(node, offset, &[], KillPriv::Keep)?;
     let (mut at, mut failed) = (0, None);
     while let Some(rest) = data.get(at..).filter(|rest| !rest.is_empty()) {
         let place = offset.saturating_add(at as u64);
         at = at.saturating_add(match cx.fs.write(node, place, rest, kill) {
             Ok(count) if count > 0 => count,
             refused => {
-                failed = failed.or(Some(refused.err().unwrap_or(Errno::IO)));
+                if failed.is_none() {
+                    // Was it the copy-up? What that needs and cannot have it would need anew for each page.
+                    cx.fs.write(node, offset, &[], KillPriv::Keep)?;
+                    failed = Some(refused.err().unwrap_or(Errno::IO));
+                }
                 let in_page = usize::try_from(place % PAGE).unwrap_or_default();
                 PAGE_SIZE.saturating_sub(in_page)
             }

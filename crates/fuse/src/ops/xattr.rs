@@ -8,6 +8,11 @@ use crate::reply::Reply;
 use crate::request::Request;
 use crate::wire::{GetxattrIn, GetxattrOut, SETXATTR_ACL_KILL_SGID, SetxattrIn, SetxattrInLegacy};
 
+/// `XATTR_CREATE` and `XATTR_REPLACE` of setxattr(2), and both at once.
+const XATTR_CREATE: u32 = 1;
+const XATTR_REPLACE: u32 = 2;
+const XATTR_BOTH: u32 = XATTR_CREATE | XATTR_REPLACE;
+
 /// Sets an attribute.
 pub(crate) fn setxattr(cx: &Connection, mut request: Request<'_>) -> Result<(), Errno> {
     let wire = if cx.uses(InitFlags::SETXATTR_EXT) {
@@ -23,8 +28,8 @@ pub(crate) fn setxattr(cx: &Connection, mut request: Request<'_>) -> Result<(), 
     };
     let mode = match wire.flags {
         0 => XattrMode::Set,
-        1 => XattrMode::Create,
-        2 => XattrMode::Replace,
+        XATTR_CREATE | XATTR_BOTH => XattrMode::Create,
+        XATTR_REPLACE => XattrMode::Replace,
         _ => return Err(Errno::INVAL),
     };
     let kill = if wire.setxattr_flags & SETXATTR_ACL_KILL_SGID != 0 {
@@ -37,7 +42,12 @@ pub(crate) fn setxattr(cx: &Connection, mut request: Request<'_>) -> Result<(), 
     if value.len() > XATTR_SIZE_MAX {
         return Err(Errno::TOOBIG);
     }
-    cx.fs.set_xattr(request.node(), name, value, mode, kill)
+    let node = request.node();
+    if wire.flags == XATTR_BOTH {
+        // What must be there and must not is always wrong: of what is not there it is `ENODATA`.
+        cx.fs.get_xattr(node, name, &mut [])?;
+    }
+    cx.fs.set_xattr(node, name, value, mode, kill)
 }
 
 /// Reads an attribute, or its length.

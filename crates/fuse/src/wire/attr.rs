@@ -26,6 +26,11 @@ pub(crate) const STATX_BASIC_AND_BTIME: u32 = 0xfff;
 /// `STATX_BTIME`.
 pub(crate) const STATX_BTIME: u32 = 0x800;
 
+/// `STATX_ATTR_IMMUTABLE`.
+pub(crate) const STATX_ATTR_IMMUTABLE: u64 = 0x10;
+/// `STATX_ATTR_APPEND`.
+pub(crate) const STATX_ATTR_APPEND: u64 = 0x20;
+
 wire! {
     /// `struct fuse_attr`.
     FuseAttr = 88 {

@@ -168,11 +168,11 @@ fn data_that_is_in_no_host_file_comes_as_bytes_without_its_holes() {
     );
 }
 
-/// An xfs in an image, mounted until it is dropped.
-struct Xfs(tempfile::TempDir);
+/// A filesystem in an image, mounted until it is dropped.
+struct Image(tempfile::TempDir);
 
-impl Xfs {
-    fn mount() -> Option<Self> {
+impl Image {
+    fn mount(program: &str, options: &[&str]) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let (image, point) = (dir.path().join("image"), dir.path().join("mnt"));
         std::fs::create_dir(&point).unwrap();
@@ -181,9 +181,7 @@ impl Xfs {
             .set_len(512 << 20)
             .unwrap();
         let run = |command: &mut Command| command.output().is_ok_and(|out| out.status.success());
-        let made = run(Command::new("mkfs.xfs")
-            .args(["-q", "-m", "reflink=1"])
-            .arg(&image))
+        let made = run(Command::new(program).args(options).arg(&image))
             && run(Command::new("mount")
                 .args(["-o", "loop"])
                 .arg(&image)
@@ -196,7 +194,7 @@ impl Xfs {
     }
 }
 
-impl Drop for Xfs {
+impl Drop for Image {
     fn drop(&mut self) {
         let unmounted = Command::new("umount")
             .arg(self.0.path().join("mnt"))
@@ -211,7 +209,7 @@ fn blocks_are_shared_where_the_filesystem_can() {
     if !is_root() {
         return skip(TEST, "it needs root to mount an image");
     }
-    let Some(xfs) = Xfs::mount() else {
+    let Some(xfs) = Image::mount("mkfs.xfs", &["-q", "-m", "reflink=1"]) else {
         return skip(TEST, "it needs mkfs.xfs and a loop device");
     };
     for dir in ["lower", "upper"] {
@@ -255,4 +253,20 @@ fn blocks_are_shared_where_the_filesystem_can() {
         b"from ext4"
     );
     drop((source, target));
+}
+
+#[test]
+fn a_layer_on_btrfs_has_the_uuid_of_the_filesystem() {
+    const TEST: &str = "a_layer_on_btrfs_has_the_uuid_of_the_filesystem";
+    if !is_root() {
+        return skip(TEST, "it needs root to mount an image");
+    }
+    let uuid = "01234567-89ab-4cde-8f01-23456789abcd";
+    let Some(btrfs) = Image::mount("mkfs.btrfs", &["-q", "-U", uuid]) else {
+        return skip(TEST, "it needs mkfs.btrfs and a loop device");
+    };
+    let layer = layer(&btrfs.path(""), LayerAccess::ReadOnly);
+    let expected = 0x0123_4567_89ab_4cde_8f01_2345_6789_abcd_u128;
+    assert_eq!(layer.uuid(), mica_vfs::Uuid(expected.to_be_bytes()));
+    drop(layer);
 }

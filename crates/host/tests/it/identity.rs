@@ -1,6 +1,6 @@
 //! Which objects are one node, and how long a node lives.
 
-use mica_host::LayerAccess;
+use mica_host::{FdCache, HostFs, LayerAccess};
 use mica_vfs::{Errno, Filesystem, KillPriv, NodeId};
 
 use crate::ground::{Ground, is_root, list, me, name, skip};
@@ -17,6 +17,31 @@ fn two_hard_links_are_one_node() {
     assert_eq!(a, b);
     ground.fs.write(a, 0, b"2", KillPriv::Keep).unwrap();
     assert_eq!(std::fs::read(ground.path("d/b")).unwrap(), b"2");
+}
+
+#[test]
+fn what_others_moved_is_followed_where_the_layer_is_shared() {
+    for shared in [false, true] {
+        let ground = Ground::new();
+        let dir = std::fs::File::open(ground.path(".")).unwrap();
+        let layer = HostFs::new(dir.into(), LayerAccess::ReadOnly, FdCache::new(8)).unwrap();
+        let layer = if shared {
+            layer.shared().unwrap()
+        } else {
+            layer
+        };
+        std::fs::write(ground.path("a"), b"1").unwrap();
+        let node = layer.lookup(ROOT, name("a")).unwrap().node;
+        std::fs::rename(ground.path("a"), ground.path("b")).unwrap();
+        assert_eq!(layer.get_attr(node), Err(Errno::STALE));
+        assert_eq!(layer.lookup(ROOT, name("b")).unwrap().node, node);
+        assert_eq!(layer.get_attr(node).is_ok(), shared);
+        // Another object under the name is not taken for it.
+        std::fs::write(ground.path("c"), b"22").unwrap();
+        std::fs::rename(ground.path("c"), ground.path("b")).unwrap();
+        let read = layer.read(node, 0, &mut [0; 9]);
+        assert_eq!(read, if shared { Err(Errno::STALE) } else { Ok(2) });
+    }
 }
 
 #[test]

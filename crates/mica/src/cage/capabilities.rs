@@ -42,8 +42,8 @@ fn failed(source: Errno) -> CageError {
     }
 }
 
-/// Returns the capabilities that serving needs.
-fn needed(stack: &StackSpec) -> CapabilitySet {
+/// Returns the capabilities that serving needs. The root of the caller is still there.
+pub(super) fn needed(stack: &StackSpec) -> CapabilitySet {
     let all = NEEDED.iter();
     let needed = all.fold(CapabilitySet::empty(), |all, (one, _)| all | *one);
     match (stack.xattrs, stack.identity.owners) {
@@ -51,8 +51,16 @@ fn needed(stack: &StackSpec) -> CapabilitySet {
         (XattrNamespace::Trusted, _) | (_, Owners::Xattr(OwnerXattr::Security)) => {
             needed | CapabilitySet::SYS_ADMIN
         }
+        // With `userxattr` they are attributes like any other, which a copy-up must not lose (OVL-133).
+        (XattrNamespace::User, _) if trusted_is_for_us() => needed | CapabilitySet::SYS_ADMIN,
         (XattrNamespace::User, _) => needed,
     }
+}
+
+/// Whether `CAP_SYS_ADMIN` lets this process see `trusted.*`: in the initial user namespace alone, whose map is all ids.
+fn trusted_is_for_us() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// Returns the capabilities in effect.
@@ -61,8 +69,7 @@ pub(super) fn held() -> Result<CapabilitySet, CageError> {
 }
 
 /// Takes all others out of the bounding set, and sees to it that being root brings none. Needs `CAP_SETPCAP`.
-pub(super) fn cut_bounds(stack: &StackSpec) -> Result<(), CageError> {
-    let needed = needed(stack);
+pub(super) fn cut_bounds(needed: CapabilitySet) -> Result<(), CageError> {
     for number in 0..=LAST {
         let one = CapabilitySet::from_bits_retain(1 << number);
         match capability_is_in_bounding_set(one) {
@@ -89,9 +96,9 @@ pub(super) fn cut_bounds(stack: &StackSpec) -> Result<(), CageError> {
 }
 
 /// Gives up all capabilities that are not needed, and returns those that are left.
-pub(super) fn keep(stack: &StackSpec) -> Result<CapabilitySet, CageError> {
+pub(super) fn keep(needed: CapabilitySet) -> Result<CapabilitySet, CageError> {
     clear_ambient_capability_set().map_err(failed)?;
-    let kept = held()? & needed(stack);
+    let kept = held()? & needed;
     let sets = CapabilitySets {
         effective: kept,
         permitted: kept,

@@ -193,7 +193,7 @@ pub enum OptionError {
 
 impl OptionError {
     /// Says of a name that no table has which of them is close.
-    pub(super) fn unknown(name: &[u8]) -> Self {
+    pub(crate) fn unknown(name: &[u8]) -> Self {
         let nearest = names()
             .map(|known| (distance(name, known.as_bytes()), known))
             .min()

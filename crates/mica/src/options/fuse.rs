@@ -1,7 +1,11 @@
 //! The options of FUSE and of libfuse that have an effect.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
+use mica_vfs::Coherence;
+
+use super::libfuse::Pages;
 use super::{
     CacheTimes, Effect, Entry, FuseSpec, Given, MountFlags, OptionError, RawOption, SecurityLabel,
     Threads,
@@ -36,7 +40,11 @@ const READ_MIN: u32 = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Fuse {
     subtype: Option<String>,
-    cache: CacheTimes,
+    entry: Option<Duration>,
+    negative: Option<Duration>,
+    attr: Option<Duration>,
+    /// Options that say what becomes of pages when a file is opened, as they were written.
+    pub(super) pages: Vec<(OsString, Pages)>,
     pub(super) threads_most: Option<u32>,
     pub(super) threads_idle: Option<u32>,
     max_read: Option<u32>,
@@ -44,14 +52,27 @@ pub(super) struct Fuse {
 
 impl Fuse {
     /// Adds what was not given; `name` is that of the program.
-    pub(super) fn finish(self, name: &str, labels: Vec<SecurityLabel>) -> FuseSpec {
+    pub(super) fn finish(
+        self,
+        name: &str,
+        coherence: Coherence,
+        labels: Vec<SecurityLabel>,
+    ) -> FuseSpec {
+        let times = match coherence {
+            Coherence::Exclusive => CacheTimes::default(),
+            Coherence::Shared => CacheTimes::SHARED,
+        };
         let threads = Threads::default();
         let count = |given: u32| usize::try_from(given).unwrap_or(usize::MAX);
         let most = self.threads_most.map_or(threads.most, count);
         let least = self.threads_idle.map_or(threads.least, count);
         FuseSpec {
             subtype: self.subtype.unwrap_or_else(|| name.into()),
-            cache: self.cache,
+            cache: CacheTimes {
+                entry: self.entry.unwrap_or(times.entry),
+                negative: self.negative.unwrap_or(times.negative),
+                attr: self.attr.unwrap_or(times.attr),
+            },
             threads: Threads {
                 least: least.min(most),
                 most,
@@ -97,27 +118,23 @@ fn max_idle_threads(given: &mut Given, option: RawOption<'_>) -> Result<(), Opti
 
 /// `timeout=` of fuse-overlayfs: for all that the kernel caches.
 fn timeout(given: &mut Given, option: RawOption<'_>) -> Result<(), OptionError> {
-    let all = seconds(option)?;
-    given.fuse.cache = CacheTimes {
-        entry: all,
-        negative: all,
-        attr: all,
-    };
+    let all = Some(seconds(option)?);
+    (given.fuse.entry, given.fuse.negative, given.fuse.attr) = (all, all, all);
     Ok(())
 }
 
 fn entry_timeout(given: &mut Given, option: RawOption<'_>) -> Result<(), OptionError> {
-    given.fuse.cache.entry = seconds(option)?;
+    given.fuse.entry = Some(seconds(option)?);
     Ok(())
 }
 
 fn negative_timeout(given: &mut Given, option: RawOption<'_>) -> Result<(), OptionError> {
-    given.fuse.cache.negative = seconds(option)?;
+    given.fuse.negative = Some(seconds(option)?);
     Ok(())
 }
 
 fn attr_timeout(given: &mut Given, option: RawOption<'_>) -> Result<(), OptionError> {
-    given.fuse.cache.attr = seconds(option)?;
+    given.fuse.attr = Some(seconds(option)?);
     Ok(())
 }
 

@@ -74,7 +74,6 @@ pub(super) const OPTIONS: &[Entry] = &[
     Entry("bind", OTHER_TREE),
     Entry("rbind", OTHER_TREE),
     Entry("move", OTHER_TREE),
-    Entry("shared", PROPAGATION),
     Entry("rshared", PROPAGATION),
     Entry("slave", PROPAGATION),
     Entry("rslave", PROPAGATION),

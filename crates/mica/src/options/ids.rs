@@ -65,11 +65,11 @@ impl Given {
                 option.no_value()?;
                 self.acls = Acls::Off;
             }
-            _ => {
-                // `static_nlink`, the last of the table.
+            b"static_nlink" => {
                 option.no_value()?;
                 self.dir_links = DirLinks::One;
             }
+            other => return Err(OptionError::unknown(other)),
         }
         Ok(())
     }

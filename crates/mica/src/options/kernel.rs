@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 
 use mica_overlay::{Redirects, XattrNamespace};
+use mica_vfs::Coherence;
 
 use super::layers::Layers;
 use super::{Answer, Effect, Entry, Manner, OptionError, RawOption};
@@ -20,19 +21,7 @@ pub(super) const OPTIONS: &[Entry] = &[
     ),
     Entry(
         "index",
-        Effect::Choose(&[
-            (
-                "on",
-                Answer::Refused(
-                    "there is no index, so a hard link to a lower file breaks at its first change",
-                    "leave it out",
-                ),
-            ),
-            (
-                "off",
-                Answer::Moot("there is no index; what the kernel left in workdir is kept"),
-            ),
-        ]),
+        Effect::Choose(&[("on", Answer::Taken), ("off", Answer::Taken)]),
     ),
     Entry(
         "nfs_export",
@@ -50,7 +39,7 @@ pub(super) const OPTIONS: &[Entry] = &[
     Entry(
         "xino",
         Effect::Choose(&[
-            ("on", UNIQUE_NUMBERS),
+            ("on", Answer::Taken),
             ("auto", UNIQUE_NUMBERS),
             ("off", UNIQUE_NUMBERS),
         ]),
@@ -70,22 +59,10 @@ pub(super) const OPTIONS: &[Entry] = &[
     Entry(
         "uuid",
         Effect::Choose(&[
-            ("null", NO_UUID),
-            ("auto", NO_UUID),
-            (
-                "on",
-                Answer::Refused(
-                    "the overlay keeps no UUID of its own, and FUSE shows none by statfs(2)",
-                    "leave it out, or write `-o uuid=null`",
-                ),
-            ),
-            (
-                "off",
-                Answer::Refused(
-                    "the UUID of a lower filesystem is part of each `origin` mark",
-                    "leave it out, or write `-o uuid=null`",
-                ),
-            ),
+            ("auto", Answer::Taken),
+            ("on", Answer::Taken),
+            ("null", Answer::Taken),
+            ("off", Answer::Taken),
         ]),
     ),
     Entry("override_creds", MOUNTERS_CREDENTIALS),
@@ -99,20 +76,22 @@ const NO_DIGESTS: Answer = Answer::Refused(
     "leave it out, or mount with the kernel: `mount -t overlay`",
 );
 
-const NO_UUID: Answer = Answer::Moot("the overlay has no UUID of its own");
-
 const MOUNTERS_CREDENTIALS: Effect =
     Effect::Moot("the layers are reached with the credentials of the server in any case");
 
 /// Choices that the kernel does not let be together, whichever of them this version has (`ovl_fs_params_verify`).
 /// `userxattr` with `redirect_dir=on` or `follow` is none of them: it is the kernel that cannot trust `user.overlay.*`.
-const CONFLICTS: [(&str, &str); 6] = [
+/// With `shared` it is Mica: what these two write on disk says that a lower object stays what it is.
+const CONFLICTS: [(&str, &str); 9] = [
     ("userxattr", "metacopy=on"),
     ("metacopy=on", "redirect_dir=off"),
     ("metacopy=on", "redirect_dir=follow"),
     ("metacopy=on", "redirect_dir=nofollow"),
     ("nfs_export=on", "index=off"),
     ("nfs_export=on", "metacopy=on"),
+    ("shared", "metacopy=on"),
+    ("shared", "index=on"),
+    ("shared", "datadir+"),
 ];
 
 /// Whether directories have other names in the layers below: what `redirect_dir=` asks for.
@@ -189,7 +168,9 @@ impl Chosen {
     /// Refuses values that contradict each other.
     pub(super) fn check(&self, layers: &Layers) -> Result<(), OptionError> {
         let asked = |wanted: &str| match wanted.split_once('=') {
-            None => layers.userxattr,
+            None if wanted == "userxattr" => layers.userxattr,
+            None if wanted == "datadir+" => layers.has_data(),
+            None => layers.coherence == Coherence::Shared,
             Some(pair) => self
                 .0
                 .iter()

@@ -1,9 +1,11 @@
-//! Layers, and where their marks are kept: `lowerdir=`, `lowerdir+=`, `datadir+=`, `upperdir=`, `workdir=`, `userxattr`.
+//! Layers, where their marks are kept, and who changes them: `lowerdir=`, `lowerdir+=`, `datadir+=`, `upperdir=`, `workdir=`,
+//! `userxattr`, `shared`.
 
 use std::path::PathBuf;
 
 use super::split::{split_lower, unescape, unescape_comma};
 use mica_overlay::{Durability, Metacopies};
+use mica_vfs::Coherence;
 
 use super::{
     Effect, Entry, Given, LAYERS_MAX, OptionError, RawOption, StackSpec, UpperSpec, XattrNamespace,
@@ -17,6 +19,8 @@ pub(super) const OPTIONS: &[Entry] = &[
     Entry("upperdir", Effect::Call(upper)),
     Entry("workdir", Effect::Call(work)),
     Entry("userxattr", Effect::Call(userxattr)),
+    Entry("shared", Effect::Call(shared)),
+    Entry("shared_layers", Effect::Call(shared)),
 ];
 
 /// The layers so far.
@@ -26,6 +30,7 @@ pub(super) struct Layers {
     upper: Option<PathBuf>,
     work: Option<PathBuf>,
     pub(super) userxattr: bool,
+    pub(super) coherence: Coherence,
 }
 
 /// The lower layers so far, and which of the two spellings they came in.
@@ -93,7 +98,22 @@ fn userxattr(given: &mut Given, option: RawOption<'_>) -> Result<(), OptionError
     Ok(())
 }
 
+/// `shared`, and for mount(8), which takes that for itself, `shared_layers`.
+fn shared(given: &mut Given, option: RawOption<'_>) -> Result<(), OptionError> {
+    option.no_value()?;
+    given.layers.coherence = Coherence::Shared;
+    Ok(())
+}
+
 impl Layers {
+    /// Whether there are data-only layers.
+    pub(super) fn has_data(&self) -> bool {
+        match &self.lower {
+            Lower::None => false,
+            Lower::Joined(lowers) | Lower::Appended(lowers) => !lowers.data.is_empty(),
+        }
+    }
+
     /// Returns the layers that are named one by one.
     fn appended(&mut self) -> Result<&mut Lowers, OptionError> {
         if matches!(self.lower, Lower::None) {
@@ -136,7 +156,11 @@ impl Layers {
             xattrs,
             redirects: super::RedirectDir::default(),
             metacopies: Metacopies::default(),
+            index: super::Index::default(),
+            xino: mica_overlay::Xino::default(),
+            uuid: super::OverlayUuid::default(),
             durability: Durability::default(),
+            coherence: self.coherence,
             identity: super::Identity::default(),
         })
     }

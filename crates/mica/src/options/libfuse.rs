@@ -1,6 +1,8 @@
 //! Options of FUSE, of libfuse and of mount.fuse3(8) that change nothing here, or cannot be had.
 
-use super::{Answer, Effect, Entry};
+use mica_vfs::Coherence;
+
+use super::{Answer, Effect, Entry, Given, OptionError, RawOption};
 
 pub(super) const OPTIONS: &[Entry] = &[
     // What is so in any case.
@@ -12,9 +14,9 @@ pub(super) const OPTIONS: &[Entry] = &[
         "nonempty",
         Effect::Moot("a mountpoint need not be empty in any case"),
     ),
-    Entry("kernel_cache", KEPT_PAGES),
-    Entry("noauto_cache", KEPT_PAGES),
-    Entry("no_auto_inval_data", KEPT_PAGES),
+    Entry("kernel_cache", Effect::Call(pages_kept)),
+    Entry("noauto_cache", Effect::Call(pages_kept)),
+    Entry("no_auto_inval_data", Effect::Call(pages_kept)),
     Entry("big_writes", LARGE_REQUESTS),
     Entry("large_read", LARGE_REQUESTS),
     Entry("use_ino", OWN_NUMBERS),
@@ -72,9 +74,9 @@ pub(super) const OPTIONS: &[Entry] = &[
             "let the program that wants it open the file with O_DIRECT",
         ),
     ),
-    Entry("auto_cache", CHANGING_LAYERS),
-    Entry("ac_attr_timeout", CHANGING_LAYERS),
-    Entry("auto_inval_data", CHANGING_LAYERS),
+    Entry("auto_cache", Effect::Call(pages_dropped)),
+    Entry("ac_attr_timeout", ATTRIBUTES_OF_CACHE),
+    Entry("auto_inval_data", Effect::Call(pages_dropped)),
     Entry(
         "remember",
         Effect::refused(
@@ -113,8 +115,48 @@ pub(super) const OPTIONS: &[Entry] = &[
     Entry("drop_privileges", OTHER_USER),
 ];
 
-const KEPT_PAGES: Effect =
-    Effect::Moot("pages stay in the cache when a file is opened again in any case");
+/// What becomes of the pages of a file when it is opened, or its attributes are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pages {
+    /// They stay.
+    Kept,
+    /// They go if the file changed.
+    Dropped,
+}
+
+impl Pages {
+    /// Says what that means for layers that others change, or nobody.
+    pub(super) const fn answer(self, coherence: Coherence) -> Answer {
+        match (self, coherence) {
+            (Self::Kept, Coherence::Exclusive) => {
+                Answer::Moot("pages stay in the cache when a file is opened again in any case")
+            }
+            (Self::Dropped, Coherence::Shared) => Answer::Moot(
+                "with `shared` the pages of a file that changed are dropped in any case",
+            ),
+            (Self::Kept, Coherence::Shared) => Answer::Refused(
+                "`shared` drops the pages of a file that changed",
+                "leave one of the two out",
+            ),
+            (Self::Dropped, Coherence::Exclusive) => Answer::Refused(
+                "layers do not change behind a mount, as with the kernel's overlayfs",
+                "if they do, write `-o shared`",
+            ),
+        }
+    }
+}
+
+fn pages_kept(given: &mut Given, option: RawOption<'_>) -> Result<(), OptionError> {
+    option.no_value()?;
+    given.fuse.pages.push((option.written(), Pages::Kept));
+    Ok(())
+}
+
+/// A value is refused with the option itself, as where it has no effect.
+fn pages_dropped(given: &mut Given, option: RawOption<'_>) -> Result<(), OptionError> {
+    given.fuse.pages.push((option.written(), Pages::Dropped));
+    Ok(())
+}
 
 const LARGE_REQUESTS: Effect =
     Effect::Moot("requests are as large as the kernel lets them be in any case");
@@ -141,9 +183,9 @@ const DEVICE_ALONE: Effect = Effect::refused(
     "leave it out",
 );
 
-const CHANGING_LAYERS: Effect = Effect::refused(
-    "layers do not change behind a mount, as with the kernel's overlayfs",
-    "unmount, change the layers, and mount again",
+const ATTRIBUTES_OF_CACHE: Effect = Effect::refused(
+    "attributes are read when a file is opened where layers change, and have one timeout otherwise",
+    "write `-o shared`, and `-o attr_timeout=` for another time than a second",
 );
 
 const OWNERS: Effect = Effect::refused(

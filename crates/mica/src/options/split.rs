@@ -100,7 +100,7 @@ pub(super) fn split_lower(value: &[u8]) -> Result<LowerPaths, OptionError> {
 }
 
 /// Cuts at each `separator` that no backslash protects.
-fn cut(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn cut(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut protected = false;
     text.split(move |&byte| {
         let cuts = byte == separator && !protected;
@@ -116,12 +116,12 @@ fn ends_in_lone_backslash(text: &[u8]) -> bool {
 }
 
 /// Removes the backslash before any character.
-pub(super) fn unescape(text: &[u8]) -> Vec<u8> {
+pub(crate) fn unescape(text: &[u8]) -> Vec<u8> {
     unescape_if(text, |_| true)
 }
 
 /// Removes the backslashes of the comma level alone: before a comma and before another backslash.
-pub(super) fn unescape_comma(text: &[u8]) -> Vec<u8> {
+pub(crate) fn unescape_comma(text: &[u8]) -> Vec<u8> {
     unescape_if(text, |next| matches!(next, b',' | b'\\'))
 }
 

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use mica_fuse::CacheTimes;
 use mica_overlay::Redirects;
+use mica_vfs::Coherence;
 
 use super::*;
 
@@ -187,7 +189,7 @@ fn a_bad_value_is_refused_with_those_that_there_are() {
         (
             "index=maybe",
             "bad value `maybe` of mount option `index`: `on` or `off`",
-            "index=off",
+            "index=on",
         ),
         (
             "redirect_dir=1",
@@ -220,10 +222,14 @@ fn a_bad_value_is_refused_with_those_that_there_are() {
 
 #[test]
 fn of_two_values_the_last_one_counts() {
-    let spec = parse(&["lowerdir=a,index=on,xino=off", "index=off,xino=auto"]).unwrap();
+    let spec = parse(&[
+        "lowerdir=a,nfs_export=on,xino=off",
+        "nfs_export=off,xino=auto",
+    ])
+    .unwrap();
     let notes: Vec<String> = spec.notes.iter().map(Note::to_string).collect();
     assert_eq!(notes.len(), 2, "{notes:?}");
-    assert!(notes[0].starts_with("`index=off`: "), "{notes:?}");
+    assert!(notes[0].starts_with("`nfs_export=off`: "), "{notes:?}");
     assert!(notes[1].starts_with("`xino=auto`: "), "{notes:?}");
 }
 
@@ -498,7 +504,7 @@ fn each_program_has_its_manner() {
         assert_eq!(ignored(option, Manner::FuseOverlayfs), [option]);
     }
     // Options that fuse-overlayfs does not have, and that are refused here.
-    for option in ["uuid=on", "index=wrong", "dirsync", "blksize=512"] {
+    for option in ["verity=on", "index=wrong", "dirsync", "blksize=512"] {
         assert!(parse(option, Manner::SloppyMount).is_err(), "{option}");
         assert_eq!(ignored(option, Manner::FuseOverlayfs), [option]);
     }
@@ -692,4 +698,50 @@ fn a_lone_backslash_and_a_nul_are_refused() {
         error.to_string(),
         "mount option `lowerdir` contains a NUL byte"
     );
+}
+
+#[test]
+fn shared_layers_have_short_timeouts_and_contradict_what_relies_on_lowers() {
+    for option in ["shared", "shared_layers"] {
+        let spec = parse(&[&format!("lowerdir=l,{option}")]).unwrap();
+        assert_eq!(spec.stack.coherence, Coherence::Shared);
+        assert_eq!(spec.fuse.cache, CacheTimes::SHARED);
+    }
+    let spec = parse(&["lowerdir=l,attr_timeout=5,shared"]).unwrap();
+    let attr = std::time::Duration::from_secs(5);
+    let times = CacheTimes {
+        attr,
+        ..CacheTimes::SHARED
+    };
+    assert_eq!(spec.fuse.cache, times);
+    let plain = parse(&["lowerdir=l"]).unwrap();
+    assert_eq!(plain.stack.coherence, Coherence::Exclusive);
+    assert_eq!(plain.fuse.cache, CacheTimes::default());
+    for other in ["metacopy=on", "index=on", "datadir+"] {
+        let given = match other {
+            "datadir+" => "lowerdir=l::d,shared".to_owned(),
+            other => format!("lowerdir=l,{other},shared"),
+        };
+        let one = "shared";
+        assert_eq!(parse(&[&given]), Err(OptionError::Conflict { one, other }));
+    }
+}
+
+#[test]
+fn what_becomes_of_pages_depends_on_shared() {
+    for (option, noted_with_shared) in [
+        ("auto_cache", true),
+        ("auto_inval_data", true),
+        ("kernel_cache", false),
+        ("noauto_cache", false),
+        ("no_auto_inval_data", false),
+    ] {
+        for (shared, noted) in [("shared", noted_with_shared), ("rw", !noted_with_shared)] {
+            match parse(&[&format!("lowerdir=l,{option},{shared}")]) {
+                Ok(spec) => assert!(noted && spec.notes.len() == 1, "{option} {shared}"),
+                Err(OptionError::Refused { .. }) => assert!(!noted, "{option} {shared}"),
+                Err(error) => panic!("{option} {shared}: {error}"),
+            }
+        }
+    }
 }

@@ -12,9 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
-use mica_fuse::CacheTimes;
 use mica_host::UnmappedAs;
 use mica_overlay::{IdRules, OVERFLOW_ID, XattrNamespace};
 use mica_sys::namespace::{self, Namespaces};
@@ -28,11 +26,8 @@ use super::plan::{Plan, Users};
 use super::tree::machine_tree;
 use crate::cage::enter_cage;
 use crate::mount::{Mount, Mountpoint};
-use crate::options::{MountFlags, MountSpec, RedirectDir, UpperSpec};
+use crate::options::{MountFlags, MountSpec, UpperSpec};
 use crate::stack::Stack;
-
-/// How long the kernel may believe what it was told: the host goes on to change its files.
-const LIVE: Duration = Duration::from_secs(1);
 
 /// Is the stage of a session, until the session ends: `socket` is the standard input that
 /// [`Session::start`](super::Session::start) gave it, `init` the command line of a process that calls
@@ -131,21 +126,15 @@ fn own_mounts() -> Result<(), DoError> {
 
 /// Says how the view is mounted.
 fn spec_of(plan: &Plan) -> Result<MountSpec, DoError> {
-    // Only its defaults are of interest: each path is set below, as no option string can hold all of them.
-    let spec = MountSpec::parse(["lowerdir=/,upperdir=/,workdir=/"]);
+    // Each path is set below, as no option string can hold all of them. The host goes on to change its files.
+    let spec = MountSpec::parse(["lowerdir=/,upperdir=/,workdir=/,shared,redirect_dir=on"]);
     let mut spec = spec.map_err(|_| DoError::Lost)?;
     spec.stack.lower = vec![plan.lower.to_path()];
     spec.stack.upper = Some(UpperSpec {
         dir: plan.upper(),
         work: plan.work(),
     });
-    spec.stack.redirects = RedirectDir::On;
     spec.flags |= MountFlags::ALLOW_OTHER | MountFlags::NODEV;
-    spec.fuse.cache = CacheTimes {
-        entry: LIVE,
-        negative: LIVE,
-        attr: LIVE,
-    };
     if let Some(users) = &plan.users {
         spec.stack.xattrs = XattrNamespace::User;
         if users.alone() {

@@ -12,7 +12,7 @@ use mica_vfs::{Errno, Filesystem, NodeId};
 use super::error::{LayerDir, Role, StackError};
 use super::in_use::{self, InUse};
 use super::opened::Opened;
-use super::{check_apart, others, raise_fd_limit, reach};
+use super::{check_apart, raise_fd_limit, reach};
 use crate::offline::Node;
 
 /// Which directories are opened, and what for.
@@ -55,9 +55,12 @@ impl AtRest {
         check_apart(&all)?;
         let mut in_use = Vec::new();
         let mut unsure = Vec::new();
-        let others = others::others();
-        for written in [&upper].into_iter().chain(&work) {
+        let written: Vec<&Opened> = [&upper].into_iter().chain(&work).collect();
+        for written in &written {
             in_use.push(InUse::claim(written)?);
+        }
+        let others = in_use::settled(&written);
+        for written in written {
             in_use::refuse_shared(written, &others, &mut unsure)?;
         }
         if let (Some(work), LayerAccess::ReadWrite) = (&mut work, opening.access) {

@@ -297,7 +297,7 @@ impl StackError {
             }
             Self::Index { work } => {
                 let index = work.path.join("index");
-                format!("mount it with `mount -t overlay -o index=on,...`, or give the tie between the names up with `rm -r {}`", word(&index))
+                format!("add `-o index=on`, or give the tie between the names up with `rm -r {}`", word(&index))
             }
             Self::Probe { work, .. } => {
                 format!("see who may write there with `namei -l {}`", word(&work.path))
@@ -390,6 +390,21 @@ fn hint_overlay(error: &SetupError) -> Option<String> {
         SetupError::Work { .. } => Some(
             "a workdir is an empty directory that this user may write to; name a new one".into(),
         ),
+        SetupError::NoHandles { source, .. } => Some(match *source {
+            Errno::PERM | Errno::ACCESS => {
+                "to find a file by its handle takes CAP_DAC_READ_SEARCH in the initial user namespace: run as root, or leave `-o index=on` out".into()
+            }
+            _ => "leave `-o index=on` out: names of a file stay together until the mount ends".into(),
+        }),
+        SetupError::SameUuid { .. } => Some(
+            "leave `-o index=on` out, or give one filesystem another UUID (`tune2fs -U random`, `xfs_admin -U generate`)".into(),
+        ),
+        SetupError::OtherLower { .. } | SetupError::OtherUpper { .. } => Some(
+            "mount it over the layers that it was made with, or take a new upperdir and workdir".into(),
+        ),
+        SetupError::BadIndex { .. } => Some(
+            "give the tie between the names of changed files up: remove the directory `index` in workdir".into(),
+        ),
         _ => None,
     }
 }
@@ -402,6 +417,6 @@ fn try_work_beside(upper: &Path) -> String {
 }
 
 /// Writes a path as a word of a command.
-pub(super) fn word(path: &Path) -> String {
+pub(crate) fn word(path: &Path) -> String {
     format!("{:#}", Escaped::new(path))
 }

@@ -3,7 +3,10 @@
 //! An upper says nowhere who wrote it. What tells are marks that this mount would take for files, or not read at all. The
 //! root of the upper and one level below are looked at, as far as [`NAMES_MAX`] names: more would make every mount pay for
 //! a rare mistake. A mark counts only if it changes the view: `.wh.NAME` is a file like any other where no lower has `NAME`.
+//! And it counts only where nobody but the upper's owner can have made it ([`Makers`]); elsewhere it is warned of.
 
+mod below;
+mod makers;
 mod mark;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +20,8 @@ use mica_vfs::{
 use super::error::{LayerDir, StackError};
 use super::warning::StackWarning;
 use crate::options::path;
+use below::{Dir, merging, roots};
+use makers::Makers;
 pub use mark::ForeignMark;
 
 /// The most names that are looked at.
@@ -53,17 +58,27 @@ pub(super) fn refuse_foreign(
     xattrs: XattrNamespace,
     warnings: &mut Vec<StackWarning>,
 ) -> Result<(), StackError> {
+    let open = |source| StackError::Open {
+        dir: dir.clone(),
+        source,
+    };
+    let root = upper.fs.get_attr(upper.root).map_err(open)?;
     let mut search = Search {
         fs: &*upper.fs,
         xattrs,
+        makers: Makers::of(&root),
+        ours: false,
         left: NAMES_MAX,
         stray: None,
+        doubted: None,
     };
-    let found = search.root(upper.root, lowers);
-    let mark = found.map_err(|source| StackError::Open {
-        dir: dir.clone(),
-        source,
-    })?;
+    let root = Dir {
+        node: upper.root,
+        attr: root,
+        path: PathBuf::new(),
+        below: roots(lowers),
+    };
+    let mark = search.root(&root).map_err(open)?;
     if let Some(mark) = mark {
         let (upper, mark) = (dir.clone(), Box::new(mark));
         return Err(StackError::Foreign {
@@ -76,6 +91,13 @@ pub(super) fn refuse_foreign(
         let upper = dir.clone();
         warnings.push(StackWarning::StrayMark { upper, file });
     }
+    if let Some(mark) = search.doubted {
+        warnings.push(StackWarning::DoubtfulMark {
+            upper: dir.clone(),
+            mark: Box::new(mark),
+            xattrs,
+        });
+    }
     Ok(())
 }
 
@@ -83,79 +105,43 @@ pub(super) fn refuse_foreign(
 struct Search<'a> {
     fs: &'a dyn Filesystem,
     xattrs: XattrNamespace,
+    makers: Makers,
+    /// The upper's root carries a mark that this mount reads: what is in the other namespace is data.
+    ours: bool,
     left: usize,
     /// A mark that has no effect, and is only in the way.
     stray: Option<PathBuf>,
-}
-
-/// A directory of the upper.
-struct Dir<'a> {
-    node: NodeId,
-    /// From the root of the upper.
-    path: PathBuf,
-    /// What merges with it: a filesystem and a directory of it. Topmost first.
-    below: Vec<Below<'a>>,
-}
-
-/// A directory of a lower, with the reference that is held on it.
-struct Below<'a> {
-    fs: &'a dyn Filesystem,
-    node: NodeId,
-    owned: bool,
-}
-
-impl Below<'_> {
-    fn has(&self, name: FileName<'_>) -> bool {
-        match self.fs.lookup(self.node, name) {
-            Ok(entry) => {
-                self.fs.forget(entry.node, 1);
-                !is_whiteout(&entry.attr)
-            }
-            Err(_) => false,
-        }
-    }
-}
-
-impl Drop for Below<'_> {
-    fn drop(&mut self) {
-        if self.owned {
-            self.fs.forget(self.node, 1);
-        }
-    }
-}
-
-fn is_whiteout(attr: &Attr) -> bool {
-    attr.kind == FileType::CharDevice && attr.rdev == mica_vfs::Rdev::WHITEOUT
+    /// A mark that somebody else can have made.
+    doubted: Option<ForeignMark>,
 }
 
 impl Search<'_> {
-    fn root(&mut self, root: NodeId, lowers: &[Layer]) -> Result<Option<ForeignMark>, Errno> {
-        let below = lowers.iter().map(|lower| Below {
-            fs: &*lower.fs,
-            node: lower.root,
-            owned: false,
-        });
-        let dir = Dir {
-            node: root,
-            path: PathBuf::new(),
-            below: below.collect(),
-        };
-        let names = self.names(root)?;
-        if let Some(mark) = self.kept_in_root(&dir, &names)? {
+    fn root(&mut self, dir: &Dir<'_>) -> Result<Option<ForeignMark>, Errno> {
+        let names = self.names(dir.node)?;
+        if let Some(mark) = self.kept_in_root(dir, &names)? {
             return Ok(Some(mark));
         }
-        if let Some(mark) = self.attributes(&dir, root, Path::new("/"), FileType::Directory)? {
+        if let Some(mark) = self.attributes(dir, Path::new("/"))? {
             return Ok(Some(mark));
         }
-        if let Some(mark) = self.among(&dir, &names)? {
+        if let Some(mark) = self.among(dir, &names)? {
             return Ok(Some(mark));
         }
         for name in &names {
-            if let Some(mark) = self.entry(&dir, name)? {
+            if let Some(mark) = self.entry(dir, name)? {
                 return Ok(Some(mark));
             }
         }
         Ok(None)
+    }
+
+    /// Returns a mark if it counts, and remembers it for a warning if somebody else can have made it.
+    fn weigh(&mut self, mark: ForeignMark, counts: bool) -> Option<ForeignMark> {
+        if counts {
+            return Some(mark);
+        }
+        self.doubted.get_or_insert(mark);
+        None
     }
 
     /// Lists a directory, as far as is looked.
@@ -181,26 +167,26 @@ impl Search<'_> {
     ) -> Result<Option<ForeignMark>, Errno> {
         for name in names {
             let bytes = name.as_name().as_bytes();
-            match bytes {
+            let kept = |name: &[u8]| path(name.to_vec());
+            let mark = match bytes {
                 b".wh..wh.aufs" | b".wh..wh.plnk" | b".wh..wh.orph" => {
-                    let name = path(bytes.to_vec());
-                    return Ok(Some(ForeignMark::Aufs { name }));
+                    ForeignMark::Aufs { name: kept(bytes) }
                 }
-                b".unionfs" | b".unionfs-fuse" => {
-                    let entry = self.fs.lookup(dir.node, name.as_name())?;
-                    let is_dir = entry.attr.kind == FileType::Directory;
-                    let kept = if is_dir {
-                        self.names(entry.node)
-                    } else {
-                        Ok(Vec::new())
-                    };
-                    self.fs.forget(entry.node, 1);
-                    if !kept?.is_empty() {
-                        let name = path(bytes.to_vec());
-                        return Ok(Some(ForeignMark::UnionfsFuse { name }));
-                    }
+                b".unionfs" | b".unionfs-fuse" => ForeignMark::UnionfsFuse { name: kept(bytes) },
+                _ => continue,
+            };
+            let entry = self.fs.lookup(dir.node, name.as_name())?;
+            let counts = self.makers.alone_put(&dir.attr, &entry.attr);
+            let empty = match &mark {
+                ForeignMark::UnionfsFuse { .. } if entry.attr.kind == FileType::Directory => {
+                    self.names(entry.node).map(|kept| kept.is_empty())
                 }
-                _ => {}
+                ForeignMark::UnionfsFuse { .. } => Ok(true),
+                _ => Ok(false),
+            };
+            self.fs.forget(entry.node, 1);
+            if !empty? && let Some(mark) = self.weigh(mark, counts) {
+                return Ok(Some(mark));
             }
         }
         Ok(None)
@@ -214,13 +200,20 @@ impl Search<'_> {
     ) -> Result<Option<ForeignMark>, Errno> {
         for name in names {
             let bytes = name.as_name().as_bytes();
-            if bytes == OPAQUE && self.is_empty_file(dir, name.as_name())? {
+            if bytes == OPAQUE
+                && let Some(file) = self.empty_file(dir, name.as_name())?
+            {
                 if self.is_opaque(dir)? {
                     self.stray
                         .get_or_insert(dir.path.join(path(bytes.to_vec())));
                 } else if !dir.below.is_empty() {
-                    let dir = dir.path.clone();
-                    return Ok(Some(ForeignMark::OpaqueFile { dir }));
+                    let counts = self.makers.alone_put(&dir.attr, &file);
+                    let mark = ForeignMark::OpaqueFile {
+                        dir: dir.path.clone(),
+                    };
+                    if let Some(mark) = self.weigh(mark, counts) {
+                        return Ok(Some(mark));
+                    }
                 }
             }
             let hidden = bytes.strip_prefix(WHITEOUT);
@@ -234,10 +227,13 @@ impl Search<'_> {
                     .lookup(dir.node, hidden)
                     .map(|e| self.fs.forget(e.node, 1))
                     .is_err()
-                && self.is_empty_file(dir, name.as_name())?
+                && let Some(empty) = self.empty_file(dir, name.as_name())?
             {
+                let counts = self.makers.alone_put(&dir.attr, &empty);
                 let file = dir.path.join(path(bytes.to_vec()));
-                return Ok(Some(ForeignMark::Whiteout { file }));
+                if let Some(mark) = self.weigh(ForeignMark::Whiteout { file }, counts) {
+                    return Ok(Some(mark));
+                }
             }
         }
         Ok(None)
@@ -264,6 +260,7 @@ impl Search<'_> {
     ) -> Result<Option<ForeignMark>, Errno> {
         let dir = Dir {
             node,
+            attr: *attr,
             path: path(name.as_name().as_bytes().to_vec()),
             below: if attr.kind == FileType::Directory {
                 merging(&root.below, name.as_name())
@@ -271,7 +268,7 @@ impl Search<'_> {
                 Vec::new()
             },
         };
-        if let Some(mark) = self.attributes(&dir, node, &dir.path, attr.kind)? {
+        if let Some(mark) = self.attributes(&dir, &dir.path)? {
             return Ok(Some(mark));
         }
         if attr.kind != FileType::Directory {
@@ -285,10 +282,12 @@ impl Search<'_> {
         self.among(&dir, &names)
     }
 
-    fn is_empty_file(&self, dir: &Dir<'_>, name: FileName<'_>) -> Result<bool, Errno> {
+    /// Returns what is known of an empty file; `None`: it is another object.
+    fn empty_file(&self, dir: &Dir<'_>, name: FileName<'_>) -> Result<Option<Attr>, Errno> {
         let entry = self.fs.lookup(dir.node, name)?;
         self.fs.forget(entry.node, 1);
-        Ok(entry.attr.kind == FileType::Regular && entry.attr.size == 0)
+        let empty = entry.attr.kind == FileType::Regular && entry.attr.size == 0;
+        Ok(empty.then_some(entry.attr))
     }
 
     fn is_opaque(&self, dir: &Dir<'_>) -> Result<bool, Errno> {
@@ -304,16 +303,10 @@ impl Search<'_> {
     }
 
     /// Finds an attribute that this mount would not read.
-    fn attributes(
-        &self,
-        dir: &Dir<'_>,
-        node: NodeId,
-        object: &Path,
-        kind: FileType,
-    ) -> Result<Option<ForeignMark>, Errno> {
+    fn attributes(&mut self, dir: &Dir<'_>, object: &Path) -> Result<Option<ForeignMark>, Errno> {
         let mut names = vec![0; 1024];
         let length = loop {
-            match self.fs.list_xattr(node, &mut names) {
+            match self.fs.list_xattr(dir.node, &mut names) {
                 Err(Errno::RANGE) if names.len() < XATTR_SIZE_MAX => {
                     names.resize(XATTR_SIZE_MAX, 0);
                 }
@@ -322,20 +315,38 @@ impl Search<'_> {
                 length => break length?,
             }
         };
-        let names = names.get(..length).unwrap_or_default().split(|&b| b == 0);
-        let mut marks = names.filter_map(|name| self.attribute(dir, name, object, kind));
-        Ok(marks.next())
+        let names = names.get(..length).unwrap_or_default();
+        let names = || names.split(|&byte| byte == 0);
+        let prefix = self.xattrs.prefix();
+        self.ours |=
+            dir.path.as_os_str().is_empty() && names().any(|name| name.starts_with(prefix));
+        let counts = self.makers.alone_mark(&dir.attr);
+        for name in names() {
+            let Some(mark) = self.attribute(dir, name, object) else {
+                continue;
+            };
+            let counts = match mark {
+                // Nobody but root makes those of `trusted.`.
+                ForeignMark::OtherNamespace { reads, .. } => match reads {
+                    XattrNamespace::Trusted => counts && !self.ours,
+                    XattrNamespace::User => true,
+                },
+                // Nor those of `security.`.
+                ForeignMark::OverrideStat { attribute, .. } => {
+                    counts || attribute.starts_with("security.")
+                }
+                _ => counts,
+            };
+            if let Some(mark) = self.weigh(mark, counts) {
+                return Ok(Some(mark));
+            }
+        }
+        Ok(None)
     }
 
     /// Says what an attribute means that this mount would not read.
-    fn attribute(
-        &self,
-        dir: &Dir<'_>,
-        name: &[u8],
-        object: &Path,
-        kind: FileType,
-    ) -> Option<ForeignMark> {
-        let merges = kind == FileType::Directory && !dir.below.is_empty();
+    fn attribute(&self, dir: &Dir<'_>, name: &[u8], object: &Path) -> Option<ForeignMark> {
+        let merges = dir.attr.kind == FileType::Directory && !dir.below.is_empty();
         let object = object.to_owned();
         if let Some(attribute) = OVERRIDES.into_iter().find(|known| known.as_bytes() == name) {
             return Some(ForeignMark::OverrideStat { object, attribute });
@@ -362,24 +373,4 @@ impl Search<'_> {
             reads: self.xattrs,
         })
     }
-}
-
-/// Returns the directories called `name` that merge with one of the upper.
-fn merging<'a>(below: &[Below<'a>], name: FileName<'_>) -> Vec<Below<'a>> {
-    let mut merged = Vec::new();
-    for lower in below {
-        let Ok(entry) = lower.fs.lookup(lower.node, name) else {
-            continue;
-        };
-        let found = Below {
-            fs: lower.fs,
-            node: entry.node,
-            owned: true,
-        };
-        if entry.attr.kind != FileType::Directory {
-            break;
-        }
-        merged.push(found);
-    }
-    merged
 }

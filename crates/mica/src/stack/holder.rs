@@ -1,5 +1,6 @@
 //! Who uses a directory: another mount, named so that it can be found and ended.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,7 +57,7 @@ impl fmt::Display for Holder {
 
 impl Holder {
     /// Returns the command that ends the mount, or shows who it is.
-    pub(super) fn command(&self) -> String {
+    pub(crate) fn command(&self) -> String {
         let (Some(mountpoint), namespace) = (&self.mountpoint, self.namespace) else {
             return match self.server {
                 Some(pid) => format!("`ps -fp {pid}` shows it"),
@@ -78,7 +79,7 @@ impl Holder {
 }
 
 /// Finds who has locked directory `id`, which is how Mica marks an upper and a work directory.
-pub(super) fn of_lock(id: DirId) -> Holder {
+pub(crate) fn of_lock(id: DirId) -> Holder {
     let mut holder = Holder {
         program: Overlayer::Mica,
         mountpoint: None,
@@ -112,27 +113,23 @@ fn lock_holder(locks: &str, file: &str) -> Option<u32> {
     holders.next()
 }
 
-/// Tells whether a process has `/dev/fuse` open; false if this process may not see.
-pub(super) fn serves_fuse(pid: u32) -> bool {
+/// Returns the numbers of the descriptors by which a process serves FUSE; none if this process may not see.
+fn fuse_fds(pid: u32) -> impl Iterator<Item = OsString> {
     let fds = fs::read_dir(format!("/proc/{pid}/fd"));
-    let mut links = fds.into_iter().flatten();
-    links.any(|fd| {
-        fd.and_then(|fd| fs::read_link(fd.path()))
-            .is_ok_and(|to| to == Path::new("/dev/fuse"))
-    })
+    let fds = fds.into_iter().flatten().flatten();
+    fds.filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == Path::new("/dev/fuse")))
+        .map(|fd| fd.file_name())
+}
+
+/// Tells whether a process has `/dev/fuse` open; false if this process may not see.
+pub(crate) fn serves_fuse(pid: u32) -> bool {
+    fuse_fds(pid).next().is_some()
 }
 
 /// Returns the device number of the filesystem that process `pid` serves, as mountinfo(5) writes it. Before Linux 6.13
 /// nothing tells.
-pub(super) fn device_of(pid: u32) -> Option<String> {
-    let fds = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
-    let mut devices = fds.filter_map(|fd| {
-        let fd = fd.ok()?;
-        let to = fs::read_link(fd.path()).ok()?;
-        if to != Path::new("/dev/fuse") {
-            return None;
-        }
-        let number = fd.file_name();
+pub(crate) fn device_of(pid: u32) -> Option<String> {
+    let mut devices = fuse_fds(pid).filter_map(|number| {
         let info = format!("/proc/{pid}/fdinfo/{}", number.to_str()?);
         let info = fs::read_to_string(info).ok()?;
         let line = info
@@ -144,7 +141,7 @@ pub(super) fn device_of(pid: u32) -> Option<String> {
 }
 
 /// Finds where the filesystem `device` is mounted, and in whose namespace.
-fn mounted_where(tables: &[MountTable], device: &str) -> Option<(Option<u32>, PathBuf)> {
+pub(super) fn mounted_where(tables: &[MountTable], device: &str) -> Option<(Option<u32>, PathBuf)> {
     tables.iter().find_map(|table| {
         let mut all = mounts(&table.text);
         let found = all.find(|mount| mount.dev == device.as_bytes())?;

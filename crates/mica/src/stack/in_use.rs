@@ -15,8 +15,8 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use super::Opened;
 use super::error::StackError;
 use super::holder::{self, Holder, Overlayer};
-use super::others::{Other, Use, ask_kernel};
-use super::place::Place;
+use super::others::{Other, Use, ask_kernel, others};
+use super::place::{DirId, Place};
 use super::warning::StackWarning;
 
 /// How long a directory may stay in use by a mount that is seen nowhere. umount(2) returns before the server has ended, so
@@ -28,6 +28,8 @@ const GRACE_MOUNTED: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(5);
 /// The time between two looks at who it is.
 const LOOK: Duration = Duration::from_millis(250);
+/// The time between two looks at the mounts of other programs.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Holds a directory as in use until dropped.
 #[derive(Debug)]
@@ -113,6 +115,29 @@ fn reopen(dir: impl AsFd) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(dir, c".", flags, Mode::empty())
 }
 
+/// Finds the mounts of other programs. One in another namespace that writes to one of `dirs` gets the time to end: whoever
+/// makes a namespace, a server on its way into its cage among them, has a copy of every mount there for a moment.
+pub(super) fn settled(dirs: &[&Opened]) -> Vec<Other> {
+    let ids: Vec<DirId> = dirs.iter().map(|dir| dir.place.id).collect();
+    settle(others, &ids, GRACE_MOUNTED)
+}
+
+/// Does so with what `look` finds, within `grace`.
+fn settle(mut look: impl FnMut() -> Vec<Other>, dirs: &[DirId], grace: Duration) -> Vec<Other> {
+    let started = Instant::now();
+    loop {
+        let found = look();
+        let elsewhere = found.iter().any(|other| {
+            let uses = |id: &DirId| other.uses(*id, Path::new("")) == Use::Yes;
+            other.holder.namespace.is_some() && dirs.iter().any(uses)
+        });
+        if !elsewhere || started.elapsed() >= grace {
+            return found;
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+}
+
 /// Refuses a directory that an overlay of another program writes to. Where that cannot be told for sure, warns.
 pub(super) fn refuse_shared(
     opened: &Opened,
@@ -122,13 +147,11 @@ pub(super) fn refuse_shared(
     // Not of the descriptor: that may be open in a private copy of the mount, whose paths begin elsewhere.
     let path = opened.dir.path.canonicalize().unwrap_or_default();
     for other in others {
+        let asked = || by_path(opened, &path).and_then(|dir| ask_kernel(&dir));
         let used = match other.uses(opened.place.id, &path) {
-            Use::Maybe => by_path(opened, &path).and_then(|dir| ask_kernel(&dir)),
+            Use::Maybe => asked(),
             // A path may have come to mean another directory since the kernel followed it. The kernel knows.
-            Use::Yes if other.holder.program == Overlayer::Kernel => {
-                let asked = by_path(opened, &path).and_then(|dir| ask_kernel(&dir));
-                Some(asked.unwrap_or(true))
-            }
+            Use::Yes if other.holder.program == Overlayer::Kernel => asked().or(Some(true)),
             Use::Yes => Some(true),
             Use::No => Some(false),
         };
@@ -140,6 +163,24 @@ pub(super) fn refuse_shared(
         }
     }
     Ok(())
+}
+
+/// Finds who writes to an open directory whose path is `path`, without waiting for a mount that is about to end.
+pub(crate) fn used_by(dir: &OwnedFd, path: &Path, others: &[Other]) -> Option<Box<Holder>> {
+    let id = Place::of(dir).ok()?.id;
+    let path = path.canonicalize().unwrap_or_default();
+    let other = others
+        .iter()
+        .find(|other| other.uses(id, &path) == Use::Yes);
+    if let Some(other) = other {
+        return Some(Box::new(other.holder.clone()));
+    }
+    // Locked by a mount of Mica, and by nobody else.
+    let own = reopen(dir).ok()?;
+    match rustix::fs::flock(&own, FlockOperation::NonBlockingLockShared) {
+        Err(Errno::WOULDBLOCK) => Some(Box::new(holder::of_lock(id))),
+        _ => None,
+    }
 }
 
 /// Warns of a lower that another mount writes to, as the kernel does: what both see is undefined.
@@ -165,4 +206,38 @@ pub(super) fn warn_of_shared_lower(
         dir: lower.dir.clone(),
         by,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_that_is_about_to_end_elsewhere_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = Place::of(std::fs::File::open(dir.path()).unwrap())
+            .unwrap()
+            .id;
+        let copy = |namespace| vec![Other::writing_to(id, namespace)];
+        let looks = |held: usize, namespace, grace| {
+            let mut looks = 0;
+            let look = || {
+                looks += 1;
+                if looks <= held {
+                    copy(namespace)
+                } else {
+                    Vec::new()
+                }
+            };
+            let found = settle(look, &[id], grace).len();
+            (looks, found)
+        };
+        let (long, none) = (Duration::from_secs(60), Duration::ZERO);
+        assert_eq!(looks(3, Some(7), long), (4, 0));
+        assert_eq!(looks(3, Some(7), none), (1, 1));
+        // One that is mounted here is not about to end.
+        assert_eq!(looks(3, None, long), (1, 1));
+        // Nor does one that writes elsewhere matter.
+        assert_eq!(settle(|| copy(Some(7)), &[], long).len(), 1);
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mica_host::{FdCache, HostFs, LayerAccess, OpenLayerError, Owners, open_layer};
 use mica_overlay::Layer;
-use mica_vfs::{Errno, NodeId};
+use mica_vfs::{Coherence, Errno, NodeId};
 use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat};
 
 use super::casefold;
@@ -71,10 +71,15 @@ impl Opened {
     pub(super) fn into_lower(
         self,
         owners: Owners,
+        coherence: Coherence,
         fds: &Arc<FdCache>,
     ) -> Result<Layer, StackError> {
         let label = self.dir.path.display().to_string();
         let fs = HostFs::new(self.fd, LayerAccess::ReadOnly, Arc::clone(fds));
+        let fs = match coherence {
+            Coherence::Exclusive => fs,
+            Coherence::Shared => fs.and_then(HostFs::shared),
+        };
         let fs = fs.map_err(|source| StackError::Open {
             dir: self.dir.clone(),
             source,

@@ -20,15 +20,15 @@ use mica_vfs::Errno;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::mount::FsOpenFlags;
 
-use super::holder::{Holder, Overlayer, device_of, serves_fuse};
+use super::holder::{Holder, Overlayer, device_of, mounted_where, serves_fuse};
 use super::namespaces::{MountTable, mount_tables, processes};
 use super::place::{DirId, Place};
 use crate::mountinfo::mounts;
 
 /// A mounted overlay of another program, and the directories that it writes to.
 #[derive(Debug)]
-pub(super) struct Other {
-    pub(super) holder: Holder,
+pub(crate) struct Other {
+    pub(crate) holder: Holder,
     written: Vec<Written>,
 }
 
@@ -42,7 +42,7 @@ enum Written {
 
 /// Whether an overlay writes to a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
+pub(crate) enum Use {
     Yes,
     /// A path that cannot be followed could be that of the directory.
     Maybe,
@@ -50,8 +50,21 @@ pub(super) enum Use {
 }
 
 impl Other {
+    /// One of the kernel that writes to a directory, and is mounted where process `namespace` is.
+    #[cfg(test)]
+    pub(super) fn writing_to(id: DirId, namespace: Option<u32>) -> Self {
+        let holder = Holder {
+            program: Overlayer::Kernel,
+            mountpoint: Some("/m".into()),
+            namespace,
+            server: None,
+        };
+        let written = vec![Written::Found(id)];
+        Self { holder, written }
+    }
+
     /// Tells whether it writes to directory `id`, whose absolute path is `path`.
-    pub(super) fn uses(&self, id: DirId, path: &Path) -> Use {
+    pub(crate) fn uses(&self, id: DirId, path: &Path) -> Use {
         let uses = self.written.iter().map(|written| match written {
             Written::Found(found) if *found == id => Use::Yes,
             Written::Lost(lost) if path.ends_with(lost) => Use::Maybe,
@@ -66,7 +79,7 @@ impl Other {
 }
 
 /// Finds the overlays of other programs that are mounted in any namespace in sight.
-pub(super) fn others() -> Vec<Other> {
+pub(crate) fn others() -> Vec<Other> {
     let tables = mount_tables();
     let mut found = Vec::new();
     let mut known = HashSet::new();
@@ -74,7 +87,8 @@ pub(super) fn others() -> Vec<Other> {
     for table in &tables {
         let root = open_root(&table.root());
         for mount in mounts(&table.text) {
-            fuse_overlayfs |= mount.kind == b"fuse.fuse-overlayfs";
+            // Version 2 has no type of its own.
+            fuse_overlayfs |= [&b"fuse.fuse-overlayfs"[..], b"fuse"].contains(&mount.kind);
             // A mount is in many tables, with the paths of one mounter; the first that shows where they lead will do.
             if mount.kind != b"overlay" || known.contains(mount.dev) {
                 continue;
@@ -126,11 +140,7 @@ fn of_fuse_overlayfs(pid: u32, tables: &[MountTable]) -> Option<Other> {
         })
         .collect();
     let device = device_of(pid);
-    let mounted = tables.iter().find_map(|table| {
-        let mut all = mounts(&table.text);
-        let mount = all.find(|mount| Some(mount.dev) == device.as_deref().map(str::as_bytes))?;
-        Some((table.process, mount.point()))
-    });
+    let mounted = device.and_then(|device| mounted_where(tables, &device));
     let (namespace, mountpoint) = mounted.unzip();
     let holder = Holder {
         program: Overlayer::FuseOverlayfs,
@@ -206,11 +216,22 @@ fn without_backslashes(path: &[u8]) -> Vec<u8> {
 ///
 /// The attempt leaves a line in the kernel's log, so it is only made where mount tables leave a doubt. `None`: this
 /// process may not ask, or this kernel does not tell.
-pub(super) fn ask_kernel(dir: &OwnedFd) -> Option<bool> {
+pub(crate) fn ask_kernel(dir: &OwnedFd) -> Option<bool> {
+    attempt(dir, "on", &[], Errno::BUSY)
+}
+
+/// Asks the kernel in the same way whether a write to the filesystem of `dir` failed without anybody being told, which it
+/// takes for no upper of a volatile mount. To ask by syncfs(2) would be to be told.
+pub(crate) fn has_unseen_error(dir: &Path) -> Option<bool> {
+    attempt(&open_root(dir)?, "off", &["volatile"], Errno::IO)
+}
+
+/// Tries to mount with `dir` for upper and work directory, and tells whether that fails by `errno`.
+fn attempt(dir: &OwnedFd, index: &str, flags: &[&str], errno: Errno) -> Option<bool> {
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).ok()?;
     let itself = format!("/proc/self/fd/{}", dir.as_raw_fd());
     let options = [
-        ("index", "on"),
+        ("index", index),
         ("lowerdir", "/"),
         ("upperdir", &itself),
         ("workdir", &itself),
@@ -218,8 +239,11 @@ pub(super) fn ask_kernel(dir: &OwnedFd) -> Option<bool> {
     for (name, value) in options {
         rustix::mount::fsconfig_set_string(&context, name, value).ok()?;
     }
+    for flag in flags {
+        rustix::mount::fsconfig_set_flag(&context, *flag).ok()?;
+    }
     match rustix::mount::fsconfig_create(&context) {
-        Err(Errno::BUSY) => Some(true),
+        Err(refused) if refused == errno => Some(true),
         Err(Errno::INVAL) => Some(false),
         _ => None,
     }

@@ -10,14 +10,14 @@ use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 
 /// Which directory something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct DirId {
+pub(crate) struct DirId {
     dev: (u32, u32),
     ino: u64,
 }
 
 impl DirId {
     /// Writes it as /proc/locks does.
-    pub(super) fn as_in_locks(self) -> String {
+    pub(crate) fn as_in_locks(self) -> String {
         let ((major, minor), ino) = (self.dev, self.ino);
         format!("{major:02x}:{minor:02x}:{ino}")
     }
@@ -25,15 +25,15 @@ impl DirId {
 
 /// A directory and the mount through which it was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) id: DirId,
+pub(crate) struct Place {
+    pub(crate) id: DirId,
     /// `None` before Linux 5.8, which does not tell.
     mount: Option<u64>,
 }
 
 impl Place {
     /// Finds the place of an open directory.
-    pub(super) fn of(dir: impl AsFd) -> Result<Self, Errno> {
+    pub(crate) fn of(dir: impl AsFd) -> Result<Self, Errno> {
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
         let stat = rustix::fs::statx(dir, c"", AtFlags::EMPTY_PATH, wanted)?;
         let told = StatxFlags::from_bits_retain(stat.stx_mask);
@@ -47,12 +47,12 @@ impl Place {
     }
 
     /// Tells whether both are on one filesystem.
-    pub(super) fn same_filesystem(self, other: Self) -> bool {
+    pub(crate) fn same_filesystem(self, other: Self) -> bool {
         self.id.dev == other.id.dev
     }
 
     /// Tells whether an object can be renamed from one to the other, as far as mounts go.
-    pub(super) fn same_mount(self, other: Self) -> bool {
+    pub(crate) fn same_mount(self, other: Self) -> bool {
         self.same_filesystem(other) && self.mount == other.mount
     }
 }
@@ -60,7 +60,7 @@ impl Place {
 /// Returns the directories above `dir`, up to the root of its mount: a layer does not reach further.
 ///
 /// The list ends early where this process may not search a directory.
-pub(super) fn above(dir: impl AsFd) -> Result<Vec<DirId>, Errno> {
+pub(crate) fn above(dir: impl AsFd) -> Result<Vec<DirId>, Errno> {
     let mut found = Vec::new();
     let mut here = Place::of(&dir)?;
     let mut parent = open_parent(dir);
@@ -82,7 +82,7 @@ pub(super) fn above(dir: impl AsFd) -> Result<Vec<DirId>, Errno> {
 }
 
 /// Opens the directory above `dir`; the root of everything is above itself.
-pub(super) fn open_parent(dir: impl AsFd) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_parent(dir: impl AsFd) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(dir, c"..", flags, Mode::empty())
 }

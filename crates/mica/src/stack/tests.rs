@@ -42,6 +42,10 @@ impl Ground {
             xattrs: XattrNamespace::User,
             redirects: crate::RedirectDir::Off,
             metacopies: Metacopies::Off,
+            index: mica_overlay::Index::Off,
+            xino: mica_overlay::Xino::Off,
+            uuid: crate::OverlayUuid::Null,
+            coherence: mica_vfs::Coherence::Exclusive,
             durability: Durability::Auto,
             identity: Identity::default(),
         }

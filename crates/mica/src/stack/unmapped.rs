@@ -8,7 +8,7 @@ use std::fs::read_to_string;
 use mica_overlay::Unmapped;
 
 /// Finds the ids that stand for "no mapping" in this user namespace, as long as it lives: its maps are written once.
-pub(super) fn unmapped() -> Unmapped {
+pub(crate) fn unmapped() -> Unmapped {
     Unmapped {
         uid: id("/proc/self/uid_map", "/proc/sys/kernel/overflowuid"),
         gid: id("/proc/self/gid_map", "/proc/sys/kernel/overflowgid"),

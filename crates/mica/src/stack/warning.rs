@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use mica_overlay::XattrNamespace;
 use thiserror::Error;
 
 use super::error::{LayerDir, word};
+use super::foreign::ForeignMark;
 use super::holder::Holder;
 use crate::Escaped;
 
@@ -39,6 +41,18 @@ pub enum StackWarning {
         /// The mark, from the root of the upper.
         file: PathBuf,
     },
+    /// A mark of another implementation has no effect, and any user can have made it, so it is taken for data.
+    #[error(
+        "{upper} may have been written by another overlay: {mark}, if it is a mark; other users can make its like"
+    )]
+    DoubtfulMark {
+        /// The upper.
+        upper: LayerDir,
+        /// The mark.
+        mark: Box<ForeignMark>,
+        /// What the mount reads.
+        xattrs: XattrNamespace,
+    },
 }
 
 impl StackWarning {
@@ -56,6 +70,14 @@ impl StackWarning {
             Self::StrayMark { upper, .. } => format!(
                 "`find {} -name .wh..wh..opq -delete` removes it and its like while nothing is mounted",
                 word(&upper.path)
+            ),
+            Self::DoubtfulMark {
+                upper,
+                mark,
+                xattrs,
+            } => format!(
+                "if another overlay wrote it: {}",
+                mark.hint(&upper.path, *xattrs)
             ),
         })
     }

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use mica_host::{FdCache, Features, HostFs, LayerAccess, Owners, Recorded};
-use mica_overlay::{Layer, Upper, XattrNamespace};
+use mica_overlay::{Index, Layer, Upper, XattrNamespace};
 use mica_vfs::{Errno, NodeId};
 
 use super::error::{Role, StackError};
 use super::half_converted::refuse_half_converted;
 use super::in_use::InUse;
+use super::index::refuse_index;
 use super::opened::Opened;
 use super::owners::RootRecord;
 use super::reach::{self, Reach};
 use super::warning::StackWarning;
-use super::{casefold, foreign, index};
+use super::{casefold, foreign};
 use crate::options::UpperSpec;
 
 /// The directories that are written to.
@@ -39,7 +40,7 @@ impl Writable {
     /// Makes a layer of the two, if their filesystem can be one.
     pub(super) fn into_upper(
         self,
-        xattrs: XattrNamespace,
+        (xattrs, index): (XattrNamespace, Index),
         (owners, like): (Owners, Option<Recorded>),
         fds: &Arc<FdCache>,
         lowers: &[Layer],
@@ -94,7 +95,9 @@ impl Writable {
             layer,
             work: scratch,
         };
-        index::refuse_index(&work.dir, &made)?;
+        if index == Index::Off {
+            refuse_index(&work.dir, &made)?;
+        }
         Ok((made, features, record))
     }
 }

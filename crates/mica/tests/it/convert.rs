@@ -355,11 +355,15 @@ fn open(ground: &Ground, upper: &str) -> Result<(), StackError> {
         data: Vec::new(),
         redirects: mica::RedirectDir::default(),
         metacopies: mica::Metacopies::default(),
+        index: mica::Index::default(),
+        xino: mica::Xino::default(),
+        uuid: mica::OverlayUuid::Null,
         upper: Some(UpperSpec {
             dir: ground.at(upper),
             work: ground.at("w"),
         }),
         xattrs: XattrNamespace::Trusted,
+        coherence: mica::Coherence::Exclusive,
         durability: mica::Durability::Auto,
         identity: mica::Identity::default(),
     })

@@ -6,9 +6,11 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use mica_vfs::{Attr, Errno, FallocateMode, KillPriv, SetAttr, SyncScope, XattrMode, XattrName};
+use mica_vfs::{
+    Attr, Errno, FallocateMode, KillPriv, SetAttr, SyncScope, XattrMode, XattrName, met,
+};
 
-use super::{CopyUpStep, DataLimit, Made, step};
+use super::{CopyUpStep, step};
 use crate::durability::Durability;
 use crate::lower_data::DataObject;
 use crate::node::Node;
@@ -33,7 +35,8 @@ struct LateCopy<'a> {
 }
 
 impl Overlay {
-    /// Copies the data of a metacopy of the upper, as much of it as `limit` asks for. What cuts nothing off is not done here.
+    /// Copies the data of a metacopy of the upper, all of it, also before a truncation: to cut it while the mark is there shows
+    /// another size with the old data to whoever comes after a crash, and to cut it later shows a hole.
     ///
     /// # Errors
     ///
@@ -42,12 +45,7 @@ impl Overlay {
     /// # Locks
     ///
     /// The caller is in the copying gate of the node.
-    pub(super) fn copy_lower_data(
-        &self,
-        node: &Node,
-        upper: &LayerNode,
-        limit: DataLimit<'_>,
-    ) -> Result<Made, Errno> {
+    pub(super) fn copy_lower_data(&self, node: &Node, upper: &LayerNode) -> Result<(), Errno> {
         let data = step(node, CopyUpStep::Read, self.data_of(node))?;
         let attr = step(node, CopyUpStep::Read, upper.attr())?;
         let capability = step(node, CopyUpStep::Read, capability_of(upper))?;
@@ -59,59 +57,46 @@ impl Overlay {
             attr,
             capability,
         };
-        // Between the two sizes of a file that grows it would be longer than its data.
-        let cut = match limit {
-            DataLimit::Cut(change) => Some(change).filter(|cut| cut.size < Some(late.attr.size)),
-            DataLimit::Whole | DataLimit::Metadata => None,
-        };
-        let attr = late.run(cut).inspect_err(|_| late.undo())?;
+        late.run().inspect_err(|_| late.undo())?;
+        met!(106);
         node.set_metacopy(false);
         // A whole file needs its place no more, nor its parent.
-        self.table.move_to(node, None)?;
-        Ok(cut.map_or(Made::Before, |_| Made::Now(attr)))
+        self.table.move_to(node, None)
     }
 }
 
 impl LateCopy<'_> {
-    fn run(&self, cut: Option<&SetAttr>) -> Result<Attr, Errno> {
-        let copied = step(self.node, CopyUpStep::LateData, self.copy(cut))?;
+    fn run(&self) -> Result<(), Errno> {
+        let copied = step(self.node, CopyUpStep::LateData, self.copy())?;
         if copied > 0 {
             step(self.node, CopyUpStep::LateMetadata, self.restore())?;
-        }
-        if let Some(change) = cut {
-            let changed = self.overlay.change_attr(self.upper, change);
-            step(self.node, CopyUpStep::Change, changed)?;
         }
         let durability = self.overlay.config.durability;
         if copied > 0 && durability != Durability::Volatile || durability == Durability::Strict {
             let synced = self.upper.fs().fsync(self.upper.id, SyncScope::All);
             step(self.node, CopyUpStep::Sync, synced)?;
         }
-        // Now: a file that is whole and cannot be looked at is whole all the same.
-        let attr = step(self.node, CopyUpStep::Read, self.upper.attr())?;
         let unmarked = self.overlay.remove_mark(self.upper, "metacopy");
         step(self.node, CopyUpStep::Unmark, unmarked)?;
         self.overlay
             .counters
             .copied_bytes
             .fetch_add(copied, Relaxed);
-        Ok(attr)
+        Ok(())
     }
 
     /// Copies the data and returns how much of it there was.
-    fn copy(&self, cut: Option<&SetAttr>) -> Result<u64, Errno> {
-        let lower = self.data.node.attr()?.size;
+    fn copy(&self) -> Result<u64, Errno> {
+        let lower = self.data.node.attr()?;
         let size = self.attr.size.min(self.data.end.unwrap_or(u64::MAX));
-        let len = cut
-            .map_or(DataLimit::Whole, DataLimit::Cut)
-            .of(size)
-            .min(lower);
+        let len = size.min(lower.size);
         if self.attr.blocks > 0 {
             self.free();
         }
         if len > 0 {
             let (to, from) = (self.upper, self.data.node);
             to.fs().copy_from(to.id, from.fs(), from.id, len)?;
+            self.overlay.expect_unchanged(from, &lower, self.node)?;
         }
         Ok(len)
     }

@@ -18,6 +18,8 @@ pub enum CopyUpStep {
     Owner,
     /// Copying extended attributes and ACLs. After the owner: a chown drops `security.capability`.
     Xattrs,
+    /// Copying file flags. After the owner, who may set them.
+    Flags,
     /// Noting where it came from.
     Origin,
     /// Giving a metacopy the size that its data has.
@@ -44,13 +46,14 @@ pub enum CopyUpStep {
 
 impl CopyUpStep {
     /// All of them, in order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Read,
         Self::Impure,
         Self::Create,
         Self::Data,
         Self::Owner,
         Self::Xattrs,
+        Self::Flags,
         Self::Origin,
         Self::Size,
         Self::Mark,

@@ -2,6 +2,7 @@
 
 mod attributes;
 mod data;
+mod indexed;
 mod making;
 mod metacopies;
 mod moving;
@@ -10,7 +11,7 @@ pub(crate) mod reading;
 mod removing;
 mod renaming;
 
-use mica_overlay::{Config, Metacopies};
+use mica_overlay::{Config, Index, Metacopies};
 use mica_testkit::{Call, Stack, Walk};
 use mica_vfs::Errno;
 
@@ -32,6 +33,8 @@ pub(crate) struct Case {
     pub(crate) run: Operate,
     /// Whether changes of metadata copy no data.
     pub(crate) metacopies: Metacopies,
+    /// What ties the names of a lower file together.
+    pub(crate) index: Index,
     /// Done instead, each leads to a view that a fault may leave, too: the case says why.
     pub(crate) between: &'static [Operate],
 }
@@ -50,6 +53,7 @@ const fn case(
         lower,
         run,
         metacopies: Metacopies::Off,
+        index: Index::Off,
         between: &[],
     }
 }
@@ -67,10 +71,17 @@ impl Case {
         self
     }
 
+    /// Ties the names of lower files together on disk.
+    const fn with_index(mut self) -> Self {
+        self.index = Index::On;
+        self
+    }
+
     /// Makes the mount one that the case is about.
     pub(crate) fn config(&self, config: Config) -> Config {
         Config {
             metacopies: self.metacopies,
+            index: self.index,
             ..config
         }
     }
@@ -89,6 +100,7 @@ pub(crate) fn cases() -> impl Iterator<Item = Case> {
         making::MAKING,
         attributes::ATTRIBUTES,
         data::DATA,
+        indexed::INDEXED,
         removing::REMOVING,
         renaming::RENAMING,
         moving::MOVING,

@@ -208,3 +208,30 @@ fn a_directory_with_ten_thousand_names_is_listed_whole() {
         mounted.finish();
     }
 }
+
+#[test]
+fn ovl_6_a_whiteout_that_a_listing_takes_for_a_file_is_listed_without_a_node() {
+    let stack = Stack::new()
+        .upper("d/a:xwhiteout d/b:xwhiteout")
+        .lower("d/a='1' d/b='2'");
+    for medium in Medium::all() {
+        let mounted = stack.mount(medium);
+        let dir = mounted.walk().hold("d").unwrap();
+        let mut names = Vec::new();
+        let overlay = mounted.overlay();
+        let sink = &mut |entry: mica_vfs::DirEntry<'_>, node: &mica_vfs::ListedNode| {
+            names.push(entry.name.to_string());
+            assert!(node.is_none());
+            // Twice the same would go on for ever.
+            assert!(names.len() <= 2, "{names:?}");
+            Flow::Continue
+        };
+        overlay
+            .read_dir_plus(dir.node(), Cookie::START, sink)
+            .unwrap();
+        names.sort();
+        assert_eq!(names, ["a", "b"]);
+        drop(dir);
+        mounted.finish();
+    }
+}

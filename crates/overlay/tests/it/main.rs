@@ -9,17 +9,22 @@
 )]
 
 mod bad_marks;
+mod changed;
 mod changing;
 mod durability;
 mod faults;
+mod hard_links;
 mod ids;
+mod index;
 mod listing;
 mod looking_up;
 mod metacopies;
 mod metacopies_kernel;
 mod mounting;
 mod nameless;
+mod nested;
 mod numbers;
+mod protected;
 mod redirects;
 mod redirects_kernel;
 mod unmapped;

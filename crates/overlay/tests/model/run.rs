@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use mica_overlay::Metacopies;
 use mica_testkit::{Detail, Medium, Model, ModelId, Mounted, Stack, assert_same};
 use mica_vfs::{Caller, Errno, Ino};
 
@@ -71,6 +72,7 @@ impl Run {
         if matches!(op, Op::Remount) {
             self.held.let_go(&self.mounted);
             self.mounted.remount();
+            self.model.remount(&self.mounted.model());
         }
         let found = op.overlay(self.mounted.walk().by(CALLER));
         writeln!(self.log, "{op:?} = {expected:?}").unwrap();
@@ -91,9 +93,12 @@ impl Run {
     fn compare(&mut self) {
         let found = self.mounted.dump_shown();
         assert_same(&self.model.dump(), &found, "model and overlay");
-        let nodes = self.mounted.overlay().stats().nodes;
+        let stats = self.mounted.overlay().stats();
+        let nodes = stats.nodes - stats.linked;
+        // A copy that is kept for its other names (OVL-32) while its data is below keeps its place, and so its parents.
+        let parents = stats.linked > 0 && self.mounted.metacopies() == Metacopies::On;
         assert!(
-            nodes <= 1 || !self.held.is_empty(),
+            nodes <= 1 || parents || !self.held.is_empty(),
             "{nodes} nodes are referenced"
         );
         let walk = self.mounted.walk();

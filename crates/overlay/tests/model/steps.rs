@@ -156,7 +156,7 @@ impl Step {
             Kind::Create(mode) => Op::Create(new, mode),
             Kind::Mkdir(mode) => Op::Mkdir(new, mode),
             Kind::Mknod(kind, minor) => {
-                // Device 0:0 is a whiteout, which cannot be made by hand.
+                // Device 0:0 is a whiteout of another overlay.
                 let major = minor;
                 Op::Mknod(new, kind, Rdev { major, minor })
             }

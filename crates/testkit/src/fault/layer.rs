@@ -261,6 +261,14 @@ impl Filesystem for FaultLayer {
         }
     }
 
+    fn open(&self, node: NodeId) -> Result<(), Errno> {
+        self.inner.open(node)
+    }
+
+    fn keeps_name(&self, node: NodeId) -> bool {
+        self.inner.keeps_name(node)
+    }
+
     fn nameless(&self) -> usize {
         self.inner.nameless()
     }
@@ -271,15 +279,20 @@ impl Filesystem for FaultLayer {
     }
 
     fn uuid(&self) -> Uuid {
-        self.inner.uuid()
+        match self.lacking(Lacks::UUID, Errno::OPNOTSUPP) {
+            Ok(()) => self.inner.uuid(),
+            Err(_) => Uuid::default(),
+        }
     }
 
     fn file_handle(&self, node: NodeId) -> Result<FileHandle, Errno> {
+        self.lacking(Lacks::HANDLES, Errno::OPNOTSUPP)?;
         self.reading(Call::FileHandle)?;
         self.inner.file_handle(node)
     }
 
     fn attr_by_handle(&self, handle: &FileHandle) -> Result<Attr, Errno> {
+        self.lacking(Lacks::HANDLES, Errno::OPNOTSUPP)?;
         self.reading(Call::AttrByHandle)?;
         self.inner.attr_by_handle(handle)
     }

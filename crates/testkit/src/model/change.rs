@@ -41,11 +41,11 @@ impl Model {
     ///
     /// As write(2).
     pub fn write_at(&mut self, path: &str, offset: usize, data: &[u8]) -> Result<(), Errno> {
-        let id = self.find(path)?;
-        has_data(self.inode(id))?;
+        has_data(self.inode(self.find(path)?))?;
         if data.is_empty() {
             return Ok(());
         }
+        let id = self.change(path)?;
         self.resize(id, |len| len.max(offset + data.len()));
         self.inode_mut(id).data[offset..offset + data.len()].copy_from_slice(data);
         Ok(())
@@ -57,7 +57,7 @@ impl Model {
     ///
     /// As truncate(2).
     pub fn truncate(&mut self, path: &str, size: usize) -> Result<(), Errno> {
-        let id = self.find(path)?;
+        let id = self.change(path)?;
         has_data(self.inode(id))?;
         self.resize(id, |_| size);
         Ok(())
@@ -69,12 +69,11 @@ impl Model {
     ///
     /// As fchmodat2(2) that does not follow: `EOPNOTSUPP` for a symbolic link.
     pub fn chmod(&mut self, path: &str, mode: u32) -> Result<(), Errno> {
-        let id = self.find(path)?;
+        let id = self.change(path)?;
         if self.inode(id).kind == FileType::Symlink {
             return Err(Errno::OPNOTSUPP);
         }
         self.inode_mut(id).mode = mode;
-        self.changed(id);
         Ok(())
     }
 
@@ -84,14 +83,13 @@ impl Model {
     ///
     /// As lchown(2).
     pub fn chown(&mut self, path: &str, uid: u32, gid: u32) -> Result<(), Errno> {
-        let id = self.find(path)?;
+        let id = self.change(path)?;
         let inode = self.inode_mut(id);
         (inode.uid, inode.gid) = (uid, gid);
         if inode.kind != FileType::Directory {
             inode.mode = Mode::new(inode.mode).without_privileges().bits();
             inode.xattrs.remove(CAPABILITY);
         }
-        self.changed(id);
         Ok(())
     }
 
@@ -101,10 +99,9 @@ impl Model {
     ///
     /// As utimensat(2).
     pub fn utimens(&mut self, path: &str, atime: Time, mtime: Time) -> Result<(), Errno> {
-        let id = self.find(path)?;
+        let id = self.change(path)?;
         let inode = self.inode_mut(id);
         (inode.atime, inode.mtime) = (Some(atime), Some(mtime));
-        self.changed(id);
         Ok(())
     }
 
@@ -131,7 +128,7 @@ impl Model {
         value: &[u8],
         mode: XattrMode,
     ) -> Result<(), Errno> {
-        let id = self.find(path)?;
+        let id = self.change(path)?;
         let inode = self.inode_mut(id);
         can_have(inode, name, Errno::PERM)?;
         if value.len() > XATTR_SIZE_MAX {
@@ -143,7 +140,6 @@ impl Model {
             _ => {}
         }
         inode.xattrs.insert(name.to_owned(), value.to_vec());
-        self.changed(id);
         Ok(())
     }
 
@@ -153,11 +149,10 @@ impl Model {
     ///
     /// As removexattr(2).
     pub fn removexattr(&mut self, path: &str, name: &str) -> Result<(), Errno> {
-        let id = self.find(path)?;
+        let id = self.change(path)?;
         let inode = self.inode_mut(id);
         can_have(inode, name, Errno::PERM)?;
         inode.xattrs.remove(name).ok_or(Errno::NODATA)?;
-        self.changed(id);
         Ok(())
     }
 
@@ -167,7 +162,6 @@ impl Model {
         inode.data.resize(size, 0);
         inode.mtime = None;
         inode.xattrs.remove(CAPABILITY);
-        self.changed(id);
     }
 }
 

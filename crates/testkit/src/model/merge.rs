@@ -39,6 +39,8 @@ struct Merge<'a> {
     model: Model,
     /// Objects of the upper that have several names, by inode number.
     upper_inodes: BTreeMap<u64, ModelId>,
+    /// Those of lowers, by layer and number.
+    lower_inodes: BTreeMap<(usize, u64), ModelId>,
     /// The data of what is added next.
     data: Vec<u8>,
 }
@@ -71,12 +73,14 @@ impl Model {
             prefix,
             model: Self {
                 names: BTreeMap::new(),
+                changed_by: BTreeSet::new(),
                 inodes: BTreeMap::new(),
                 next: Self::ROOT,
                 caller: Caller::ROOT,
                 redirects: false,
             },
             upper_inodes: BTreeMap::new(),
+            lower_inodes: BTreeMap::new(),
             data: Vec::new(),
         };
         merge.add("", &roots[0], Origin::Lower);
@@ -242,17 +246,18 @@ impl<'a> Merge<'a> {
     }
 
     fn non_directory(&mut self, path: &str, part: &Part<'a>) {
-        let linked = part.object.nlink.unwrap() > 1;
+        let ino = part.object.ino.unwrap();
         if !self.layers[part.layer].is_upper {
-            let origin = if linked {
-                Origin::LowerAlias
+            if part.object.nlink.unwrap() == 1 {
+                self.add(path, part, Origin::Lower);
+            } else if let Some(&id) = self.lower_inodes.get(&(part.layer, ino)) {
+                self.model.names.insert(path.to_owned(), id);
             } else {
-                Origin::Lower
-            };
-            self.add(path, part, origin);
+                let id = self.add(path, part, Origin::LowerAlias);
+                self.lower_inodes.insert((part.layer, ino), id);
+            }
             return;
         }
-        let ino = part.object.ino.unwrap();
         match self.upper_inodes.get(&ino) {
             Some(&id) => {
                 self.model.names.insert(path.to_owned(), id);
@@ -266,22 +271,36 @@ impl<'a> Merge<'a> {
 
     fn add(&mut self, path: &str, part: &Part<'_>, origin: Origin) -> ModelId {
         let object = part.object;
+        // A whiteout of another overlay is stored as an empty file.
+        let mark = object.xattrs.get(&format!("{}nested", self.prefix));
+        let nested = object.kind == FileType::Regular && object.size == Some(0) && mark.is_some();
+        // What it carries for others is not shown.
+        let hidden = match object.kind {
+            _ if mark.map(Vec::as_slice) != Some(b"x") => None,
+            FileType::Directory => Some(format!("{}opaque", self.prefix)),
+            _ => Some(format!("{}whiteout", self.prefix)),
+        };
         let xattrs = object.xattrs.iter().filter_map(|(name, value)| {
             let name = shown_xattr(name, self.prefix)?;
-            Some((name, value.clone()))
+            (Some(&name) != hidden.as_ref()).then(|| (name, value.clone()))
         });
         let inode = Inode {
-            kind: object.kind,
+            kind: if nested {
+                FileType::CharDevice
+            } else {
+                object.kind
+            },
             mode: object.mode,
             uid: object.uid,
             gid: object.gid,
-            rdev: object.rdev.unwrap_or_default(),
+            rdev: object.rdev.unwrap_or(Rdev::WHITEOUT),
             data: std::mem::take(&mut self.data),
             target: object.target.clone().unwrap_or_default(),
             xattrs: xattrs.collect(),
             mtime: object.mtime,
             atime: object.atime,
             origin,
+            before: None,
         };
         self.model.insert(path, inode)
     }

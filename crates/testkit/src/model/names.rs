@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mica_vfs::{Errno, FileType, Mode, Rdev, RenameFlags};
+use mica_vfs::{Caller, Errno, FileType, Mode, Rdev, RenameFlags};
 
 use super::{Inode, Model, ModelId, Origin, split};
 
@@ -35,7 +35,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// As mknod(2); `EPERM` for a whiteout.
+    /// As mknod(2).
     pub fn mknod(
         &mut self,
         path: &str,
@@ -43,11 +43,6 @@ impl Model {
         mode: u32,
         rdev: Rdev,
     ) -> Result<(), Errno> {
-        if kind == FileType::CharDevice && rdev == Rdev::WHITEOUT {
-            self.find_dir_of(path)?;
-            self.expect_free(path)?;
-            return Err(Errno::PERM);
-        }
         let is_device = matches!(kind, FileType::CharDevice | FileType::BlockDevice);
         let rdev = if is_device { rdev } else { Rdev::default() };
         self.make(path, kind, mode, rdev, "")
@@ -68,7 +63,7 @@ impl Model {
     ///
     /// As link(2).
     pub fn link(&mut self, old: &str, new: &str) -> Result<(), Errno> {
-        let id = self.find(old)?;
+        let id = self.change(old)?;
         let dir = self.find_dir_of(new)?;
         if self.inode(id).kind == FileType::Directory {
             // linkat(2) looks at the new name first.
@@ -77,7 +72,7 @@ impl Model {
         }
         self.expect_free(new)?;
         self.names.insert(new.to_owned(), id);
-        self.changed(id);
+        self.changed(new, id);
         self.touch(dir);
         Ok(())
     }
@@ -123,7 +118,8 @@ impl Model {
         }
         let exchange = flags.contains(RenameFlags::EXCHANGE);
         let noreplace = flags.contains(RenameFlags::NOREPLACE);
-        if flags.contains(RenameFlags::WHITEOUT) || (exchange && noreplace) {
+        let whiteout = flags.contains(RenameFlags::WHITEOUT);
+        if exchange && (noreplace || whiteout) {
             return Err(Errno::INVAL);
         }
         let from_dir = self.find_dir_of(from)?;
@@ -149,6 +145,10 @@ impl Model {
             return Ok(());
         }
         self.check_rename(source, target, exchange)?;
+        self.changed(from, source);
+        if let (Some(target), true) = (target, exchange) {
+            self.changed(to, target);
+        }
         if let (Some(target), false) = (target, exchange) {
             if self.inode(target).kind == FileType::Directory {
                 self.expect_empty(target, to)?;
@@ -156,12 +156,15 @@ impl Model {
             self.remove(to);
         }
         self.swap_paths(from, to, exchange);
-        self.changed(source);
-        if let (Some(target), true) = (target, exchange) {
-            self.changed(target);
-        }
         self.touch(from_dir);
         self.touch(to_dir);
+        if whiteout {
+            self.mknod(from, FileType::CharDevice, 0, Rdev::WHITEOUT)?;
+            // The mounter's, whatever its directory hands down.
+            let left = self.find(from)?;
+            let left = self.inode_mut(left);
+            (left.mode, left.uid, left.gid) = (0, Caller::ROOT.uid, Caller::ROOT.gid);
+        }
         Ok(())
     }
 
@@ -193,17 +196,24 @@ impl Model {
         if exchange {
             moved.append(&mut self.take(to, from));
         }
-        self.names.append(&mut moved);
+        for (path, (id, changed_by)) in moved {
+            if changed_by {
+                self.changed_by.insert(path.clone());
+            }
+            self.names.insert(path, id);
+        }
     }
 
-    fn take(&mut self, from: &str, to: &str) -> BTreeMap<String, ModelId> {
+    /// Takes out everything at and below `from`, with its path at and below `to`, and whether it was changed by that name.
+    fn take(&mut self, from: &str, to: &str) -> BTreeMap<String, (ModelId, bool)> {
         let mut paths = self.below(from);
         paths.push(from.to_owned());
         paths
             .into_iter()
             .map(|path| {
                 let id = self.names.remove(&path).unwrap();
-                (format!("{to}{}", &path[from.len()..]), id)
+                let changed_by = self.changed_by.remove(&path);
+                (format!("{to}{}", &path[from.len()..]), (id, changed_by))
             })
             .collect()
     }
@@ -250,6 +260,7 @@ impl Model {
             mtime: None,
             atime: None,
             origin: Origin::Upper,
+            before: None,
         };
         self.insert(path, inode);
         self.touch(dir);
@@ -258,6 +269,7 @@ impl Model {
 
     fn remove(&mut self, path: &str) {
         let id = self.names.remove(path).unwrap();
+        self.changed_by.remove(path);
         if self.nlink(id) == 0 {
             self.inodes.remove(&id);
         }
@@ -294,12 +306,23 @@ impl Model {
         self.inode_mut(dir).mtime = None;
     }
 
-    /// Notes that an object is in the upper from here: its link count is its own.
-    pub(super) fn changed(&mut self, id: ModelId) {
+    /// Returns the object to change, which `path` leads to: the upper has that name from here.
+    pub(super) fn change(&mut self, path: &str) -> Result<ModelId, Errno> {
+        let id = self.find(path)?;
+        self.changed(path, id);
+        Ok(id)
+    }
+
+    /// Notes that the upper has `path`, which leads to `id`.
+    fn changed(&mut self, path: &str, id: ModelId) {
         let inode = self.inode_mut(id);
-        if inode.origin == Origin::LowerAlias {
-            inode.origin = Origin::Upper;
+        if inode.origin != Origin::LowerAlias {
+            return;
         }
+        if inode.before.is_none() {
+            inode.before = Some(Box::new(inode.clone()));
+        }
+        self.changed_by.insert(path.to_owned());
     }
 }
 

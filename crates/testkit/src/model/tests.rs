@@ -54,16 +54,22 @@ fn the_overlays_attributes_are_hidden_and_escaped_ones_are_shown() {
 }
 
 #[test]
-fn links_of_the_upper_hold_and_those_of_a_lower_break() {
-    let mut model = merged("u='1' v=>u", &["l='2' m=>l"]);
+fn links_hold_and_those_of_a_lower_split_at_the_next_mount() {
+    let mut model = merged("u='1' v=>u", &["l='2' m=>l k=>l"]);
     model.write_at("u", 0, b"x").unwrap();
     assert_eq!(model.read("v").unwrap(), b"x");
     assert_eq!(model.dump().0["v"].same_as.as_deref(), Some("u"));
     assert_eq!(model.dump().0["l"].nlink, None);
     model.write_at("l", 0, b"x").unwrap();
+    model.rename("k", "n", RenameFlags::empty()).unwrap();
+    assert_eq!(model.read("m").unwrap(), b"x");
+    assert_eq!(model.dump().0["m"].same_as.as_deref(), Some("l"));
+    model.remount(&merged(
+        "u='x' v=>u l='x' n=>l k:whiteout",
+        &["l='2' m=>l k=>l"],
+    ));
     assert_eq!(model.read("m").unwrap(), b"2");
-    assert_eq!(model.dump().0["l"].nlink, Some(1));
-    model.link("m", "n").unwrap();
+    assert_eq!(model.read("n").unwrap(), b"x");
     assert_eq!(model.dump().0["n"].nlink, Some(2));
     model.check();
 }
@@ -103,14 +109,16 @@ fn a_rename_moves_what_is_below_and_an_exchange_both() {
 }
 
 #[test]
-fn whiteouts_are_not_made_by_hand() {
+fn whiteouts_that_are_made_by_hand_are_devices() {
     let mut model = merged("u='1'", &["l='2'"]);
     let made = model.mknod("w", FileType::CharDevice, 0, Rdev::WHITEOUT);
-    assert_eq!(made, Err(Errno::PERM));
-    assert_eq!(
-        model.rename("l", "w", RenameFlags::WHITEOUT),
-        Err(Errno::INVAL)
-    );
+    assert_eq!(made, Ok(()));
+    assert_eq!(model.rename("l", "m", RenameFlags::WHITEOUT), Ok(()));
+    for path in ["w", "l"] {
+        assert_eq!(model.dump().0[path].kind, FileType::CharDevice);
+    }
+    let both = RenameFlags::WHITEOUT | RenameFlags::EXCHANGE;
+    assert_eq!(model.rename("u", "m", both), Err(Errno::INVAL));
 }
 
 #[test]

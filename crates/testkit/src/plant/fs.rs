@@ -76,7 +76,6 @@ impl Planted {
         flags.difference(match self.plant {
             Plant::WhiteoutMissed => RenameFlags::WHITEOUT,
             Plant::ExchangeMissed => RenameFlags::EXCHANGE,
-            Plant::NoreplaceMissed => RenameFlags::NOREPLACE,
             _ => RenameFlags::empty(),
         })
     }
@@ -394,6 +393,14 @@ impl Filesystem for Planted {
 
     fn observe(&self, observer: Box<dyn Observer>) {
         self.inner.observe(observer);
+    }
+
+    fn open(&self, node: NodeId) -> Result<(), Errno> {
+        self.inner.open(node)
+    }
+
+    fn keeps_name(&self, node: NodeId) -> bool {
+        self.inner.keeps_name(node)
     }
 
     fn nameless(&self) -> usize {

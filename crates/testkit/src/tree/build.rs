@@ -89,5 +89,10 @@ fn adorn(walk: Walk<'_>, item: &Item) -> Result<(), Errno> {
     for (name, value) in &item.xattrs {
         walk.setxattr(&item.path, name, value)?;
     }
-    Ok(())
+    if item.flags.is_empty() {
+        return Ok(());
+    }
+    let held = walk.hold(&item.path)?;
+    let flags = walk.fs().file_flags(held.node())? | item.flags;
+    walk.fs().set_file_flags(held.node(), flags)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mica_vfs::{FileType, Rdev};
 
-use super::{Body, Item, Tree};
+use super::{Body, FLAGS, Item, Tree};
 
 /// Reads a literal; directories on the way are added.
 pub(super) fn parse(literal: &str) -> Result<Tree, String> {
@@ -61,7 +61,7 @@ struct Word<'a> {
 
 impl<'a> Word<'a> {
     fn item(mut self) -> Result<Item, String> {
-        let path = self.until(&["=", "->", ":", "@", "~", "!", "["]);
+        let path = self.until(&["=", "->", ":", "@", "~", "!", "[", "^"]);
         let (path, slash) = path.strip_suffix('/').map_or((path, false), |p| (p, true));
         if path.split('/').any(|name| matches!(name, "" | "." | "..")) {
             return Err("a path is names parted by single slashes".into());
@@ -104,7 +104,7 @@ impl<'a> Word<'a> {
     }
 
     fn kind(&mut self) -> Result<Body, String> {
-        let kind = self.until(&["(", "@", "~", "!", "["]);
+        let kind = self.until(&["(", "@", "~", "!", "[", "^"]);
         Ok(match kind {
             "fifo" => Body::Special(FileType::Fifo, Rdev::default()),
             "socket" => Body::Special(FileType::Socket, Rdev::default()),
@@ -137,6 +137,11 @@ impl<'a> Word<'a> {
         } else if self.take("!") {
             let time = self.value_str();
             item.time = Some(time.parse().map_err(|_| format!("`{time}` is no time"))?);
+        } else if self.take("^") {
+            for letter in self.value_str().chars() {
+                let known = FLAGS.iter().find(|(known, _)| *known == letter);
+                item.flags |= known.ok_or(format!("`{letter}` is no flag"))?.1;
+            }
         } else if self.take("[") {
             loop {
                 let name = self.until(&["="]).to_owned();
@@ -168,7 +173,7 @@ impl<'a> Word<'a> {
 
     /// Takes a value up to the next attribute.
     fn value_str(&mut self) -> &'a str {
-        self.until(&["@", "~", "!", "["])
+        self.until(&["@", "~", "!", "[", "^"])
     }
 
     fn value(&mut self) -> String {

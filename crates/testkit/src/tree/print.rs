@@ -4,7 +4,7 @@ use std::fmt;
 
 use mica_vfs::FileType;
 
-use super::{Body, Item, Tree};
+use super::{Body, FLAGS, Item, Tree};
 
 impl fmt::Display for Tree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,7 +52,13 @@ impl fmt::Display for Item {
             let before = if number == 0 { "[" } else { "," };
             write!(f, "{before}{name}={}", quoted(value))?;
         }
-        f.write_str(if self.xattrs.is_empty() { "" } else { "]" })
+        f.write_str(if self.xattrs.is_empty() { "" } else { "]" })?;
+        let flags = FLAGS.iter().filter(|(_, flag)| self.flags.contains(*flag));
+        for (number, (letter, _)) in flags.enumerate() {
+            let before = if number == 0 { "^" } else { "" };
+            write!(f, "{before}{letter}")?;
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,5 @@
 use mica_tmpfs::Tmpfs;
-use mica_vfs::{FileType, NodeId, Rdev};
+use mica_vfs::{FileFlags, FileType, Filesystem as _, NodeId, Rdev};
 
 use super::{Body, Tree, build};
 use crate::{Detail, Walk, dump};
@@ -12,7 +12,7 @@ fn every_form_is_built() {
         NodeId::ROOT,
         "e/ e/a='1' e/b='two \\'words\\'\\n'@4640~5:6 e/l->../x y->'a b' e/gone:whiteout op:opaque
          f:fifo@0600 s:socket dev:char(1,3) disk:block(8,16) h=>e/a big=hole(1M) deep/er/x=''[user.k=v,user.l='a,]']
-         w:whiteouts w/z:xwhiteout t='x'!77",
+         w:whiteouts w/z:xwhiteout t='x'!77 fl/^aA",
     );
     let walk = Walk::new(&fs);
     assert_eq!(walk.read("e/b").unwrap(), b"two 'words'\n");
@@ -37,6 +37,8 @@ fn every_form_is_built() {
     assert_eq!(walk.getxattr("w", "trusted.overlay.opaque").unwrap(), b"x");
     assert!(walk.getxattr("w/z", "trusted.overlay.whiteout").is_ok());
     assert_eq!(walk.stat("t").unwrap().mtime.secs, 77);
+    let flags = fs.file_flags(walk.hold("fl").unwrap().node());
+    assert_eq!(flags, Ok(FileFlags::APPEND | FileFlags::NOATIME));
     assert_eq!(fs.referenced_nodes(), Ok(0));
 }
 
@@ -45,7 +47,7 @@ fn a_printed_tree_reads_back() {
     let tree = Tree::from(
         "e/ e/a='1' e/b='two \\'words\\'\\n'@4640~5:6 y->'a b' e/gone:whiteout op:opaque@0700
          f:fifo@0600 s:socket dev:char(1,3) disk:block(8,16) h=>e/a big=hole(1048576)!-5
-         deep/er/x=''[user.k=v,user.l='a,]'] w:whiteouts w/z:xwhiteout t='x'!77",
+         deep/er/x=''[user.k=v,user.l='a,]'] w:whiteouts w/z:xwhiteout t='x'!77 fl='x'@0640^iA",
     );
     assert_eq!(Tree::from(tree.to_string().as_str()), tree);
 }

@@ -1,4 +1,4 @@
-use mica_vfs::{Errno, FileFlags, FileHandle, Filesystem};
+use mica_vfs::{Caller, Errno, FileFlags, FileHandle, Filesystem, Protection};
 
 use crate::stage::*;
 
@@ -50,9 +50,16 @@ fn a_strange_handle_is_estale() {
 }
 
 #[test]
-fn there_are_no_file_flags() {
+fn file_flags_are_those_of_linux_and_told_with_the_attributes() {
     let fs = tmpfs();
-    assert_eq!(fs.file_flags(ROOT), Err(Errno::NOTTY));
-    let set = fs.set_file_flags(ROOT, FileFlags::IMMUTABLE);
-    assert_eq!(set, Err(Errno::NOTTY));
+    let node = file(&fs, ROOT, "f");
+    assert_eq!(fs.file_flags(node), Ok(FileFlags::empty()));
+    let flags = FileFlags::APPEND | FileFlags::NOATIME;
+    assert_eq!(fs.set_file_flags(node, flags), Ok(()));
+    assert_eq!(fs.file_flags(node), Ok(flags));
+    assert_eq!(attr(&fs, node).protection, Protection::APPEND);
+    let set = fs.set_file_flags(node, FileFlags::SYNC);
+    assert_eq!(set, Err(Errno::OPNOTSUPP));
+    let link = fs.symlink(&Caller::ROOT, ROOT, name("l"), b"f").unwrap();
+    assert_eq!(fs.file_flags(link.node), Err(Errno::NOTTY));
 }

@@ -1,6 +1,6 @@
 //! Operations on files that a process holds open.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use rustix::fs::{FileType, FlockOperation, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -54,6 +54,14 @@ fn hold(at: At<'_>, path: &str) -> Result<OwnedFd, Errno> {
 
 fn use_held(call: &str, rest: &[&str], held: Result<&OwnedFd, Errno>, at: At<'_>) -> Option<Said> {
     let with = |act: &dyn Fn(&OwnedFd) -> Said| held.and_then(act);
+    let change = |act: &dyn Fn(&OwnedFd) -> Said| {
+        with(&|fd| {
+            if has_lost_its_name(fd) && !is_for_writing(fd)? {
+                return Err(Errno::STALE);
+            }
+            act(fd)
+        })
+    };
     Some(match (call, rest) {
         ("heldread", []) => with(&show_file),
         ("heldwrite", [offset, text]) => with(&|fd| {
@@ -70,15 +78,15 @@ fn use_held(call: &str, rest: &[&str], held: Result<&OwnedFd, Errno>, at: At<'_>
                 number(len)?,
             ))
         }),
-        ("heldchmod", [bits]) => with(&|fd| done(rustix::fs::fchmod(fd, mode(bits)?))),
-        ("heldchown", [uid, gid]) => with(&|fd| {
+        ("heldchmod", [bits]) => change(&|fd| done(rustix::fs::fchmod(fd, mode(bits)?))),
+        ("heldchown", [uid, gid]) => change(&|fd| {
             let (uid, gid) = (id(uid)?.map(Uid::from_raw), id(gid)?.map(Gid::from_raw));
             done(rustix::fs::fchown(fd, uid, gid))
         }),
         ("heldutimens", [time]) => {
-            with(&|fd| done(rustix::fs::futimens(fd, &attributes::times(time)?)))
+            change(&|fd| done(rustix::fs::futimens(fd, &attributes::times(time)?)))
         }
-        ("heldsetx", [name, value]) => with(&|fd| {
+        ("heldsetx", [name, value]) => change(&|fd| {
             let value = attributes::value_of(value);
             done(rustix::fs::fsetxattr(
                 fd,
@@ -92,9 +100,13 @@ fn use_held(call: &str, rest: &[&str], held: Result<&OwnedFd, Errno>, at: At<'_>
             let count = rustix::fs::fgetxattr(fd, *name, &mut buffer)?;
             Ok(super::show_data(buffer.get(..count).unwrap_or_default()))
         }),
-        ("heldstat", []) => {
-            with(&|fd| rustix::fs::fstat(fd).map(|stat| questions::show_stat(&stat)))
-        }
+        ("heldstat", []) => with(&|fd| {
+            let mut stat = rustix::fs::fstat(fd)?;
+            if has_lost_its_name(fd) {
+                stat.st_nlink = 0;
+            }
+            Ok(questions::show_stat(&stat))
+        }),
         ("heldflags", []) => with(&questions::show_flags),
         ("heldlist", []) => with(&|fd| {
             let kind = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
@@ -117,6 +129,21 @@ fn use_held(call: &str, rest: &[&str], held: Result<&OwnedFd, Errno>, at: At<'_>
         ("posixlock", [how]) => with(&|fd| done(rustix::fs::fcntl_lock(fd, lock(how)?))),
         _ => return None,
     })
+}
+
+/// Says whether what is open went by a name that is gone: the links that it has then are not compared (D-32).
+fn has_lost_its_name(fd: &OwnedFd) -> bool {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let path = rustix::fs::readlink(link, Vec::new());
+    path.is_ok_and(|path| path.to_bytes().ends_with(b" (deleted)"))
+}
+
+/// Says whether a file was opened by [`open_to_write`], which copied it up; a device that is opened is not. What is copied up by
+/// the kernel after its name went fails, or takes the place of what has the name since (D-24).
+fn is_for_writing(fd: &OwnedFd) -> Result<bool, Errno> {
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
+    let writes = rustix::fs::fcntl_getfl(fd)?.contains(OFlags::RDWR);
+    Ok(writes && kind == FileType::RegularFile)
 }
 
 fn lock(how: &str) -> Result<FlockOperation, Errno> {

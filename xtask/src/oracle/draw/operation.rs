@@ -10,7 +10,7 @@ pub(super) fn draw(rng: &mut Rng, scene: &Scene) -> String {
         0..=7 => names(rng, scene),
         8..=10 => data(rng, scene),
         11..=13 => attributes(rng, scene),
-        14..=16 => held(rng, scene),
+        14..=16 if !scene.has_links => held(rng, scene),
         _ => questions(rng, scene),
     }
 }
@@ -44,18 +44,17 @@ fn names(rng: &mut Rng, scene: &Scene) -> String {
         17 => format!("renamenew {a} {b}"),
         18 => format!("exchange {a} {b}"),
         19 => match rng.below(4) {
-            0 => format!("renamewhiteout {a} {b}"),
-            1 => format!("linkfollow {a} {b}"),
+            0 | 1 => format!("linkfollow {a} {b}"),
             _ => format!("exchange {a} {b}"),
         },
         20 => format!("tmplink {a} {b}"),
         _ => {
             let kind = rng.pick(&["p", "s", "b", "c", "f"], "p");
-            // Device 0:0 is a whiteout; every overlay refuses to make one.
-            let device = if matches!(kind, "b" | "c") {
-                rng.pick(&[0, 0x103], 0)
-            } else {
-                0
+            // Character device 0:0 is a whiteout: the kernel's overlay makes none (D-31).
+            let device = match kind {
+                "b" => rng.pick(&[0, 0x103], 0),
+                "c" => 0x103,
+                _ => 0,
             };
             format!("mknod {a} {kind} {device} {}", bits(rng))
         }

@@ -225,7 +225,7 @@ fn ovl_83_an_index_that_ties_names_is_refused() {
         ground.refusal(&["l"], Some(("u", "w"))),
         (
             "workdir `$/w` was used with `index=on`: names of changed files would show their old content".into(),
-            "mount it with `mount -t overlay -o index=on,...`, or give the tie between the names up with `rm -r $/w/index`".into()
+            "add `-o index=on`, or give the tie between the names up with `rm -r $/w/index`".into()
         )
     );
 }

@@ -26,7 +26,9 @@ fn the_kernel_shows_the_view_before_or_the_one_after_and_empties_the_work_direct
         return;
     }
     let names = FAULTS.map(|(name, _)| name);
-    let cases = || cases().filter(|case| !LISTED.contains(&case.name) && case.name != CUT);
+    // Whiteouts of another overlay are files to the kernel (OVL-130).
+    let files = |name: &str| name.starts_with("mknod 0:0") || name == CUT;
+    let cases = || cases().filter(|case| !LISTED.contains(&case.name) && !files(case.name));
     let rows = cases().map(|case| format!("{}: {}", case.call, case.name));
     let tables = Tables {
         operations: Coverage::new("operation, then the kernel", &names, rows),

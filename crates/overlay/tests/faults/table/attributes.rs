@@ -8,7 +8,7 @@ use super::{Case, Operate, case};
 const LAYERS: (&str, &str) = (
     "u='upper'[user.k=v] ud/[user.k=v] m='merged'",
     "f='lower'@4640~3:4[user.k=v,user.l=w] n='two' n2=>n d/@0750~3:4[user.k=v] d/e/a='deep' l->t~3:4 \
-     p:fifo~3:4 c:char(1,3) m='hidden'",
+     p:fifo~3:4 c:char(1,3) m='hidden' q='quiet'^A",
 );
 
 const TIME: Time = Time { secs: 99, nanos: 7 };
@@ -43,7 +43,7 @@ fn sync(w: Walk<'_>, path: &str) -> Result<(), Errno> {
     w.fs().fsync(held.node(), SyncScope::All)
 }
 
-/// A copy is another file than the lower's other names from then on (OVL-32).
+/// A copy is another file than the lower's other names from the next mount on (OVL-32).
 const BROKEN: &[Operate] = &[|w| w.write_at("n", 0, b"")];
 /// What is cut off is not copied (OVL-21): the copy is short before it gets its new length.
 const CUT: &[Operate] = &[|w| w.truncate("f", 3)];
@@ -51,6 +51,9 @@ const CUT: &[Operate] = &[|w| w.truncate("f", 3)];
 pub(super) const ATTRIBUTES: &[&[Case]] = &[&[
     case(Call::SetAttr, "chmod a lower file", LAYERS, |w| {
         w.chmod("f", 0o600)
+    }),
+    case(Call::SetAttr, "chmod a file with flags", LAYERS, |w| {
+        w.chmod("q", 0o600)
     }),
     case(Call::SetAttr, "chmod an upper file", LAYERS, |w| {
         w.chmod("u", 0o600)

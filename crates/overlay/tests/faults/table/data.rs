@@ -50,7 +50,7 @@ fn fill(w: Walk<'_>, len: u64) -> Result<(), Errno> {
 
 const HOLE: FallocateMode = FallocateMode::PUNCH_HOLE.union(FallocateMode::KEEP_SIZE);
 
-/// A copy is another file than the lower's other names from then on (OVL-32), and takes what fits.
+/// A copy is another file than the lower's other names from the next mount on (OVL-32), and takes what fits.
 const BROKEN: &[Operate] = &[|w| w.write_at("n", 0, b""), |w| w.write_at("n", 0, b"ch")];
 /// A write, and so a copy, takes what fits (`Fault::Short`).
 const HALF_F: &[Operate] = &[|w| w.write_at("f", 0, b"cha")];

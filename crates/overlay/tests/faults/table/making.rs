@@ -56,6 +56,12 @@ macro_rules! everywhere {
 const CREATE: [Case; 6] = everywhere!(Call::Create, "create", |w: Walk<'_>, p| w.create(p, 0o640));
 const MKDIR: [Case; 6] = everywhere!(Call::Mkdir, "mkdir", |w: Walk<'_>, p| w.mkdir(p));
 const MKNOD: [Case; 6] = everywhere!(Call::Mknod, "mknod", fifo);
+const MKNOD_WHITEOUT: [Case; 6] = everywhere!(Call::Mknod, "mknod 0:0", |w: Walk<'_>, p| w.mknod(
+    p,
+    FileType::CharDevice,
+    0o600,
+    Rdev::WHITEOUT
+));
 const SYMLINK: [Case; 6] =
     everywhere!(Call::Symlink, "symlink", |w: Walk<'_>, p| w.symlink("t", p));
 const LINK_UPPER: [Case; 6] = everywhere!(Call::Link, "link an upper file", |w: Walk<'_>, p| w
@@ -63,7 +69,7 @@ const LINK_UPPER: [Case; 6] = everywhere!(Call::Link, "link an upper file", |w: 
 const LINK_LOWER: [Case; 6] = everywhere!(Call::Link, "link a lower file", |w: Walk<'_>, p| w
     .link("f", p));
 
-/// A copy is another file than the lower's other names from then on (OVL-32).
+/// A copy is another file than the lower's other names from the next mount on (OVL-32).
 const BROKEN: &[Operate] = &[|w| w.write_at("n", 0, b"")];
 
 /// `u::rwx,g::r-x,o::---,m::r-x,u:7:r--`, as the kernel stores it.
@@ -128,6 +134,7 @@ pub(super) const MAKING: &[&[Case]] = &[
     &CREATE,
     &MKDIR,
     &MKNOD,
+    &MKNOD_WHITEOUT,
     &SYMLINK,
     &LINK_UPPER,
     &LINK_LOWER,

@@ -20,7 +20,7 @@ fn noreplace(w: Walk<'_>, from: &str, to: &str) -> Result<(), Errno> {
     w.rename_with(from, to, RenameFlags::NOREPLACE)
 }
 
-/// A copy is another file than the lower's other names from then on (OVL-32).
+/// A copy is another file than the lower's other names from the next mount on (OVL-32).
 const BROKEN: &[Operate] = &[|w| w.write_at("n", 0, b"")];
 
 const TO_NOTHING: [Case; 9] = [
