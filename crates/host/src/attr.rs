@@ -125,6 +125,20 @@ impl HostFs {
         })
     }
 
+    /// Says what an object is on the host, whatever this layer shows: its path below the root of the layer, by the name that
+    /// it was seen by last, and its attributes with the device and the number that others see, too.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE`: no name leads to it any more. What statx(2) answers.
+    pub fn original(&self, id: NodeId) -> Result<(Vec<u8>, Attr), Errno> {
+        let mut attr = self.real_attr(id)?;
+        if self.ids == Ids::Mounts {
+            attr.dev = DevId(attr.dev.0 & u64::from(u32::MAX));
+        }
+        Ok((self.table.read()?.path(id)?, attr))
+    }
+
     /// Reads the attributes to show of what a descriptor has open.
     pub(crate) fn shown_fd(&self, fd: &Arc<OwnedFd>, sort: FdSort) -> Result<Attr, Errno> {
         let real = stat_fd(fd.as_fd(), self.ids)?;

@@ -14,6 +14,7 @@
 //! - Whichever process ends, all that runs in the session ends.
 //! - Nothing of the host is written but the session's own directory.
 
+mod base_log;
 mod changes;
 mod command;
 mod devices;

@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mica_host::{FdCache, Features, HostFs, MountTree, Owners, Recorded};
-use mica_overlay::{Config, Layer, Overlay, SetupError, Unmapped, Upper, XattrNamespace};
+use mica_overlay::{Config, Layer, Overlay, SetupError, Unmapped, Upper, Witness, XattrNamespace};
 use mica_vfs::{Caller, Coherence, NodeId, Uuid};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
@@ -102,14 +102,20 @@ impl Stack {
 
     /// Opens the upper of `spec` over a tree of mounts. What `spec` says of lowers is not looked at.
     ///
-    /// The tree may hold the upper, if it hides it. Nobody else is looked for who uses the directories: they belong to a
+    /// The tree may hold the upper, if it hides it. `witness` makes who is told of its objects before they are changed. Nobody else is looked for who uses the directories: they belong to a
     /// session, which is locked.
     ///
     /// # Errors
     ///
     /// A [`StackError`] that names the directory that does not fit.
-    pub(crate) fn over_tree(spec: &StackSpec, tree: MountTree) -> Result<Self, StackError> {
-        Self::of(spec, Checked::over_tree(spec, tree)?)
+    pub(crate) fn over_tree(
+        spec: &StackSpec,
+        tree: MountTree,
+        witness: impl FnOnce(Arc<HostFs>) -> Arc<dyn Witness>,
+    ) -> Result<Self, StackError> {
+        let (mut checked, fs) = Checked::over_tree(spec, tree)?;
+        checked.config.witness = Some(witness(fs));
+        Self::of(spec, checked)
     }
 
     fn of(spec: &StackSpec, checked: Checked) -> Result<Self, StackError> {
@@ -251,7 +257,7 @@ impl Checked {
     }
 
     /// Takes a tree of mounts as the only lower.
-    fn over_tree(spec: &StackSpec, tree: MountTree) -> Result<Self, StackError> {
+    fn over_tree(spec: &StackSpec, tree: MountTree) -> Result<(Self, Arc<HostFs>), StackError> {
         let fds = FdCache::new(raise_fd_limit());
         let writable = spec.upper.as_ref().map(Writable::open).transpose()?;
         let mut in_use = Vec::new();
@@ -274,12 +280,13 @@ impl Checked {
             Err(source) => return Err(StackError::Open { dir, source }),
         };
         let lower = Layer {
-            fs,
+            fs: Arc::clone(&fs) as _,
             root: NodeId::ROOT,
             label,
         };
         let lowers = (vec![lower], Vec::new());
-        Self::assemble(spec, fds, lowers, (writable, None), (in_use, Vec::new()))
+        let checked = Self::assemble(spec, fds, lowers, (writable, None), (in_use, Vec::new()))?;
+        Ok((checked, fs))
     }
 
     /// Takes upper and work directory into use, and says how the overlay of them is to be.

@@ -25,6 +25,7 @@ use crate::overlay::Overlay;
 use crate::protect::COPIED;
 use crate::stack::LayerNode;
 use crate::table::Key;
+use crate::witness::Fate;
 use crate::work::Temp;
 use crate::xattr::is_private;
 
@@ -161,6 +162,8 @@ impl Overlay {
         self.expect_in_place(node)?;
         met!(20);
         let lower = node.real()?;
+        // Before its attributes are read: what changes after that is a change to what was recorded.
+        self.witness(lower, Fate::Copied)?;
         let attr = step(node, CopyUpStep::Read, lower.attr())?;
         self.refuse_unmapped(node, lower, &attr)?;
         if node.is_shared() {

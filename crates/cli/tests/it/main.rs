@@ -14,6 +14,7 @@ mod beside;
 mod carried;
 mod check;
 mod coherence;
+mod do_base;
 mod do_live;
 mod do_run;
 mod do_signals;

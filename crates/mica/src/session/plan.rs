@@ -92,6 +92,10 @@ impl Plan {
         work_in(&self.dir.to_path())
     }
 
+    pub(super) fn base_log(&self) -> PathBuf {
+        base_log_in(&self.dir.to_path())
+    }
+
     pub(super) fn root(&self) -> PathBuf {
         root_in(&self.dir.to_path())
     }
@@ -105,6 +109,11 @@ pub(super) fn upper_in(dir: &Path) -> PathBuf {
 /// Where they are prepared.
 pub(super) fn work_in(dir: &Path) -> PathBuf {
     dir.join("work")
+}
+
+/// Where is kept what the lower objects were that it changed.
+pub(super) fn base_log_in(dir: &Path) -> PathBuf {
+    dir.join("base.log")
 }
 
 /// The empty directory on which the view is mounted, in the mount namespaces of the session alone.

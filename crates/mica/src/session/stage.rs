@@ -20,6 +20,7 @@ use mica_sys::process::{Born, fork};
 use mica_vfs::Errno;
 use rustix::mount::MountPropagationFlags;
 
+use super::base_log::BaseLog;
 use super::error::{DoError, USER_NAMESPACE, step};
 use super::link::{Link, Message};
 use super::plan::{Plan, Users};
@@ -75,7 +76,8 @@ fn run(front: &Link, plan: Plan, fds: &[OwnedFd], init: &mut Command) -> Result<
         });
     }
     let spec = spec_of(&plan)?;
-    let stack = Stack::over_tree(&spec.stack, tree)?;
+    let log = BaseLog::open(&plan.base_log())?;
+    let stack = Stack::over_tree(&spec.stack, tree, |fs| Arc::new(log.of(fs)))?;
     let mountpoint = Mountpoint::find(&root).map_err(DoError::Mount)?;
     let attached = Mount::attach(stack, &spec, &mountpoint).map_err(DoError::Mount)?;
     if let Err(error) = bear_init(front, plan, fds, init) {
