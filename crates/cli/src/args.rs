@@ -2,6 +2,7 @@
 
 mod check;
 mod convert;
+mod diff;
 mod session;
 
 use std::ffi::{OsStr, OsString};
@@ -13,7 +14,8 @@ use tracing::level_filters::LevelFilter;
 
 pub(crate) use check::{CheckArgs, Prefix};
 pub(crate) use convert::{ConvertArgs, To};
-pub(crate) use session::{DiscardArgs, DoArgs, InsideArgs, SessionsArgs};
+pub(crate) use diff::{DiffArgs, When};
+pub(crate) use session::{DiscardArgs, DoArgs, InsideArgs, SessionsArgs, WithinArgs};
 
 /// Give a command or a container its own writable copy of a directory tree
 #[derive(Debug, Parser)]
@@ -26,6 +28,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Do(DoArgs),
+    Diff(DiffArgs),
     Sessions(SessionsArgs),
     Discard(DiscardArgs),
     Mount(MountArgs),
@@ -39,6 +42,8 @@ pub(crate) enum Command {
     DoStage(InsideArgs),
     #[command(hide = true)]
     DoInit(InsideArgs),
+    #[command(hide = true)]
+    DoWithin(WithinArgs),
 }
 
 /// Mount an overlay: lower directories with a writable upper one over them

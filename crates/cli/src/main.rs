@@ -12,6 +12,7 @@ mod cause;
 mod check;
 mod convert;
 mod describe;
+mod diff;
 mod doctor;
 mod error;
 mod log;
@@ -28,6 +29,7 @@ mod terminal;
 mod umount;
 mod unmount_helper;
 mod warning;
+mod within;
 
 use std::env;
 use std::process::ExitCode;
@@ -66,10 +68,12 @@ fn run() -> ExitCode {
         Command::Convert(args) => error::status(convert::run(&args), Manner::Mica),
         Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
         Command::Do(args) => run::run(&args),
+        Command::Diff(args) => within::outside(&args, diff::run),
         Command::Sessions(args) => error::status(sessions::list(&args), Manner::Mica),
         Command::Discard(args) => error::status(sessions::discard(&args), Manner::Mica),
         Command::DoStage(args) => error::status(run::stage(&args), Manner::Mica),
         Command::DoInit(args) => error::status(run::init(&args), Manner::Mica),
+        Command::DoWithin(args) => within::inside(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::UnmountHelper(args) => error::status(unmount_helper::run(&args), Manner::Mica),
     }

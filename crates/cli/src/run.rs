@@ -199,7 +199,7 @@ fn counts(changes: Changes) -> String {
 }
 
 /// Writes a size with one digit after the point.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024 {
         return format!("{bytes} B");

@@ -168,6 +168,18 @@ impl HostFs {
     }
 }
 
+impl HostFs {
+    /// Makes a layer of all that lies below `root`, whatever is mounted there. Objects are told apart as in a
+    /// [tree](Self::tree), and their attributes say it: in the high half of the device stands the mount.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTDIR`; what statx(2) answers for the root.
+    pub fn across(root: OwnedFd, access: LayerAccess, fds: Arc<FdCache>) -> Result<Self, Errno> {
+        Self::with_ids(root, access, fds, Ids::Mounts)
+    }
+}
+
 /// Finds an object below `root`; `None` if there is no way to it.
 fn find(root: BorrowedFd<'_>, path: &std::path::Path) -> Option<Real> {
     let relative = path.strip_prefix("/").unwrap_or(path);

@@ -57,6 +57,7 @@
 mod cage;
 mod check;
 mod convert;
+mod diff;
 pub mod doctor;
 mod escaped;
 mod housekeeping;
@@ -87,6 +88,7 @@ pub use mica_vfs::Coherence;
 pub use cage::{Cage, CageError, CageStep, enter_cage};
 pub use check::{Area, CheckError, CheckSpec, Checked, Finding, Fix, Severity, Trouble, check};
 pub use convert::{ConvertError, ConvertSpec, Converted, Form, Unsayable, convert};
+pub use diff::{Aspects, Change, ChangeKind, Deleted, Diff, Lines, Patch};
 pub use escaped::Escaped;
 pub use mount::{Attached, Mount, MountError, Mountpoint, Observer, Stats, mount};
 pub use options::{
@@ -96,7 +98,7 @@ pub use options::{
 pub use remount::{RemountError, remount};
 pub use session::{
     Activity, Changes, DoError, Event, Exit, RunSpec, Running, Session, SessionInfo, Sessions,
-    Signaller, Told, Who, be_init, be_stage,
+    Signaller, Told, Who, be_init, be_stage, be_within,
 };
 pub use stack::{
     Boundary, ForeignMark, Holder, LayerDir, Overlayer, Reach, Recovered, Role, Stack, StackError,

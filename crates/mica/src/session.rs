@@ -28,6 +28,8 @@ mod stage;
 mod store;
 mod tree;
 mod users;
+mod whose;
+mod within;
 
 use std::ffi::OsString;
 use std::io;
@@ -36,6 +38,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use mica_overlay::XattrNamespace;
 use mica_vfs::Errno;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
@@ -48,6 +51,9 @@ use plan::{Bytes, Plan, Start};
 use record::Record;
 pub use stage::be_stage;
 pub use store::{Activity, SessionInfo, Sessions};
+pub(crate) use tree::left_out;
+pub(crate) use whose::Whose;
+pub use within::be_within;
 
 /// Whom a command runs as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -129,6 +135,19 @@ impl Session {
     #[must_use]
     pub fn upper(&self) -> PathBuf {
         plan::upper_in(&self.dir)
+    }
+
+    /// Says whose its objects are.
+    pub(crate) fn whose(&self) -> Whose {
+        Whose::of(self.record.users.as_ref())
+    }
+
+    /// Returns under which prefix its upper has marks.
+    pub(crate) fn xattrs(&self) -> XattrNamespace {
+        match self.record.users {
+            None => XattrNamespace::Trusted,
+            Some(_) => XattrNamespace::User,
+        }
     }
 
     /// Counts its changes.

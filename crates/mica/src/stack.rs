@@ -460,7 +460,7 @@ fn apart(upper: &LayerDir, at: Place, work: &Opened) -> StackError {
 }
 
 /// Raises the limit of open files to what this process may have, and returns how many of them a cache may keep.
-fn raise_fd_limit() -> usize {
+pub(crate) fn raise_fd_limit() -> usize {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,

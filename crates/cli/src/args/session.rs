@@ -60,6 +60,17 @@ pub(crate) struct DiscardArgs {
     pub(crate) name: OsString,
 }
 
+/// Work on a session in its user namespace, for the one at the other end of stdin
+#[derive(Debug, Args)]
+pub(crate) struct WithinArgs {
+    #[arg(
+        value_name = "ARGUMENT",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) arguments: Vec<OsString>,
+}
+
 /// Be a process of a session, for the one at the other end of stdin
 #[derive(Debug, Args)]
 pub(crate) struct InsideArgs {

@@ -32,6 +32,10 @@ pub(super) enum Message {
     Plan(Plan),
     /// To the stage: a session to remove, by these users.
     Remove(Bytes, Users),
+    /// To a process that is to be in a session's user namespace. With what it reads from then.
+    Within(Users),
+    /// From that process: it is.
+    Entered,
     /// From the stage, its last word: the session is removed.
     Removed,
     /// From the stage: it is in a user namespace that has no ids.

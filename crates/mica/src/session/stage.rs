@@ -101,7 +101,7 @@ fn remove(front: &Link, dir: &Path, users: &Users) -> Result<(), DoError> {
 }
 
 /// Enters a user namespace, and gets its ids.
-fn enter_users(front: &Link, users: &Users) -> Result<(), DoError> {
+pub(super) fn enter_users(front: &Link, users: &Users) -> Result<(), DoError> {
     step(USER_NAMESPACE, namespace::enter(Namespaces::USER))?;
     if users.alone() {
         return super::users::map_alone(users);

@@ -142,6 +142,11 @@ impl Sessions {
         Ok(Session { dir, record, lock })
     }
 
+    /// Returns where a session of that name would be.
+    pub(super) fn dir_of(&self, name: &OsStr) -> Result<PathBuf, DoError> {
+        Ok(self.dir.join(checked(name)?))
+    }
+
     /// Lists all sessions by name, numbers first. One that cannot be read is left out.
     ///
     /// # Errors

@@ -103,6 +103,20 @@ pub(super) fn machine_tree(
     })
 }
 
+/// Lists the directories below `lower` that are empty in the view, as something is mounted there that is no part of it.
+pub(crate) fn left_out(lower: &Path) -> Result<Vec<PathBuf>, DoError> {
+    let path = Path::new("/proc/self/mountinfo");
+    let table = std::fs::read(path).map_err(|source| DoError::Store {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    let of_none = |kind: &str| LEFT_OUT.contains(&kind);
+    let below = below(&table, lower).into_iter();
+    let dirs = below.filter(|(_, kind)| of_none(kind));
+    Ok(dirs.map(|(path, _)| Path::new("/").join(path)).collect())
+}
+
 /// Lists what is mounted below `lower` and on what, topmost mounts only, each after those above it.
 fn below(table: &[u8], lower: &Path) -> Vec<(PathBuf, String)> {
     let mut topmost: HashMap<PathBuf, usize> = HashMap::new();
