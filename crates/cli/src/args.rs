@@ -13,7 +13,9 @@ use tracing::level_filters::LevelFilter;
 
 pub(crate) use check::{CheckArgs, Prefix};
 pub(crate) use convert::{ConvertArgs, To};
-pub(crate) use session::{DiscardArgs, DoArgs, InsideArgs, SessionsArgs};
+pub(crate) use session::{
+    DiscardArgs, DoArgs, PruneArgs, SessionsArgs, SessionsCommand, ShellArgs,
+};
 
 /// Give a command or a container its own writable copy of a directory tree
 #[derive(Debug, Parser)]
@@ -26,6 +28,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Do(DoArgs),
+    Shell(ShellArgs),
     Sessions(SessionsArgs),
     Discard(DiscardArgs),
     Mount(MountArgs),
@@ -36,9 +39,9 @@ pub(crate) enum Command {
     #[command(hide = true)]
     UnmountHelper(UnmountHelperArgs),
     #[command(hide = true)]
-    DoStage(InsideArgs),
+    DoStage,
     #[command(hide = true)]
-    DoInit(InsideArgs),
+    DoInit,
 }
 
 /// Mount an overlay: lower directories with a writable upper one over them

@@ -66,10 +66,11 @@ fn run() -> ExitCode {
         Command::Convert(args) => error::status(convert::run(&args), Manner::Mica),
         Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
         Command::Do(args) => run::run(&args),
+        Command::Shell(args) => run::shell(&args),
         Command::Sessions(args) => error::status(sessions::list(&args), Manner::Mica),
         Command::Discard(args) => error::status(sessions::discard(&args), Manner::Mica),
-        Command::DoStage(args) => error::status(run::stage(&args), Manner::Mica),
-        Command::DoInit(args) => error::status(run::init(&args), Manner::Mica),
+        Command::DoStage => error::status(run::stage(), Manner::Mica),
+        Command::DoInit => error::status(run::init(), Manner::Mica),
         Command::Doctor(args) => doctor::run(&args),
         Command::UnmountHelper(args) => error::status(unmount_helper::run(&args), Manner::Mica),
     }

@@ -103,8 +103,8 @@ impl Keeper {
     /// Ends a record that was not written as a whole, and is none, so that the next one begins anew. Says why it was not.
     fn cut(&self, wanted: usize) -> Errno {
         tracing::warn!(wanted, "base.log: no room for a record");
-        match (&self.log.0).write(&[END]) {
-            Ok(_) => Errno::NOSPC,
+        match (&self.log.0).write_all(&[END]) {
+            Ok(()) => Errno::NOSPC,
             Err(error) => Errno::from_io_error(&error).unwrap_or(Errno::NOSPC),
         }
     }
