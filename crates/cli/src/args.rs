@@ -14,8 +14,10 @@ use tracing::level_filters::LevelFilter;
 
 pub(crate) use check::{CheckArgs, Prefix};
 pub(crate) use convert::{ConvertArgs, To};
-pub(crate) use diff::{DiffArgs, When};
-pub(crate) use session::{DiscardArgs, DoArgs, InsideArgs, SessionsArgs, WithinArgs};
+pub(crate) use diff::{DiffArgs, When, WithinArgs};
+pub(crate) use session::{
+    DiscardArgs, DoArgs, PruneArgs, SessionsArgs, SessionsCommand, ShellArgs,
+};
 
 /// Give a command or a container its own writable copy of a directory tree
 #[derive(Debug, Parser)]
@@ -28,6 +30,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Do(DoArgs),
+    Shell(ShellArgs),
     Diff(DiffArgs),
     Sessions(SessionsArgs),
     Discard(DiscardArgs),
@@ -39,9 +42,9 @@ pub(crate) enum Command {
     #[command(hide = true)]
     UnmountHelper(UnmountHelperArgs),
     #[command(hide = true)]
-    DoStage(InsideArgs),
+    DoStage,
     #[command(hide = true)]
-    DoInit(InsideArgs),
+    DoInit,
     #[command(hide = true)]
     DoWithin(WithinArgs),
 }

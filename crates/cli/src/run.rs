@@ -1,15 +1,18 @@
 //! `mica do`: the front of a session. It stays outside, with the terminal, and passes signals on.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::thread;
 
-use mica::{Changes, DoError, Event, Exit, RunSpec, Running, Session, Signaller, Who};
+use mica::{
+    Changes, DoError, Entered, Event, Exit, Joined, Others, RunSpec, Running, Session, Sessions,
+    Signaller, Who,
+};
 use mica_sys::heap;
 use mica_vfs::Errno;
 use signal_hook::consts::{
@@ -18,8 +21,9 @@ use signal_hook::consts::{
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use crate::args::{DoArgs, InsideArgs};
+use crate::args::{DoArgs, ShellArgs};
 use crate::error::{self, CliError};
+use crate::log;
 use crate::sessions::store;
 use crate::terminal::Terminal;
 
@@ -33,51 +37,140 @@ const SIGNALS: [i32; 9] = [
 
 /// Runs a command in a session and says what it changed.
 pub(crate) fn run(args: &DoArgs) -> ExitCode {
-    match run_in_session(args) {
-        Ok(exit) => ExitCode::from(exit.status()),
-        Err(failed) => error::report(&failed, FAILED),
-    }
+    let store = match store() {
+        Ok(store) => store,
+        Err(failed) => return error::report(&failed, FAILED),
+    };
+    let job = Job {
+        enter: &|| store.enter(args.name.as_deref(), args.lower.as_deref()),
+        spec: spec_of(args),
+        rm: args.rm,
+        named: args.name.is_some(),
+    };
+    job.status(&store)
 }
 
-fn run_in_session(args: &DoArgs) -> Result<Exit, CliError> {
-    let lower = args.lower.as_deref().unwrap_or(Path::new("/"));
-    let mut session = store()?.create(args.name.as_deref(), lower)?;
-    match run_command(args, &mut session) {
-        Ok(exit) => {
-            close(args, session, exit)?;
-            Ok(exit)
+/// Runs a shell in a session that there is.
+pub(crate) fn shell(args: &ShellArgs) -> ExitCode {
+    let store = match store() {
+        Ok(store) => store,
+        Err(failed) => return error::report(&failed, FAILED),
+    };
+    let job = Job {
+        enter: &|| store.enter_known(&args.name),
+        spec: RunSpec {
+            command: vec![own_shell()],
+            dir: None,
+            who: Who::Same,
+        },
+        rm: false,
+        named: true,
+    };
+    job.status(&store)
+}
+
+/// What is to be done in which session.
+struct Job<'a> {
+    enter: &'a dyn Fn() -> Result<Entered, DoError>,
+    spec: RunSpec,
+    rm: bool,
+    /// Whether the user calls the session by a name.
+    named: bool,
+}
+
+impl Job<'_> {
+    fn status(&self, store: &Sessions) -> ExitCode {
+        match self.run(store) {
+            Ok(exit) => ExitCode::from(exit.status()),
+            Err(failed) => error::report(&failed, FAILED),
         }
-        Err(failed) => {
-            // What nobody named and nothing changed in is nothing to keep.
-            if args.name.is_none() && session.changes() == Changes::default() {
-                session.discard(&mut itself("do-stage", &[]))?;
+    }
+
+    fn run(&self, store: &Sessions) -> Result<Exit, CliError> {
+        loop {
+            match (self.enter)()? {
+                Entered::Idle(session) => return self.run_alone(session),
+                Entered::Running(joined) => match self.run_beside(store, &joined) {
+                    // What ran there ended meanwhile.
+                    Err(CliError::Session(DoError::Gone)) => {}
+                    done => return done,
+                },
             }
-            Err(failed)
         }
     }
-}
 
-fn run_command(args: &DoArgs, session: &mut Session) -> Result<Exit, CliError> {
-    // Before the command runs: what comes while it is started must reach it.
-    let signals = Signals::new(SIGNALS).map_err(|source| CliError::Signals { source })?;
-    let spec = spec_of(args);
-    let streams = (io::stdin(), io::stdout(), io::stderr());
-    let stdio = [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()];
-    let mut stage = itself("do-stage", &spec.command);
-    let exit = attend(session.start(&spec, &mut stage, stdio)?, signals)?;
-    if let Exit::NotRun(errno) = exit {
-        let program = spec.command.first().cloned().unwrap_or_default();
-        error::say(&CliError::NotRun {
-            program: program.into(),
-            source: Errno::from_raw_os_error(errno),
-        });
+    /// Makes a session run.
+    fn run_alone(&self, mut session: Session) -> Result<Exit, CliError> {
+        let mut stage = itself("do-stage");
+        let ran = self.command(|stdio| session.start(&self.spec, &mut stage, stdio));
+        let (exit, others) = match ran {
+            Ok(ended) => ended,
+            Err(failed) => {
+                // What nobody named and nothing changed in is nothing to keep.
+                if !self.named && session.changes() == Changes::default() {
+                    session.discard(&mut itself("do-stage"))?;
+                }
+                return Err(failed);
+            }
+        };
+        session.note_end(exit)?;
+        let (name, changes) = (session.name().to_owned(), session.changes());
+        match others {
+            Others::None if self.rm => {
+                session.discard(&mut itself("do-stage"))?;
+                close(changes, &name, End::Removed);
+            }
+            others => close(changes, &name, self.kept(others)),
+        }
+        Ok(exit)
     }
-    Ok(exit)
+
+    /// Runs in a session in which something runs.
+    fn run_beside(&self, store: &Sessions, joined: &Joined) -> Result<Exit, CliError> {
+        let (exit, others) = self.command(|stdio| joined.start(&self.spec, stdio))?;
+        let name = joined.name();
+        if others == Others::None && self.rm {
+            let session = store.open(name)?;
+            let changes = session.changes();
+            session.discard(&mut itself("do-stage"))?;
+            close(changes, name, End::Removed);
+        } else {
+            close(joined.changes(), name, self.kept(others));
+        }
+        Ok(exit)
+    }
+
+    fn kept(&self, others: Others) -> End {
+        match others {
+            Others::Run if self.rm => End::InUse,
+            _ => End::Kept,
+        }
+    }
+
+    /// Starts the command and stays with it.
+    fn command(
+        &self,
+        start: impl FnOnce([BorrowedFd<'_>; 3]) -> Result<Running, DoError>,
+    ) -> Result<(Exit, Others), CliError> {
+        // Before the command runs: what comes while it is started must reach it.
+        let signals = Signals::new(SIGNALS).map_err(|source| CliError::Signals { source })?;
+        let streams = (io::stdin(), io::stdout(), io::stderr());
+        let stdio = [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()];
+        let ended = attend(start(stdio)?, signals)?;
+        if let (Exit::NotRun(errno), _) = ended {
+            let program = self.spec.command.first().cloned().unwrap_or_default();
+            error::say(&CliError::NotRun {
+                program: program.into(),
+                source: Errno::from_raw_os_error(errno),
+            });
+        }
+        Ok(ended)
+    }
 }
 
 fn spec_of(args: &DoArgs) -> RunSpec {
     let command = if args.command.is_empty() {
-        vec![env::var_os("SHELL").unwrap_or("/bin/sh".into())]
+        vec![own_shell()]
     } else {
         args.command.clone()
     };
@@ -94,15 +187,19 @@ fn spec_of(args: &DoArgs) -> RunSpec {
     }
 }
 
+fn own_shell() -> OsString {
+    env::var_os("SHELL").unwrap_or("/bin/sh".into())
+}
+
 /// This program, as another process of a session.
-pub(crate) fn itself(part: &str, command: &[OsString]) -> Command {
+pub(crate) fn itself(part: &str) -> Command {
     let mut line = Command::new("/proc/self/exe");
-    line.arg0("mica").args([part, "--"]).args(command);
+    line.arg0("mica").arg(part);
     line
 }
 
 /// Relays between the terminal and the command until that has ended.
-fn attend(running: Running, signals: Signals) -> Result<Exit, CliError> {
+fn attend(running: Running, signals: Signals) -> Result<(Exit, Others), CliError> {
     let failed = |source| CliError::Signals { source };
     let terminal = match running.terminal() {
         Some(master) => Some(Terminal::relay(master).map_err(failed)?),
@@ -124,11 +221,11 @@ fn attend(running: Running, signals: Signals) -> Result<Exit, CliError> {
             Event::Stopped(_) => stop(terminal.as_ref(), &signaller),
         }
     };
-    running.finish()?;
+    let others = running.finish()?;
     if let Some(terminal) = terminal {
         terminal.end();
     }
-    Ok(exit)
+    Ok((exit, others))
 }
 
 fn pass_on(mut signals: Signals, command: &Signaller, terminal: Option<&std::os::fd::OwnedFd>) {
@@ -158,26 +255,27 @@ fn stop(terminal: Option<&Terminal>, command: &Signaller) {
     drop(command.resume());
 }
 
+/// What became of a session.
+enum End {
+    Kept,
+    Removed,
+    /// It was to be removed, but others use it.
+    InUse,
+}
+
 /// Says what was changed, and what can be done about it.
-fn close(args: &DoArgs, mut session: Session, exit: Exit) -> Result<(), DoError> {
-    let changes = session.changes();
-    let name = session.name().to_string_lossy();
-    let line = if args.rm {
-        format!("{} - removed\n", counts(changes))
-    } else {
-        format!(
-            "{} - mica diff {name} \u{b7} mica commit {name} \u{b7} mica discard {name}\n",
-            counts(changes)
-        )
+fn close(changes: Changes, name: &OsStr, end: End) {
+    let name = name.to_string_lossy();
+    let rest = match end {
+        End::Kept => {
+            format!("mica diff {name} \u{b7} mica commit {name} \u{b7} mica discard {name}")
+        }
+        End::Removed => "removed".to_owned(),
+        End::InUse => format!("in use, and kept \u{b7} mica discard {name}"),
     };
-    if args.rm {
-        session.discard(&mut itself("do-stage", &[]))?;
-    } else {
-        session.note_end(exit)?;
-    }
+    let line = format!("{} - {rest}\n", counts(changes));
     // Without stderr there is nobody to tell.
     drop(io::stderr().lock().write_all(line.as_bytes()));
-    Ok(())
 }
 
 fn counts(changes: Changes) -> String {
@@ -218,18 +316,20 @@ pub(crate) fn size(bytes: u64) -> String {
 }
 
 /// Is the stage of a session.
-pub(crate) fn stage(args: &InsideArgs) -> Result<(), CliError> {
+pub(crate) fn stage() -> Result<(), CliError> {
     heap::share();
+    log::warnings_to_stderr();
     let failed = |source| CliError::Inside { source };
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
-    mica::be_stage(socket, &mut itself("do-init", &args.command)).map_err(failed)
+    mica::be_stage(socket, &mut itself("do-init")).map_err(failed)
 }
 
 /// Is init of a session.
-pub(crate) fn init(args: &InsideArgs) -> Result<(), CliError> {
+pub(crate) fn init() -> Result<(), CliError> {
     let failed = |source| CliError::Inside { source };
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
-    mica::be_init(socket, &args.command).map_err(failed)
+    let joining = io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
+    mica::be_init(socket, joining).map_err(failed)
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! `mica sessions` and `mica discard`.
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use mica::{Activity, Escaped, SessionInfo, Sessions};
+use mica::{Activity, DoError, Escaped, SessionInfo, Sessions};
 use serde_json::{Value, json};
 
-use crate::args::{DiscardArgs, SessionsArgs};
+use crate::args::{DiscardArgs, PruneArgs, SessionsArgs, SessionsCommand};
 use crate::error::CliError;
 use crate::run::itself;
 
@@ -41,6 +43,9 @@ pub(crate) fn store() -> Result<Sessions, CliError> {
 
 /// Lists the sessions.
 pub(crate) fn list(args: &SessionsArgs) -> Result<(), CliError> {
+    if let Some(SessionsCommand::Prune(args)) = &args.command {
+        return prune(args);
+    }
     let list = store()?.list()?;
     let text = if args.json {
         let all: Vec<Value> = list.iter().map(as_json).collect();
@@ -76,13 +81,36 @@ fn as_json(info: &SessionInfo) -> Value {
         "name": info.name,
         "lower": info.lower.to_string_lossy(),
         "created": info.created,
+        "used": info.used,
         "running": info.activity == Activity::Running,
         "command": command,
     })
 }
 
+/// Removes the sessions that were not used for some time, and says which.
+fn prune(args: &PruneArgs) -> Result<(), CliError> {
+    let store = store()?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let before = now.saturating_sub(args.older_than).as_secs();
+    for info in store.list()? {
+        if info.used > before || info.activity == Activity::Running {
+            continue;
+        }
+        match store.open(OsStr::new(&info.name)) {
+            Ok(session) => session.discard(&mut itself("do-stage"))?,
+            // Somebody was faster, whatever he does with it.
+            Err(DoError::Running { .. } | DoError::Missing { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        drop(writeln!(io::stdout(), "{}", info.name));
+    }
+    Ok(())
+}
+
 /// Removes a session.
 pub(crate) fn discard(args: &DiscardArgs) -> Result<(), CliError> {
     let session = store()?.open(&args.name)?;
-    Ok(session.discard(&mut itself("do-stage", &[]))?)
+    Ok(session.discard(&mut itself("do-stage"))?)
 }

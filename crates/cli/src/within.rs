@@ -42,8 +42,8 @@ pub(crate) fn outside<A: OfSession>(
 fn elsewhere(args: &impl OfSession) -> Result<Option<u8>, CliError> {
     let store = store()?;
     let session = session_in(args.words(), &store)?.0;
-    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let mut line = itself("do-within", &words);
+    let mut line = itself("do-within");
+    line.arg("--").args(std::env::args_os().skip(1));
     // Who is root inside has no other sessions.
     if let Some(state) = store.dir().parent().and_then(Path::parent) {
         line.env("XDG_STATE_HOME", state);
@@ -97,13 +97,13 @@ fn session_in<'w>(
     }
 }
 
-/// Finds the session that was made last.
+/// Finds the session that was used last.
 fn latest(store: &Sessions) -> Result<OsString, CliError> {
     let list = store.list()?;
     let number = |name: &str| name.parse::<u64>().ok();
     let latest = list
         .iter()
-        .max_by_key(|info| (info.created, number(&info.name)));
+        .max_by_key(|info| (info.used, info.created, number(&info.name)));
     latest
         .map(|info| OsString::from(&info.name))
         .ok_or(CliError::Usage {

@@ -19,11 +19,15 @@ mod changes;
 mod command;
 mod devices;
 mod error;
+mod front;
 mod init;
+mod joining;
+mod leftovers;
 mod link;
 mod plan;
 mod record;
 mod rights;
+mod run;
 mod stage;
 mod store;
 mod tree;
@@ -32,25 +36,26 @@ mod whose;
 mod within;
 
 use std::ffi::OsString;
-use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::process::Command;
 
 use mica_overlay::XattrNamespace;
 use mica_vfs::Errno;
-use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 pub use changes::Changes;
 pub use error::{DoError, Told};
+use front::Stage;
+pub use front::{Running, Signaller};
 pub use init::be_init;
-use link::{Link, Message};
-use plan::{Bytes, Plan, Start};
+use link::Link;
+pub use link::Others;
+use plan::{Bytes, Plan};
 use record::Record;
+use run::{Run, Start};
 pub use stage::be_stage;
-pub use store::{Activity, SessionInfo, Sessions};
+pub use store::{Activity, Entered, SessionInfo, Sessions};
 pub(crate) use tree::left_out;
 pub(crate) use whose::Whose;
 pub use within::be_within;
@@ -72,8 +77,27 @@ pub struct RunSpec {
     pub command: Vec<OsString>,
     /// The directory to begin in; `None`: the caller's, or `/` where the view does not have that.
     pub dir: Option<PathBuf>,
-    /// Whom it runs as.
+    /// Whom it runs as. Who joins a session is who it is there.
     pub who: Who,
+}
+
+impl RunSpec {
+    /// Describes the command, with the environment and the umask of this process.
+    fn to_run(&self) -> Run {
+        let start = match &self.dir {
+            Some(dir) => Start::In(Bytes::of(dir)),
+            None => Start::Near(Bytes::of(std::env::current_dir().unwrap_or("/".into()))),
+        };
+        let environment = std::env::vars_os();
+        Run {
+            command: self.command.iter().map(Bytes::of).collect(),
+            environment: environment
+                .map(|(name, value)| (Bytes::of(name), Bytes::of(value)))
+                .collect(),
+            start,
+            umask: run::umask(),
+        }
+    }
 }
 
 /// How a command ended.
@@ -114,8 +138,15 @@ pub enum Event {
 pub struct Session {
     dir: PathBuf,
     record: Record,
-    #[expect(dead_code, reason = "it is held, and never looked at")]
     lock: OwnedFd,
+}
+
+/// A session in which commands run that others have started.
+#[derive(Debug)]
+pub struct Joined {
+    dir: PathBuf,
+    record: Record,
+    init: Link,
 }
 
 impl Session {
@@ -167,19 +198,12 @@ impl Session {
         let Some(users) = users else {
             return store::remove(&self.dir);
         };
-        let mut stage = Stage::start(stage)?;
-        let message = Message::Remove(Bytes::of(&self.dir), users.clone());
-        let failed = |source| DoError::Start { source };
-        stage.link.send(&message, &[]).map_err(failed)?;
-        match stage.attend(Some(users))? {
-            (Message::Removed, _) => stage.child.wait().map(drop).map_err(failed),
-            _ => Err(DoError::Lost),
-        }
+        Stage::start(stage)?.remove(&self.dir, users)
     }
 
     /// Runs a command in it. `stage` is the command line of a process that calls [`be_stage`] with its standard input, and
     /// `stdio` what the command has as standard input, output and error. Each of these that is a terminal is replaced by
-    /// one of the session.
+    /// one of the session. Until that ends, others may join it.
     ///
     /// # Errors
     ///
@@ -194,46 +218,37 @@ impl Session {
         self.record.users = plan.users.clone();
         self.record.set_command(&spec.command);
         self.record.write(&self.dir)?;
+        let joining = joining::listen(&self.dir)?;
         let stage = Stage::start(stage)?;
-        let users = plan.users.clone();
-        let sent = stage.link.send(&Message::Plan(plan), &stdio);
-        sent.map_err(|source| DoError::Start { source })?;
-        let (Message::Born, fds) = stage.attend(users.as_ref())? else {
-            return Err(DoError::Lost);
-        };
-        let init = Link::of(fds.into_iter().next().ok_or(DoError::Lost)?);
-        let (first, fds) = stage.hear(&init)?;
-        let early = match first {
-            Message::Started => None,
-            Message::Ended(exit) => Some(exit),
-            Message::Failed(told) => return Err(told.into()),
-            _ => return Err(DoError::Lost),
-        };
-        Ok(Running {
-            stage,
-            init: Arc::new(init),
-            terminal: fds.into_iter().next(),
-            early,
-        })
+        let (init, theirs) = front::link()?;
+        stage.prepare(
+            plan,
+            &init,
+            [theirs.as_fd(), joining.as_fd(), self.lock.as_fd()],
+        )?;
+        drop((theirs, joining));
+        Running::start(init, Some(stage), &spec.to_run(), stdio)
     }
 
     fn plan(&self, spec: &RunSpec) -> Result<Plan, DoError> {
-        let start = match &spec.dir {
-            Some(dir) => Start::In(Bytes::of(dir)),
-            None => Start::Near(Bytes::of(std::env::current_dir().unwrap_or("/".into()))),
-        };
         let dir = self.dir.canonicalize().map_err(|source| DoError::Store {
             action: "reach",
             path: self.dir.clone(),
             source,
         })?;
         let store = dir.parent().unwrap_or(&dir);
+        // Who it is for stays, as the ids that its changes have mean nothing to others.
+        let users = if self.record.command.is_empty() {
+            users::choose(spec.who)
+        } else {
+            users::accept(self.record.users.as_ref(), spec.who, self.name())?;
+            self.record.users.clone()
+        };
         Ok(Plan {
             store: Bytes::of(store),
             dir: Bytes::of(&dir),
             lower: Bytes::of(self.lower()),
-            start,
-            users: users::choose(spec.who),
+            users,
         })
     }
 
@@ -248,132 +263,36 @@ impl Session {
     }
 }
 
-/// The stage, as its front sees it.
-#[derive(Debug)]
-struct Stage {
-    link: Link,
-    child: Child,
-}
-
-impl Stage {
-    fn start(line: &mut Command) -> Result<Self, DoError> {
-        let (link, theirs) = Link::pair().map_err(|errno| DoError::Start {
-            source: errno.into(),
-        })?;
-        let line = line
-            .stdin(Stdio::from(theirs.into_fd()))
-            .stdout(Stdio::null());
-        let child = line.spawn().map_err(|source| DoError::Start { source })?;
-        // The command line keeps the stage's end open, which then never ends.
-        line.stdin(Stdio::null());
-        Ok(Self { link, child })
-    }
-
-    /// Gives the stage the ids that it asks for, and returns what it says then.
-    fn attend(&self, users: Option<&plan::Users>) -> Result<(Message, Vec<OwnedFd>), DoError> {
-        let failed = |source| DoError::Start { source };
-        loop {
-            match self.link.receive().map_err(failed)? {
-                Some((Message::Unmapped, _)) => {
-                    let users = users.ok_or(DoError::Lost)?;
-                    users::map_range(Pid::from_child(&self.child), users)?;
-                    self.link.send(&Message::Mapped, &[]).map_err(failed)?;
-                }
-                Some((Message::Failed(told), _)) => return Err(told.into()),
-                Some(said) => return Ok(said),
-                None => return Err(DoError::Lost),
-            }
-        }
-    }
-
-    /// Waits for what init says. If it is gone, the stage may know why.
-    fn hear(&self, init: &Link) -> Result<(Message, Vec<OwnedFd>), DoError> {
-        let failed = |source| DoError::Start { source };
-        if let Some(heard) = init.receive().map_err(failed)? {
-            return Ok(heard);
-        }
-        match self.link.receive().map_err(failed)? {
-            Some((Message::Failed(told), _)) => Err(told.into()),
-            _ => Err(DoError::Lost),
-        }
-    }
-}
-
-/// A command that runs in a session. Dropping it does not end the command, but the end of this process does.
-#[derive(Debug)]
-pub struct Running {
-    stage: Stage,
-    init: Arc<Link>,
-    terminal: Option<OwnedFd>,
-    early: Option<Exit>,
-}
-
-impl Running {
-    /// Returns the master side of the session's terminal, if it has one.
+impl Joined {
+    /// Returns the name of the session.
     #[must_use]
-    pub fn terminal(&self) -> Option<&OwnedFd> {
-        self.terminal.as_ref()
+    pub fn name(&self) -> &std::ffi::OsStr {
+        self.dir.file_name().unwrap_or_default()
     }
 
-    /// Returns what sends signals from another thread.
+    /// Returns the tree that it is on.
     #[must_use]
-    pub fn signaller(&self) -> Signaller {
-        Signaller {
-            init: Arc::clone(&self.init),
-        }
+    pub fn lower(&self) -> PathBuf {
+        self.record.lower()
     }
 
-    /// Waits until the command stops or ends.
+    /// Counts the changes that there are by now.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        changes::count(&plan::upper_in(&self.dir), &self.lower())
+    }
+
+    /// Runs a command, among those that run there, with `stdio` as [`Session::start`] takes it. Its environment, its umask and the
+    /// directory to begin in are the caller's; its limits are those of the session.
     ///
     /// # Errors
     ///
-    /// The session ended without a word.
-    pub fn wait(&self) -> Result<Event, DoError> {
-        if let Some(exit) = self.early {
-            return Ok(Event::Ended(exit));
-        }
-        match self.stage.hear(&self.init)?.0 {
-            Message::Stopped(signal) => Ok(Event::Stopped(signal)),
-            Message::Ended(exit) => Ok(Event::Ended(exit)),
-            Message::Failed(told) => Err(told.into()),
-            _ => Err(DoError::Lost),
-        }
-    }
-
-    /// Waits until all that ran in the session is gone, and nothing writes to its changes any more.
-    ///
-    /// # Errors
-    ///
-    /// The stage cannot be waited for.
-    pub fn finish(mut self) -> Result<(), DoError> {
-        drop(self.init);
-        let ended = self.stage.child.wait();
-        ended.map(drop).map_err(|source| DoError::Start { source })
-    }
-}
-
-/// Sends signals to a command.
-#[derive(Debug, Clone)]
-pub struct Signaller {
-    init: Arc<Link>,
-}
-
-impl Signaller {
-    /// Sends a signal; those that a terminal sends go to all processes of the command's group.
-    ///
-    /// # Errors
-    ///
-    /// The session is gone.
-    pub fn send(&self, signal: i32) -> io::Result<()> {
-        self.init.send(&Message::Signal(signal), &[])
-    }
-
-    /// Lets a command go on that stopped.
-    ///
-    /// # Errors
-    ///
-    /// The session is gone.
-    pub fn resume(&self) -> io::Result<()> {
-        self.init.send(&Message::Continue, &[])
+    /// A [`DoError`]; nothing was run. [`DoError::Gone`] if the last command ended meanwhile: the session can be
+    /// [entered](Sessions::enter) again.
+    pub fn start(&self, spec: &RunSpec, stdio: [BorrowedFd<'_>; 3]) -> Result<Running, DoError> {
+        let name = self.name();
+        users::accept(self.record.users.as_ref(), spec.who, name)?;
+        let init = self.init.try_clone()?;
+        Running::start(init, None, &spec.to_run(), stdio)
     }
 }

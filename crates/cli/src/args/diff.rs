@@ -49,6 +49,17 @@ pub(crate) struct DiffArgs {
     pub(crate) no_pager: bool,
 }
 
+/// Work on a session in its user namespace, for the one at the other end of stdin
+#[derive(Debug, Args)]
+pub(crate) struct WithinArgs {
+    #[arg(
+        value_name = "ARGUMENT",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) arguments: Vec<OsString>,
+}
+
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum When {

@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 /// Run a command on a private copy of this machine's files, then say what it changed
 ///
@@ -13,11 +14,11 @@ use clap::Args;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = DO_HELP)]
 pub(crate) struct DoArgs {
-    /// Call the session NAME, or go on with the one of that name; otherwise it gets the next number
+    /// Call the session NAME, or go on with the one of that name, beside what runs in it; otherwise it gets the next number
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<OsString>,
 
-    /// Discard the session when the command has ended
+    /// Discard the session when the command has ended, unless others use it
     #[arg(long)]
     pub(crate) rm: bool,
 
@@ -44,12 +45,60 @@ const DO_HELP: &str = r"Examples:
   mica sessions
   mica discard try";
 
+/// Start a shell in a session, beside what runs there
+#[derive(Debug, Args)]
+pub(crate) struct ShellArgs {
+    /// Its name or number
+    #[arg(value_name = "NAME")]
+    pub(crate) name: OsString,
+}
+
 /// List the sessions
 #[derive(Debug, Args)]
 pub(crate) struct SessionsArgs {
     /// Print a JSON array
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<SessionsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionsCommand {
+    Prune(PruneArgs),
+}
+
+/// Remove sessions that were not used for some time, with all that was changed in them
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// How long: a number and `s`, `m`, `h`, `d` or `w`
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) older_than: Duration,
+}
+
+/// Reads a time such as `90s`, `30m`, `12h`, `7d`, `2w`; a number alone is seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text.get(digits.len()..).unwrap_or_default() {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        "w" => 7 * 24 * 60 * 60,
+        other => {
+            return Err(format!(
+                "`{other}` is no unit of time: write s, m, h, d or w"
+            ));
+        }
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "a number comes first, as in `7d`".to_owned())?;
+    match number.checked_mul(unit) {
+        Some(seconds) => Ok(Duration::from_secs(seconds)),
+        None => Err("so long nothing lasts".to_owned()),
+    }
 }
 
 /// Remove a session with all that was changed in it
@@ -60,20 +109,25 @@ pub(crate) struct DiscardArgs {
     pub(crate) name: OsString,
 }
 
-/// Work on a session in its user namespace, for the one at the other end of stdin
-#[derive(Debug, Args)]
-pub(crate) struct WithinArgs {
-    #[arg(
-        value_name = "ARGUMENT",
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
-    pub(crate) arguments: Vec<OsString>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Be a process of a session, for the one at the other end of stdin
-#[derive(Debug, Args)]
-pub(crate) struct InsideArgs {
-    #[arg(value_name = "CMD", trailing_var_arg = true)]
-    pub(crate) command: Vec<OsString>,
+    #[test]
+    fn times_have_units() {
+        for (text, seconds) in [
+            ("0", 0),
+            ("90", 90),
+            ("5s", 5),
+            ("2m", 120),
+            ("1h", 3600),
+            ("7d", 604_800),
+            ("1w", 604_800),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "d", "1y", "-1d", "1.5h", "99999999999999999w", "1 d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
 }

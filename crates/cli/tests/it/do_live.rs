@@ -12,21 +12,21 @@ use crate::ground::can_mount;
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A shell that runs in a session, line by line.
-struct Shell {
+pub(crate) struct Shell {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Shell {
-    fn start(place: &Place) -> Self {
+    pub(crate) fn start(place: &Place, options: &[&str]) -> Self {
         let script = "while read -r line; do eval \"$line\" 2>&1; echo; echo :end; done";
-        let mut command = place.script(&["--rm"], script);
+        let mut command = place.script(options, script);
         command
             .env("LC_ALL", "C")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null());
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().unwrap());
         Self {
@@ -38,7 +38,7 @@ impl Shell {
 
     /// What a line of the shell prints.
     #[track_caller]
-    fn say(&mut self, line: &str) -> String {
+    pub(crate) fn say(&mut self, line: &str) -> String {
         let stdin = self.stdin.as_mut().unwrap();
         writeln!(stdin, "{line}").unwrap();
         let mut said = String::new();
@@ -65,9 +65,18 @@ impl Shell {
         }
     }
 
-    fn end(mut self) {
+    /// Lets it end, and returns what it said on stderr.
+    #[track_caller]
+    pub(crate) fn end(mut self) -> String {
         drop(self.stdin.take());
-        assert!(self.child.wait().unwrap().success());
+        let output = self.child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// The front.
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.child
     }
 }
 
@@ -77,7 +86,7 @@ fn what_the_machine_changes_is_seen_by_who_opens_it() {
         return;
     }
     let place = Place::new();
-    let mut shell = Shell::start(&place);
+    let mut shell = Shell::start(&place, &["--rm"]);
     assert_eq!(shell.say("cat kept changed gone"), "host\nhost\nhost");
     fs::write(place.at("d/kept"), "longer than before\n").unwrap();
     assert_eq!(shell.say("cat kept; wc -c <kept"), "longer than before\n19");
@@ -113,7 +122,7 @@ fn an_open_file_is_read_after_the_machine_has_replaced_it() {
     for n in 0..600 {
         fs::write(place.at("d/many").join(n.to_string()), "x").unwrap();
     }
-    let mut shell = Shell::start(&place);
+    let mut shell = Shell::start(&place, &["--rm"]);
     assert_eq!(shell.say("exec 3<kept 4<gone"), "");
     fs::write(place.at("d/.new"), "another\n").unwrap();
     fs::rename(place.at("d/.new"), place.at("d/kept")).unwrap();

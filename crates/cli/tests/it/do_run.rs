@@ -108,7 +108,8 @@ fn a_named_session_goes_on_and_a_removed_one_leaves_nothing() {
         "{list:?}"
     );
     assert!(
-        list.stdout.contains("\"name\":\"n\",\"running\":false}]"),
+        list.stdout
+            .contains("\"name\":\"n\",\"running\":false,\"used\":"),
         "{list:?}"
     );
     assert_eq!(run(&mut place.mica(&["discard", "n"])).status, Some(0));

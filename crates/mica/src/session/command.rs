@@ -1,20 +1,22 @@
 //! From a child of init to the command.
 
-use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use mica_vfs::Errno;
+use rustix::fs::Mode;
 use rustix::process::{ioctl_tiocsctty, setsid};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::termios::isatty;
+
+use super::run::Run;
 
 /// What a command reads and writes.
 #[derive(Debug)]
 pub(super) struct Stdio {
     /// Standard input, output and error of the front.
-    pub(super) given: Vec<OwnedFd>,
+    pub(super) given: [OwnedFd; 3],
     /// What stands in the place of each that is a terminal.
     pub(super) terminal: Option<Terminal>,
 }
@@ -26,22 +28,21 @@ pub(super) struct Terminal {
     pub(super) slave: OwnedFd,
 }
 
-/// Becomes the command, or says why it cannot be run. The process is spoiled then.
-pub(super) fn become_it(stdio: &Stdio, words: &[OsString]) -> Errno {
-    match prepare(stdio) {
-        Ok(()) => run(words),
+/// Becomes the command, in the current directory, or says why it cannot be run. The process is spoiled then.
+pub(super) fn become_it(stdio: &Stdio, run: &Run) -> Errno {
+    match prepare(stdio, run) {
+        Ok(()) => execute(run),
         Err(errno) => errno,
     }
 }
 
-fn prepare(stdio: &Stdio) -> Result<(), Errno> {
+fn prepare(stdio: &Stdio, run: &Run) -> Result<(), Errno> {
     setsid()?;
     if let Some(terminal) = &stdio.terminal {
         ioctl_tiocsctty(&terminal.slave)?;
     }
-    let [stdin, stdout, stderr] = stdio.given.as_slice() else {
-        return Err(Errno::PROTO);
-    };
+    rustix::process::umask(Mode::from_raw_mode(run.umask));
+    let [stdin, stdout, stderr] = &stdio.given;
     dup2_stdin(stdio.shown(stdin))?;
     dup2_stdout(stdio.shown(stdout))?;
     dup2_stderr(stdio.shown(stderr))
@@ -56,12 +57,13 @@ impl Stdio {
     }
 }
 
-fn run(words: &[OsString]) -> Errno {
-    let Some((program, arguments)) = words.split_first() else {
+fn execute(run: &Run) -> Errno {
+    let mut words = run.words();
+    let Some(program) = words.next() else {
         return Errno::NOENT;
     };
     let mut command = Command::new(program);
-    command.args(arguments);
+    command.args(words).env_clear().envs(run.environment());
     if let Ok(dir) = std::env::current_dir() {
         command.env("PWD", dir);
     }

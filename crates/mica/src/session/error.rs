@@ -26,8 +26,8 @@ pub enum DoError {
         /// The name.
         name: PathBuf,
     },
-    /// The session runs.
-    #[error("the session {} is running", Escaped::new(name))]
+    /// Something runs in the session, or changes it.
+    #[error("the session {} is in use", Escaped::new(name))]
     Running {
         /// The name.
         name: PathBuf,
@@ -97,6 +97,15 @@ pub enum DoError {
         /// What it said.
         message: String,
     },
+    /// The session is another user's inside.
+    #[error("the session {} is not one of root", Escaped::new(name))]
+    OtherUser {
+        /// The name.
+        name: PathBuf,
+    },
+    /// The last command of a session ended before another one could join it.
+    #[error("the session has ended")]
+    Gone,
     /// A process of the session ended without a word.
     #[error("the session ended unexpectedly")]
     Lost,
@@ -113,9 +122,9 @@ impl DoError {
             Self::Missing { .. } => "`mica sessions` lists them".into(),
             Self::Name { .. } => "letters, digits, `.`, `_` and `-`, of which the first two cannot begin it".into(),
             Self::Running { name } => {
-                format!("end it first, or name another one: `mica sessions` shows {}", Escaped::new(name))
+                format!("what runs in it has to end first: `mica sessions` shows {}", Escaped::new(name))
             }
-            Self::OtherLower { .. } => "choose another name".into(),
+            Self::OtherLower { .. } | Self::OtherUser { .. } => "choose another name".into(),
             Self::Step { source: Errno::PERM | Errno::NOSPC, step: USER_NAMESPACE } => {
                 "an administrator permits user namespaces by `sysctl user.max_user_namespaces=10000`".into()
             }

@@ -1,58 +1,71 @@
 //! Init: the first process of a session's PID namespace.
 //!
-//! It makes the view its root directory, starts the command, passes signals on to it, reaps whatever loses its parent,
-//! and ends with the command: the kernel then ends whatever else runs in the session.
+//! It makes the view its root directory and starts the commands that fronts ask for: the one that made the session run, and those
+//! that join it at its socket. It passes signals on to them and reaps whatever loses its parent. It ends with the last of
+//! them: the kernel then ends whatever else runs in the session.
+//!
+//! It is one thread, as only that may fork.
 
 use std::convert::Infallible;
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::thread;
 
 use mica_sys::namespace::{self, Namespaces};
 use mica_sys::process::{Born, fork};
 use mica_vfs::Errno;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::UnmountFlags;
+use rustix::net::{SocketFlags, accept_with};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitOptions, kill_process, kill_process_group,
     set_dumpable_behavior, set_parent_process_death_signal, wait,
 };
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::termios::{OptionalActions, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use signal_hook::consts::SIGCHLD;
 
 use super::command::{self, Stdio};
 use super::devices::{self, Groups};
 use super::error::{DoError, step};
-use super::link::{Link, Message};
-use super::plan::{Plan, Start};
-use super::{Exit, rights};
+use super::link::{Link, Message, Others};
+use super::plan::Plan;
+use super::run::{Run, Start};
+use super::{Exit, leftovers, rights};
 
-/// Is init of a session and runs `command` in it, until that ends: `socket` is the standard input that the
-/// [stage](super::be_stage) gave it.
+/// Is init of a session, until the last command in it ends: `socket` is the standard input that the [stage](super::be_stage) gave
+/// it, and `joining` the standard output.
 ///
 /// It has to be called by the first thread of a process that does nothing else. What fails is told at the other end.
 ///
 /// # Errors
 ///
 /// The other end is gone, or makes no sense.
-pub fn be_init(socket: OwnedFd, command: &[OsString]) -> io::Result<()> {
-    let front = Arc::new(Link::of(socket));
+pub fn be_init(socket: OwnedFd, joining: OwnedFd) -> io::Result<()> {
+    let front = Link::of(socket);
     // A stage that is killed takes the session with it.
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    let Some((Message::Plan(plan), fds)) = front.receive()? else {
+    let Some((Message::Plan(plan), _)) = front.receive()? else {
         return Err(Errno::PROTO.into());
     };
-    match prepare(&plan, fds).and_then(|stdio| start(&front, stdio, command)) {
-        Ok(Started::Running(pid)) => attend(&front, pid),
-        Ok(Started::Not(exit)) => front.send(&Message::Ended(exit), &[]),
+    // What has to be told is told by the link: nothing of the front's is held longer than its command runs.
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let null = rustix::fs::open("/dev/null", flags, Mode::empty())?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    match prepare(&plan) {
+        Ok(pts) => {
+            dup2_stderr(&null)?;
+            Init::new(front, joining, pts)?.attend()
+        }
         Err(error) => front.send(&Message::Failed(error.tell()), &[]),
     }
 }
 
-/// Makes the view the root directory of this process, and gives up what only that takes.
-fn prepare(plan: &Plan, fds: Vec<OwnedFd>) -> Result<Stdio, DoError> {
+/// Makes the view the root directory of this process, and gives up what only that takes. Returns the session's devpts.
+fn prepare(plan: &Plan) -> Result<OwnedFd, DoError> {
     let new = Namespaces::MOUNT.and(Namespaces::IPC).and(Namespaces::UTS);
     step("namespaces", namespace::enter(new))?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -63,9 +76,7 @@ fn prepare(plan: &Plan, fds: Vec<OwnedFd>) -> Result<Stdio, DoError> {
         _ => Groups::All,
     };
     let pts = devices::mount_all(root.as_fd(), groups)?;
-    let terminal = step("a terminal", terminal(pts.as_fd(), &fds))?;
     step("the view the root directory", enter(root.as_fd()))?;
-    begin_in(&plan.start)?;
     step(
         "capabilities that can be given up",
         rights::keep(plan.users.is_some()),
@@ -75,10 +86,7 @@ fn prepare(plan: &Plan, fds: Vec<OwnedFd>) -> Result<Stdio, DoError> {
         "a closed process",
         set_dumpable_behavior(DumpableBehavior::NotDumpable),
     )?;
-    Ok(Stdio {
-        given: fds,
-        terminal,
-    })
+    Ok(pts)
 }
 
 fn enter(root: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -90,8 +98,7 @@ fn enter(root: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 fn begin_in(start: &Start) -> Result<(), DoError> {
-    let (Start::In(path) | Start::Near(path)) = start;
-    let path = path.to_path();
+    let path = start.path();
     match (rustix::process::chdir(&path), start) {
         (Ok(()), _) => Ok(()),
         (Err(_), Start::Near(_)) => step("the start in `/`", rustix::process::chdir("/")),
@@ -100,7 +107,7 @@ fn begin_in(start: &Start) -> Result<(), DoError> {
 }
 
 /// Opens a terminal of the session like the one among `fds`, if there is one.
-fn terminal(pts: BorrowedFd<'_>, fds: &[OwnedFd]) -> Result<Option<command::Terminal>, Errno> {
+fn terminal(pts: BorrowedFd<'_>, fds: &[OwnedFd; 3]) -> Result<Option<command::Terminal>, Errno> {
     let Some(like) = fds.iter().find(|fd| isatty(fd)) else {
         return Ok(None);
     };
@@ -114,69 +121,207 @@ fn terminal(pts: BorrowedFd<'_>, fds: &[OwnedFd]) -> Result<Option<command::Term
     Ok(Some(command::Terminal { master, slave }))
 }
 
-/// What became of the command.
+/// A front, and its command.
+struct Client {
+    front: Link,
+    /// `None`: it has not said yet what to run.
+    command: Option<Pid>,
+}
+
+struct Init {
+    clients: Vec<Client>,
+    /// The socket at which others come.
+    joining: OwnedFd,
+    /// What says that a child has changed.
+    children: OwnedFd,
+    pts: OwnedFd,
+}
+
+impl Init {
+    fn new(front: Link, joining: OwnedFd, pts: OwnedFd) -> io::Result<Self> {
+        let (children, changed) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        signal_hook::low_level::pipe::register(SIGCHLD, changed)?;
+        let first = Client {
+            front,
+            command: None,
+        };
+        Ok(Self {
+            clients: vec![first],
+            joining,
+            children,
+            pts,
+        })
+    }
+
+    /// Serves fronts and reaps, until there is no front left.
+    fn attend(mut self) -> io::Result<()> {
+        while !self.clients.is_empty() {
+            let ready = self.wait_for_any()?;
+            let [joined, changed, said @ ..] = ready.as_slice() else {
+                return Err(Errno::IO.into());
+            };
+            // From the last one on: one that goes leaves those before it where they are.
+            for (at, _) in said.iter().enumerate().rev().filter(|(_, said)| **said) {
+                self.hear(at);
+            }
+            if *changed {
+                self.reap()?;
+            }
+            if *joined {
+                self.admit();
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns of the socket, of the children and of each front whether there is something to hear.
+    fn wait_for_any(&self) -> io::Result<Vec<bool>> {
+        let fronts = self.clients.iter().map(|client| client.front.as_fd());
+        let all = [self.joining.as_fd(), self.children.as_fd()];
+        let mut polled: Vec<_> = all
+            .into_iter()
+            .chain(fronts)
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        match poll(&mut polled, None) {
+            Ok(_) => {}
+            // A signal says it by the pipe, too.
+            Err(Errno::INTR) => return Ok(vec![false, true]),
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
+    }
+
+    /// Takes in a front that joins.
+    fn admit(&mut self) {
+        match accept_with(&self.joining, SocketFlags::CLOEXEC) {
+            Ok(socket) => self.clients.push(Client {
+                front: Link::of(socket),
+                command: None,
+            }),
+            // It has gone again.
+            Err(errno) => tracing::debug!(%errno, "nobody joins"),
+        }
+    }
+
+    /// Does what a front says.
+    fn hear(&mut self, at: usize) {
+        let Some(client) = self.clients.get_mut(at) else {
+            return;
+        };
+        match (client.front.receive(), client.command) {
+            (Ok(Some((Message::Run, fds))), None) => match start(&client.front, &self.pts, fds) {
+                Ok(Started::Running(pid)) => client.command = Some(pid),
+                Ok(Started::Not(exit)) => self.leave(at, &Message::Ended(exit)),
+                Err(error) => self.leave(at, &Message::Failed(error.tell())),
+            },
+            (Ok(Some((message, _))), Some(command)) => pass_on(command, &message),
+            // Who makes no sense is sent away.
+            (Ok(Some(_)) | Err(_), None) | (Ok(None), None) => drop(self.clients.remove(at)),
+            (Ok(None) | Err(_), Some(command)) => {
+                drop(self.clients.remove(at));
+                leftovers::end(command);
+            }
+        }
+    }
+
+    /// Reaps all that have ended, and tells the fronts of their commands.
+    fn reap(&mut self) -> io::Result<()> {
+        let mut bytes = [0; 64];
+        while rustix::io::read(&self.children, &mut bytes).is_ok_and(|count| count > 0) {}
+        loop {
+            let (pid, status) = match wait(WaitOptions::UNTRACED | WaitOptions::NOHANG) {
+                Ok(Some(changed)) => changed,
+                Ok(None) | Err(Errno::CHILD) => return Ok(()),
+                Err(errno) => return Err(errno.into()),
+            };
+            let Some(at) = self
+                .clients
+                .iter()
+                .position(|client| client.command == Some(pid))
+            else {
+                continue;
+            };
+            let exit = if let Some(signal) = status.stopping_signal() {
+                let front = self.clients.get(at).map(|client| &client.front);
+                tell(front, &Message::Stopped(signal));
+                continue;
+            } else if let Some(code) = status.exit_status() {
+                Exit::Code(u8::try_from(code).unwrap_or(u8::MAX))
+            } else if let Some(signal) = status.terminating_signal() {
+                Exit::Signal(signal)
+            } else {
+                continue;
+            };
+            if self.clients.len() > 1 {
+                leftovers::end(pid);
+            }
+            self.leave(at, &Message::Ended(exit));
+        }
+    }
+
+    /// Tells a front its last words, and lets it go.
+    fn leave(&mut self, at: usize, last: &Message) {
+        let Client { front, .. } = self.clients.remove(at);
+        let others = if self.clients.is_empty() {
+            Others::None
+        } else {
+            Others::Run
+        };
+        tell(Some(&front), last);
+        tell(Some(&front), &Message::Left(others));
+    }
+}
+
+/// Says something to a front, which may be gone: then its end of the link says so.
+fn tell(front: Option<&Link>, message: &Message) {
+    if let Some(Err(error)) = front.map(|front| front.send(message, &[])) {
+        tracing::debug!(%error, "a front is not told");
+    }
+}
+
+/// What became of a command.
 enum Started {
     Running(Pid),
     Not(Exit),
 }
 
-/// Starts the command, and gives the front its terminal.
-fn start(front: &Link, stdio: Stdio, words: &[OsString]) -> Result<Started, DoError> {
-    let start = |errno: Errno| DoError::Start {
-        source: errno.into(),
+/// Starts a command, and gives its front its terminal.
+fn start(front: &Link, pts: &OwnedFd, fds: Vec<OwnedFd>) -> Result<Started, DoError> {
+    let failed = |source| DoError::Start { source };
+    let errno = |errno: Errno| failed(errno.into());
+    let Ok([file, given @ ..]) = <[OwnedFd; 4]>::try_from(fds) else {
+        return Err(errno(Errno::PROTO));
     };
-    let (told, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(start)?;
+    let run = Run::from_file(file).map_err(failed)?;
+    let terminal = step("a terminal", terminal(pts.as_fd(), &given))?;
+    let stdio = Stdio { given, terminal };
+    begin_in(&run.start)?;
+    let (told, tell) = pipe_with(PipeFlags::CLOEXEC).map_err(errno)?;
     let pid = fork(Born::Here, || -> Result<Infallible, u8> {
-        let errno = command::become_it(&stdio, words);
+        let errno = command::become_it(&stdio, &run);
         // Init is not gone while its child is there.
         match rustix::io::write(&tell, &errno.raw_os_error().to_ne_bytes()) {
             Ok(_) => Err(126),
             Err(_) => Err(125),
         }
     });
-    let pid = pid.map_err(start)?;
+    let pid = pid.map_err(errno)?;
     drop(tell);
+    // Where a command began is no longer in use when it ends.
+    step("the start in `/`", rustix::process::chdir("/"))?;
     let mut number = [0; 4];
     // The end of the pipe without a word: the program runs.
-    if rustix::io::read(&told, &mut number).map_err(start)? == number.len() {
-        let errno = Errno::from_raw_os_error(i32::from_ne_bytes(number));
-        return Ok(Started::Not(Exit::NotRun(errno.raw_os_error())));
+    if rustix::io::retry_on_intr(|| rustix::io::read(&told, &mut number)).map_err(errno)? == 4 {
+        return Ok(Started::Not(Exit::NotRun(i32::from_ne_bytes(number))));
     }
     let master = stdio
         .terminal
         .as_ref()
         .map(|terminal| terminal.master.as_fd());
     let sent = front.send(&Message::Started, master.as_slice());
-    sent.map_err(|source| DoError::Start { source })?;
+    sent.map_err(failed)?;
     Ok(Started::Running(pid))
-}
-
-/// Reaps until the command ends, and passes on meanwhile what the front says.
-fn attend(front: &Arc<Link>, command: Pid) -> io::Result<()> {
-    let link = Arc::clone(front);
-    thread::Builder::new()
-        .name("mica-signals".into())
-        .spawn(move || {
-            while let Ok(Some((message, _))) = link.receive() {
-                pass_on(command, &message);
-            }
-        })?;
-    loop {
-        let Some((pid, status)) = wait(WaitOptions::UNTRACED)? else {
-            continue;
-        };
-        if pid != command {
-            continue;
-        }
-        if let Some(signal) = status.stopping_signal() {
-            front.send(&Message::Stopped(signal), &[])?;
-        } else if let Some(code) = status.exit_status() {
-            let code = u8::try_from(code).unwrap_or(u8::MAX);
-            return front.send(&Message::Ended(Exit::Code(code)), &[]);
-        } else if let Some(signal) = status.terminating_signal() {
-            return front.send(&Message::Ended(Exit::Signal(signal)), &[]);
-        }
-    }
 }
 
 /// Does what the front says. The command may have ended: there is nobody to tell.

@@ -13,13 +13,13 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use super::Exit;
-use super::error::Told;
+use super::error::{DoError, Told};
 use super::plan::{Bytes, Plan, Users};
 
 /// No message is longer: those with paths hold a few of them.
 const LONGEST: usize = 64 << 10;
 /// No message comes with more descriptors.
-const FDS: usize = 3;
+const FDS: usize = 4;
 
 /// One end of a connection between two processes.
 #[derive(Debug)]
@@ -28,8 +28,12 @@ pub(super) struct Link(OwnedFd);
 /// What is said.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Message {
-    /// To the stage, and from it to init: what to do. With stdin, stdout and stderr of the command.
+    /// To the stage, with one end of a link to init, the socket at which others join, and the lock of the session: what to do. To
+    /// init, without any of them: what the stage was told.
     Plan(Plan),
+    /// To init: a command to run, which a file describes ([`super::run::Run`]). With that file, and with stdin, stdout and stderr of
+    /// the command.
+    Run,
     /// To the stage: a session to remove, by these users.
     Remove(Bytes, Users),
     /// To a process that is to be in a session's user namespace. With what it reads from then.
@@ -42,20 +46,29 @@ pub(super) enum Message {
     Unmapped,
     /// To the stage: it has ids.
     Mapped,
-    /// From the stage: init lives. With the other end of its link.
-    Born,
     /// From init: the command runs. With the terminal, if it has one.
     Started,
     /// From init: the command stopped.
     Stopped(i32),
-    /// From init, its last word.
+    /// From init: the command ended.
     Ended(Exit),
+    /// From init, its last word to who had a command run: whether the commands of others still do.
+    Left(Others),
     /// From stage or init, the last word: nothing was run.
     Failed(Told),
     /// To init: a signal for the command.
     Signal(i32),
     /// To init: the command is to go on.
     Continue,
+}
+
+/// Whether other commands run in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Others {
+    /// At least one does.
+    Run,
+    /// None does: the session ends.
+    None,
 }
 
 impl Link {
@@ -69,6 +82,12 @@ impl Link {
     /// Takes an end that was inherited, or sent.
     pub(super) fn of(fd: OwnedFd) -> Self {
         Self(fd)
+    }
+
+    /// Takes the same end once more.
+    pub(super) fn try_clone(&self) -> Result<Self, DoError> {
+        let fd = self.0.try_clone();
+        fd.map(Self).map_err(|source| DoError::Start { source })
     }
 
     /// Gives the end away.
@@ -135,10 +154,10 @@ mod tests {
     fn a_message_arrives_with_its_descriptors() {
         let (here, there) = Link::pair().unwrap();
         let file = tempfile::tempfile().unwrap();
-        here.send(&Message::Born, &[file.as_fd()]).unwrap();
+        here.send(&Message::Run, &[file.as_fd()]).unwrap();
         here.send(&Message::Stopped(19), &[]).unwrap();
         let (message, fds) = there.receive().unwrap().unwrap();
-        assert_eq!((message, fds.len()), (Message::Born, 1));
+        assert_eq!((message, fds.len()), (Message::Run, 1));
         let (message, fds) = there.receive().unwrap().unwrap();
         assert_eq!((message, fds.len()), (Message::Stopped(19), 0));
         drop(here);

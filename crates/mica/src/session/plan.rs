@@ -60,15 +60,6 @@ impl Users {
     }
 }
 
-/// Where the command begins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Start {
-    /// In this directory, or not at all.
-    In(Bytes),
-    /// In this directory if the view has it, in `/` otherwise.
-    Near(Bytes),
-}
-
 /// What to make, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Plan {
@@ -78,7 +69,6 @@ pub(super) struct Plan {
     pub(super) store: Bytes,
     /// The tree to work on.
     pub(super) lower: Bytes,
-    pub(super) start: Start,
     /// `None`: as root, without a user namespace.
     pub(super) users: Option<Users>,
 }
@@ -96,6 +86,10 @@ impl Plan {
         base_log_in(&self.dir.to_path())
     }
 
+    pub(super) fn log(&self) -> PathBuf {
+        self.dir.to_path().join("log")
+    }
+
     pub(super) fn root(&self) -> PathBuf {
         root_in(&self.dir.to_path())
     }
@@ -109,6 +103,11 @@ pub(super) fn upper_in(dir: &Path) -> PathBuf {
 /// Where they are prepared.
 pub(super) fn work_in(dir: &Path) -> PathBuf {
     dir.join("work")
+}
+
+/// The socket at which commands come to a running session.
+pub(super) fn socket_in(dir: &Path) -> PathBuf {
+    dir.join("socket")
 }
 
 /// Where is kept what the lower objects were that it changed.

@@ -1,17 +1,16 @@
 //! The stage: the process that makes the namespaces and the view of a session, and serves it.
 //!
 //! It starts as a child of whoever asked for the session, with its end of a link as standard input. Init is its child:
-//! when the stage ends, however it does, init is killed, and with it all that runs in the session. When the front is
-//! gone, the stage ends.
+//! when the stage ends, however it does, init is killed, and with it all that runs in the session. It ends when init has ended
+//! and nobody uses the view any more; until then it holds the session's lock.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::thread;
 
 use mica_host::UnmappedAs;
 use mica_overlay::{IdRules, OVERFLOW_ID, XattrNamespace};
@@ -42,7 +41,7 @@ use crate::stack::Stack;
 pub fn be_stage(socket: OwnedFd, init: &mut Command) -> io::Result<()> {
     let front = Link::of(socket);
     let done = match front.receive()? {
-        Some((Message::Plan(plan), fds)) => run(&front, plan, &fds, init),
+        Some((Message::Plan(plan), fds)) => run(&front, &plan, fds, init),
         Some((Message::Remove(dir, users), _)) => remove(&front, &dir.to_path(), &users),
         _ => return Err(Errno::PROTO.into()),
     };
@@ -52,7 +51,10 @@ pub fn be_stage(socket: OwnedFd, init: &mut Command) -> io::Result<()> {
     }
 }
 
-fn run(front: &Link, plan: Plan, fds: &[OwnedFd], init: &mut Command) -> Result<(), DoError> {
+fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>, init: &mut Command) -> Result<(), DoError> {
+    let Ok([socket, joining, lock]) = <[OwnedFd; 3]>::try_from(fds) else {
+        return Err(DoError::Lost);
+    };
     // What the caller had open is not for the session. An older kernel keeps it.
     if let Err(errno) = mica_sys::fds::close_on_exec() {
         tracing::debug!(%errno, "descriptors of the caller are inherited");
@@ -75,21 +77,35 @@ fn run(front: &Link, plan: Plan, fds: &[OwnedFd], init: &mut Command) -> Result<
             gid: 0,
         });
     }
-    let spec = spec_of(&plan)?;
+    let spec = spec_of(plan)?;
     let log = BaseLog::open(&plan.base_log())?;
     let stack = Stack::over_tree(&spec.stack, tree, |fs| Arc::new(log.of(fs)))?;
     let mountpoint = Mountpoint::find(&root).map_err(DoError::Mount)?;
     let attached = Mount::attach(stack, &spec, &mountpoint).map_err(DoError::Mount)?;
-    if let Err(error) = bear_init(front, plan, fds, init) {
+    let born = bear_init(plan, socket, joining, init).and_then(|()| log_to(&plan.log()));
+    let caged = born.and_then(|()| Ok(enter_cage(&spec.stack)?));
+    if let Err(error) = caged {
         attached.abandon();
         return Err(error);
     }
-    let caged = enter_cage(&spec.stack);
-    if let Err(error) = caged {
-        attached.abandon();
-        return Err(error.into());
+    let mount = attached.serve().map_err(DoError::Mount)?;
+    // The session is in use for as long as this process serves it, whatever becomes of the front.
+    if let Err(error) = mount.join() {
+        tracing::warn!(%error, "the view ended");
     }
-    serve(front, attached.serve().map_err(DoError::Mount)?)
+    drop(lock);
+    Ok(())
+}
+
+/// Lets what this process has to say go to a file, and lets go of the front's stderr, for whose end somebody may wait.
+fn log_to(path: &Path) -> Result<(), DoError> {
+    let log = File::options().append(true).create(true).open(path);
+    let redirected = log.and_then(|log| Ok(rustix::stdio::dup2_stderr(log)?));
+    redirected.map_err(|source| DoError::Store {
+        action: "open",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Removes a session that has objects of other ids than the user's own.
@@ -151,39 +167,37 @@ fn spec_of(plan: &Plan) -> Result<MountSpec, DoError> {
     Ok(spec)
 }
 
-/// Starts init in PID namespace of its own, and gives the front a link to it.
-fn bear_init(front: &Link, plan: Plan, fds: &[OwnedFd], init: &mut Command) -> Result<(), DoError> {
-    let failed = |source| DoError::Start { source };
-    let errno = |errno: Errno| DoError::Start {
-        source: errno.into(),
-    };
-    let (theirs, link) = Link::pair().map_err(errno)?;
-    let stdin = link.into_fd();
+/// Starts init in a PID namespace of its own, with what it hears from.
+fn bear_init(
+    plan: &Plan,
+    socket: OwnedFd,
+    joining: OwnedFd,
+    init: &mut Command,
+) -> Result<(), DoError> {
     if plan.users.is_some() {
         step("capabilities that last", keep_capabilities())?;
     }
     let stderr = rustix::stdio::stderr()
         .try_clone_to_owned()
-        .map_err(failed)?;
-    init.stdin(Stdio::from(stdin))
-        .stdout(Stdio::null())
+        .map_err(|source| DoError::Start { source })?;
+    init.stdin(Stdio::from(socket))
+        .stdout(Stdio::from(joining))
         .stderr(Stdio::from(stderr));
-    fork(Born::FirstOfItsOwn, || {
+    let born = fork(Born::FirstOfItsOwn, || {
         // The front sees the link end.
         Err(init
             .exec()
             .raw_os_error()
             .and_then(|e| u8::try_from(e).ok())
             .unwrap_or(1))
+    });
+    // All of these are init's alone now: its end closes them.
+    init.stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    born.map(drop).map_err(|errno| DoError::Start {
+        source: errno.into(),
     })
-    .map_err(errno)?;
-    // The other end is init's alone now: init's end closes the link.
-    init.stdin(Stdio::null());
-    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-    theirs.send(&Message::Plan(plan), &fds).map_err(failed)?;
-    front
-        .send(&Message::Born, &[theirs.as_fd()])
-        .map_err(failed)
 }
 
 /// Has a program that is run next keep the capabilities of this process, though its user is not root.
@@ -195,29 +209,4 @@ fn keep_capabilities() -> Result<(), Errno> {
         rustix::thread::configure_capability_in_ambient_set(one, true)?;
     }
     Ok(())
-}
-
-/// Serves until nobody uses the view any more, or the front is gone.
-fn serve(front: &Link, mount: Mount) -> Result<(), DoError> {
-    let (tell, ended) = mpsc::channel();
-    let failed = |source| DoError::Start { source };
-    let told = tell.clone();
-    thread::Builder::new()
-        .name("mica-join".into())
-        .spawn(move || told.send(mount.join().is_ok()))
-        .map_err(failed)?;
-    let front = Arc::new(front.as_fd().try_clone_to_owned().map_err(failed)?);
-    thread::Builder::new()
-        .name("mica-front".into())
-        .spawn(move || {
-            // The front has nothing more to say, but ends.
-            let ended = rustix::io::read(&*front, &mut [0; 1]);
-            tell.send(ended.is_ok())
-        })
-        .map_err(failed)?;
-    // What ended: the mount, or the front, which has no more questions.
-    match ended.recv() {
-        Ok(_) => Ok(()),
-        Err(_) => Err(DoError::Lost),
-    }
 }

@@ -3,6 +3,9 @@
 //! ```text
 //! NAME/session.json   what it is
 //! NAME/lock           flock(2) of whoever runs or changes it
+//! NAME/socket         where commands come to it while it runs
+//! NAME/log            what the server had to say
+//! NAME/base.log       what the objects were that it changed
 //! NAME/upper          the changes
 //! NAME/work           the work directory of the overlay
 //! NAME/root           an empty directory, the mountpoint in the session's namespaces
@@ -20,10 +23,11 @@ use std::time::{Duration, Instant};
 use mica_vfs::Errno;
 use rustix::fs::FlockOperation;
 
-use super::Session;
 use super::error::DoError;
+use super::joining::connect;
 use super::plan::{root_in, upper_in, work_in};
 use super::record::Record;
+use super::{Joined, Session};
 
 /// The sessions of a user.
 #[derive(Debug, Clone)]
@@ -40,6 +44,15 @@ pub enum Activity {
     Idle,
 }
 
+/// A session that was found, or made.
+#[derive(Debug)]
+pub enum Entered {
+    /// Nothing runs in it.
+    Idle(Session),
+    /// Commands run in it, and another one can be started beside them.
+    Running(Joined),
+}
+
 /// A session as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionInfo {
@@ -49,6 +62,8 @@ pub struct SessionInfo {
     pub lower: PathBuf,
     /// When it was made, in seconds since 1970.
     pub created: u64,
+    /// When a command last began or ended in it, in seconds since 1970.
+    pub used: u64,
     /// Whether a command runs in it.
     pub activity: Activity,
     /// The last command, as it was given.
@@ -76,32 +91,60 @@ impl Sessions {
         &self.dir
     }
 
-    /// Makes a session on the tree `lower`, named by the next number, or opens the one called `name`, which is made if there
-    /// is none. It is locked until it is dropped.
+    /// Makes a session on the tree `lower`, or `/`, named by the next number, or enters the one called `name`, which is made if
+    /// there is none. What nothing runs in is locked until it is dropped.
     ///
     /// # Errors
     ///
-    /// A [`DoError`]: the name, or a session of it that is running or on another tree.
-    pub fn create(&self, name: Option<&OsStr>, lower: &Path) -> Result<Session, DoError> {
-        let lower = reach(lower)?;
+    /// A [`DoError`]: the name, or a session of it that is on another tree or in use otherwise.
+    pub fn enter(&self, name: Option<&OsStr>, lower: Option<&Path>) -> Result<Entered, DoError> {
+        let lower = lower.map(reach).transpose()?;
+        let new = lower.as_deref().unwrap_or(Path::new("/"));
         self.make_dir()?;
         let Some(name) = name else {
-            return self.create_numbered(&lower);
+            return self.create_numbered(new).map(Entered::Idle);
         };
         let dir = self.dir.join(checked(name)?);
-        match DirBuilder::new().mode(0o700).create(&dir) {
-            Ok(()) => furnish(dir, &lower),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let session = self.open(name)?;
-                if session.lower() == lower {
-                    return Ok(session);
-                }
-                Err(DoError::OtherLower {
-                    name: name.into(),
-                    lower: session.lower(),
-                })
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match DirBuilder::new().mode(0o700).create(&dir) {
+                Ok(()) => return furnish(dir, new).map(Entered::Idle),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(failed("make", &dir)(error)),
             }
-            Err(error) => Err(failed("make", &dir)(error)),
+            match self.enter_known(name) {
+                // It is being made, or removed.
+                Err(DoError::Missing { .. }) if Instant::now() < deadline => pause(),
+                entered => return entered.and_then(|entered| on(entered, lower.as_deref())),
+            }
+        }
+    }
+
+    /// Enters the session called `name`. If nothing runs in it, it is locked until it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// A [`DoError`]: there is none of that name, or it is in use otherwise.
+    pub fn enter_known(&self, name: &OsStr) -> Result<Entered, DoError> {
+        let dir = self.dir.join(checked(name)?);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let busy = match self.try_open(name) {
+                Err(busy @ DoError::Running { .. }) => busy,
+                opened => return opened.map(Entered::Idle),
+            };
+            match connect(&dir) {
+                Ok(init) => {
+                    let record = read(&dir, name)?;
+                    return Ok(Entered::Running(Joined { dir, record, init }));
+                }
+                // It begins or ends, or a list looks at it.
+                Err(_) if Instant::now() < deadline => pause(),
+                Err(errno) => {
+                    tracing::debug!(%errno, "nobody listens");
+                    return Err(busy);
+                }
+            }
         }
     }
 
@@ -127,8 +170,19 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// A [`DoError`]: there is none of that name, or it is running.
+    /// A [`DoError`]: there is none of that name, or it is in use.
     pub fn open(&self, name: &OsStr) -> Result<Session, DoError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.try_open(name) {
+                // What ends holds it a moment longer than its last command runs.
+                Err(DoError::Running { .. }) if Instant::now() < deadline => pause(),
+                opened => return opened,
+            }
+        }
+    }
+
+    fn try_open(&self, name: &OsStr) -> Result<Session, DoError> {
         let dir = self.dir.join(checked(name)?);
         let lock = match File::options().write(true).open(dir.join("lock")) {
             Ok(lock) => OwnedFd::from(lock),
@@ -138,7 +192,7 @@ impl Sessions {
             Err(error) => return Err(failed("open", &dir.join("lock"))(error)),
         };
         take(&lock, name)?;
-        let record = Record::read(&dir)?;
+        let record = read(&dir, name)?;
         Ok(Session { dir, record, lock })
     }
 
@@ -168,10 +222,12 @@ impl Sessions {
             Err(Errno::WOULDBLOCK) => Activity::Running,
             _ => Activity::Idle,
         };
+        let used = fs::metadata(dir.join("session.json")).ok()?.mtime();
         Some(SessionInfo {
             name,
             lower: record.lower(),
             created: record.created,
+            used: u64::try_from(used).unwrap_or(0),
             activity,
             command: record
                 .command
@@ -249,20 +305,15 @@ fn furnish(dir: PathBuf, lower: &Path) -> Result<Session, DoError> {
     Ok(Session { dir, record, lock })
 }
 
-/// A list holds the lock for a moment to see whether it can be had.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a session may take to begin or to end, for who wants to enter it. A list holds the lock for a moment, too.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+fn pause() {
+    std::thread::sleep(Duration::from_millis(2));
+}
 
 fn take(lock: &OwnedFd, name: &OsStr) -> Result<(), DoError> {
-    let deadline = Instant::now() + PATIENCE;
-    let locked = loop {
-        match rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            locked => break locked,
-        }
-    };
-    match locked {
+    match rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),
         Err(Errno::WOULDBLOCK) => Err(DoError::Running { name: name.into() }),
         Err(errno) => Err(DoError::Store {
@@ -270,6 +321,31 @@ fn take(lock: &OwnedFd, name: &OsStr) -> Result<(), DoError> {
             path: name.into(),
             source: errno.into(),
         }),
+    }
+}
+
+/// Reads the description of a session. One that is not described is made or removed by somebody else, and none.
+fn read(dir: &Path, name: &OsStr) -> Result<Record, DoError> {
+    match Record::read(dir) {
+        Err(DoError::Store { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(DoError::Missing { name: name.into() })
+        }
+        record => record,
+    }
+}
+
+/// Fails if a session is on another tree than is asked for.
+fn on(entered: Entered, lower: Option<&Path>) -> Result<Entered, DoError> {
+    let (name, is) = match &entered {
+        Entered::Idle(session) => (session.name(), session.lower()),
+        Entered::Running(joined) => (joined.name(), joined.lower()),
+    };
+    match lower {
+        Some(lower) if lower != is => Err(DoError::OtherLower {
+            name: name.into(),
+            lower: is,
+        }),
+        _ => Ok(entered),
     }
 }
 
@@ -339,15 +415,22 @@ mod tests {
         (dir, sessions)
     }
 
+    fn create(sessions: &Sessions, name: Option<&OsStr>, lower: &Path) -> Result<Session, DoError> {
+        match sessions.enter(name, Some(lower))? {
+            Entered::Idle(session) => Ok(session),
+            Entered::Running(_) => panic!("nothing runs"),
+        }
+    }
+
     #[test]
     fn sessions_are_numbered_from_one_and_up() {
         let (dir, sessions) = store();
         let lower = dir.path().join("l");
         assert_eq!(sessions.list().unwrap(), []);
-        let one = sessions.create(None, &lower).unwrap();
-        sessions.create(Some(OsStr::new("7")), &lower).unwrap();
-        sessions.create(Some(OsStr::new("x")), &lower).unwrap();
-        sessions.create(None, &lower).unwrap();
+        let one = create(&sessions, None, &lower).unwrap();
+        create(&sessions, Some(OsStr::new("7")), &lower).unwrap();
+        create(&sessions, Some(OsStr::new("x")), &lower).unwrap();
+        create(&sessions, None, &lower).unwrap();
         let list = sessions.list().unwrap();
         let names: Vec<_> = list
             .iter()
@@ -371,23 +454,23 @@ mod tests {
     fn a_session_is_open_once_and_of_one_tree() {
         let (dir, sessions) = store();
         let (lower, name) = (dir.path().join("l"), Some(OsStr::new("n")));
-        let session = sessions.create(name, &lower).unwrap();
-        let again = sessions.create(name, &lower);
+        let session = create(&sessions, name, &lower).unwrap();
+        let again = create(&sessions, name, &lower);
         assert!(matches!(again, Err(DoError::Running { .. })), "{again:?}");
         drop(session);
-        let other = sessions.create(name, dir.path());
+        let other = create(&sessions, name, dir.path());
         assert!(
             matches!(other, Err(DoError::OtherLower { .. })),
             "{other:?}"
         );
-        sessions.create(name, &lower).unwrap();
+        create(&sessions, name, &lower).unwrap();
     }
 
     #[test]
     fn names_that_are_paths_or_options_are_refused() {
         let (dir, sessions) = store();
         for name in ["", ".", "..", "a/b", "-x", "a b", "\u{e9}"] {
-            let made = sessions.create(Some(OsStr::new(name)), dir.path());
+            let made = create(&sessions, Some(OsStr::new(name)), dir.path());
             assert!(matches!(made, Err(DoError::Name { .. })), "{name}");
         }
     }

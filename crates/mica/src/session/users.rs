@@ -1,5 +1,6 @@
 //! The ids of a session's user namespace.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -39,6 +40,16 @@ pub(super) fn choose(who: Who) -> Option<Users> {
         uids,
         gids,
     })
+}
+
+/// Fails if a session of these users, which was used before, cannot be had by `who`.
+pub(super) fn accept(users: Option<&Users>, who: Who, name: &OsStr) -> Result<(), DoError> {
+    match users {
+        Some(users) if who == Who::Root && users.uid != 0 => {
+            Err(DoError::OtherUser { name: name.into() })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn only(inside: u32, outside: u32) -> Ids {

@@ -7,13 +7,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Command, Stdio};
 
 use mica_vfs::Errno;
-use rustix::process::geteuid;
+use rustix::process::{Pid, geteuid};
 
 use super::link::{Link, Message};
 use super::plan::Users;
 use super::record::Record;
 use super::store::Sessions;
-use super::{DoError, Stage};
+use super::{DoError, front};
 
 impl Sessions {
     /// Runs `line` in the user namespace of a session, if it has one and is this user's, and returns how it ended; `None`:
@@ -34,21 +34,26 @@ impl Sessions {
             return Ok(None);
         };
         let failed = |source| DoError::Start { source };
-        let (link, theirs) = Link::pair().map_err(|errno| failed(errno.into()))?;
+        let (link, theirs) = front::link()?;
         line.stdin(Stdio::from(theirs.into_fd()));
-        let child = line.spawn().map_err(failed)?;
+        let mut child = line.spawn().map_err(failed)?;
+        // The command line keeps the other end open, which then never ends.
         line.stdin(Stdio::null());
-        let mut stage = Stage { link, child };
         let stdin = io::stdin();
-        let sent = stage
-            .link
-            .send(&Message::Within(users.clone()), &[stdin.as_fd()]);
-        sent.map_err(failed)?;
-        match stage.attend(Some(&users))? {
-            (Message::Entered, _) => {}
-            _ => return Err(DoError::Lost),
+        let message = Message::Within(users.clone());
+        link.send(&message, &[stdin.as_fd()]).map_err(failed)?;
+        loop {
+            match link.receive().map_err(failed)? {
+                Some((Message::Unmapped, _)) => {
+                    super::users::map_range(Pid::from_child(&child), &users)?;
+                    link.send(&Message::Mapped, &[]).map_err(failed)?;
+                }
+                Some((Message::Entered, _)) => break,
+                Some((Message::Failed(told), _)) => return Err(told.into()),
+                _ => return Err(DoError::Lost),
+            }
         }
-        let status = stage.child.wait().map_err(failed)?;
+        let status = child.wait().map_err(failed)?;
         // One that was killed has no status.
         Ok(Some(
             status
