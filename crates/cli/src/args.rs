@@ -1,6 +1,7 @@
 //! The command line. The doc comments of the structs are the help texts.
 
 mod check;
+mod commit;
 mod convert;
 mod diff;
 mod session;
@@ -13,6 +14,7 @@ use mica::Manner;
 use tracing::level_filters::LevelFilter;
 
 pub(crate) use check::{CheckArgs, Prefix};
+pub(crate) use commit::CommitArgs;
 pub(crate) use convert::{ConvertArgs, To};
 pub(crate) use diff::{DiffArgs, When, WithinArgs};
 pub(crate) use session::{
@@ -32,6 +34,7 @@ pub(crate) enum Command {
     Do(DoArgs),
     Shell(ShellArgs),
     Diff(DiffArgs),
+    Commit(CommitArgs),
     Sessions(SessionsArgs),
     Discard(DiscardArgs),
     Mount(MountArgs),

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use mica::{
-    CheckError, ConvertError, DoError, Escaped, Manner, MountError, OptionError, RemountError,
-    SessionError, Told, UnmountError,
+    CheckError, CommitError, ConvertError, DoError, Escaped, Manner, MountError, OptionError,
+    RemountError, SessionError, Told, UnmountError,
 };
 use mica_vfs::Errno;
 use thiserror::Error;
@@ -82,6 +82,9 @@ pub(crate) enum CliError {
     /// A session.
     #[error(transparent)]
     Session(#[from] DoError),
+    /// A session was not committed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
     /// A process of a session has nobody to talk to.
     #[error("this is for `mica do` to call")]
     Inside { source: io::Error },
@@ -163,6 +166,7 @@ impl CliError {
             Self::Remount { mountpoint, source } => source.hint(mountpoint),
             Self::Usage { hint, .. } => Some((*hint).into()),
             Self::Session(error) => error.hint(),
+            Self::Commit(error) => error.hint(),
             Self::Background { .. } => Some("stay in the foreground with `-f`".into()),
             _ => None,
         }

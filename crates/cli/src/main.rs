@@ -10,6 +10,7 @@ mod args;
 mod background;
 mod cause;
 mod check;
+mod commit;
 mod convert;
 mod describe;
 mod diff;
@@ -69,6 +70,7 @@ fn run() -> ExitCode {
         Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
         Command::Do(args) => run::run(&args),
         Command::Diff(args) => within::outside(&args, diff::run),
+        Command::Commit(args) => commit::start(&args),
         Command::Shell(args) => run::shell(&args),
         Command::Sessions(args) => error::status(sessions::list(&args), Manner::Mica),
         Command::Discard(args) => error::status(sessions::discard(&args), Manner::Mica),

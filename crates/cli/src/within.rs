@@ -57,6 +57,7 @@ pub(crate) fn inside(args: WithinArgs) -> ExitCode {
         let words = [OsString::from("mica")].into_iter().chain(args.arguments);
         match Cli::try_parse_from(words).map(|cli| cli.command) {
             Ok(Command::Diff(args)) => crate::diff::run(&args),
+            Ok(Command::Commit(args)) => crate::commit::run(&args),
             _ => Err(CliError::Inside {
                 source: io::ErrorKind::InvalidInput.into(),
             }),
@@ -77,17 +78,23 @@ pub(crate) fn chosen(words: &[OsString]) -> Result<(Session, Vec<PathBuf>), CliE
     let store = store()?;
     let (name, rest) = session_in(words, &store)?;
     let session = store.open(&name)?;
+    let paths = rest.iter().map(|word| view_path(&session, Path::new(word)));
+    let paths = paths.collect();
+    Ok((session, paths))
+}
+
+/// Finds what a path that the user typed is in the view of a session.
+pub(crate) fn view_path(session: &Session, path: &Path) -> PathBuf {
     // Of another tree than this one the current directory is no part.
     let here = if session.lower() == Path::new("/") {
         std::env::current_dir().unwrap_or_else(|_| "/".into())
     } else {
         PathBuf::from("/")
     };
-    let paths = rest.iter().map(|word| plain(&here.join(word))).collect();
-    Ok((session, paths))
+    plain(&here.join(path))
 }
 
-fn session_in<'w>(
+pub(crate) fn session_in<'w>(
     words: &'w [OsString],
     store: &Sessions,
 ) -> Result<(OsString, &'w [OsString]), CliError> {

@@ -16,9 +16,11 @@ use bitflags::bitflags;
 use mica_host::LayerAccess;
 use mica_vfs::{Attr, Errno, FileType};
 
+pub(crate) use compare::plain_name;
+pub(crate) use pairs::pairs;
 pub use patch::{Lines, Patch};
-pub(crate) use sides::Sides;
-use survey::Survey;
+pub(crate) use sides::{Sides, descend};
+pub(crate) use survey::{Entry, Survey, What};
 
 use crate::offline::Node;
 use crate::session::{Changes, DoError, Session};

@@ -56,6 +56,7 @@
 
 mod cage;
 mod check;
+mod commit;
 mod convert;
 mod diff;
 pub mod doctor;
@@ -87,6 +88,9 @@ pub use mica_vfs::Coherence;
 
 pub use cage::{Cage, CageError, CageStep, enter_cage};
 pub use check::{Area, CheckError, CheckSpec, Checked, Finding, Fix, Severity, Trouble, check};
+pub use commit::{
+    CommitError, CommitSpec, Committed, Conflict, ConflictKind, Manner as CommitManner,
+};
 pub use convert::{ConvertError, ConvertSpec, Converted, Form, Unsayable, convert};
 pub use diff::{Aspects, Change, ChangeKind, Deleted, Diff, Lines, Patch};
 pub use escaped::Escaped;

@@ -44,6 +44,7 @@ use mica_overlay::XattrNamespace;
 use mica_vfs::Errno;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use base_log::{Base, Recorded};
 pub use changes::Changes;
 pub use error::{DoError, Told};
 use front::Stage;
@@ -51,7 +52,8 @@ pub use front::{Running, Signaller};
 pub use init::be_init;
 use link::Link;
 pub use link::Others;
-use plan::{Bytes, Plan};
+pub(crate) use plan::Bytes;
+use plan::Plan;
 use record::Record;
 use run::{Run, Start};
 pub use stage::be_stage;
@@ -166,6 +168,36 @@ impl Session {
     #[must_use]
     pub fn upper(&self) -> PathBuf {
         plan::upper_in(&self.dir)
+    }
+
+    /// Returns where is kept what its commit does.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.dir.join("journal")
+    }
+
+    /// Returns its own directory.
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        &self.dir
+    }
+
+    /// Reads what the machine had before the session changed it.
+    pub(crate) fn base(&self) -> Result<Base, DoError> {
+        let path = plan::base_log_in(&self.dir);
+        Base::read(&path).map_err(|source| DoError::Store {
+            action: "read",
+            path,
+            source,
+        })
+    }
+
+    /// Returns when it was made, in seconds since 1970.
+    pub(crate) fn created(&self) -> u64 {
+        self.record.created
+    }
+
+    /// Removes it as this process, which can.
+    pub(crate) fn remove(&self) -> Result<(), DoError> {
+        store::remove(&self.dir)
     }
 
     /// Says whose its objects are.

@@ -49,10 +49,14 @@ pub(crate) struct Entry {
     pub(crate) old: Option<Node>,
     /// What is hidden by a directory that was moved here.
     pub(crate) covered: Option<Node>,
+    /// Whether what was there has been moved elsewhere.
+    pub(crate) vacated: bool,
     /// Whether its directory merges with nothing.
     pub(crate) in_new: bool,
-    /// The directory of the tree that was moved and that it is in.
-    source: Option<PathBuf>,
+    /// The directory of the tree that was moved and that it is in, or is.
+    pub(crate) source: Option<PathBuf>,
+    /// The same of its directory.
+    pub(crate) in_source: Option<PathBuf>,
 }
 
 /// What was found.
@@ -100,8 +104,10 @@ impl Survey {
             new: Some(sides.upper.clone()),
             old: old.clone(),
             covered: None,
+            vacated: false,
             in_new: false,
             source: None,
+            in_source: None,
         });
         let mut stack = vec![Frame {
             node: sides.upper.clone(),
@@ -163,8 +169,10 @@ impl Survey {
                 _ => None,
             },
             covered: None,
+            vacated: false,
             in_new: !frame.merges,
             source: frame.source.clone(),
+            in_source: frame.source.clone(),
         };
         if is_whiteout(&new, sides.xattrs)? {
             // In a directory that merges with nothing it hides nothing; what is gone from there is found at its end.
@@ -205,8 +213,10 @@ impl Survey {
             moved_from(sides, &entry, &marks)?
         };
         if let Some((from, old)) = moved {
-            entry.aspects = compare(sides, &old, &new)?;
-            entry.covered = entry.old.replace(old);
+            if let Some(old) = &old {
+                entry.aspects = compare(sides, old, &new)?;
+            }
+            entry.covered = std::mem::replace(&mut entry.old, old);
             below.clone_from(&from);
             self.moved.insert(from.clone());
             entry.source = Some(from.clone());
@@ -224,7 +234,12 @@ impl Survey {
                 true => What::Merged,
             };
         }
-        let merges = matches!(entry.what, What::Merged | What::Moved { .. });
+        let merges = match entry.what {
+            What::Merged => true,
+            // Its source may be gone.
+            What::Moved { .. } => entry.old.is_some(),
+            _ => false,
+        };
         entry.new = Some(new.clone());
         let frame = Frame {
             names: new
@@ -267,8 +282,10 @@ impl Survey {
                 new: None,
                 old: Some(gone),
                 covered: None,
+                vacated: false,
                 in_new: true,
                 source: frame.source.clone(),
+                in_source: frame.source.clone(),
             });
         }
         Ok(())
@@ -286,10 +303,10 @@ impl Survey {
         };
         self.entries.retain_mut(|entry| match &entry.what {
             What::Moved { .. } => {
-                entry.covered = entry
-                    .covered
-                    .take()
-                    .filter(|_| !is_elsewhere(&entry.below, None));
+                if is_elsewhere(&entry.below, entry.in_source.as_ref()) {
+                    entry.covered = None;
+                    entry.vacated = true;
+                }
                 true
             }
             _ if !is_elsewhere(&entry.below, entry.source.as_ref()) => true,
@@ -298,18 +315,19 @@ impl Survey {
                 entry.what = What::Added;
                 entry.aspects = Aspects::empty();
                 entry.old = None;
+                entry.vacated = true;
                 true
             }
         });
     }
 }
 
-/// Finds where a directory was before it was moved.
+/// Finds where a directory was before it was moved, and what is there if that still is one.
 fn moved_from(
     sides: &Sides,
     entry: &Entry,
     marks: &Marks,
-) -> Result<Option<(PathBuf, Node)>, Errno> {
+) -> Result<Option<(PathBuf, Option<Node>)>, Errno> {
     let from = match marks.get("redirect").map(parse_redirect) {
         Some(Ok(Redirect::Path(path))) => path_of(path.to_vec()),
         Some(Ok(Redirect::Name(name))) => entry.below.with_file_name(path_of(name.to_vec())),
@@ -322,5 +340,5 @@ fn moved_from(
     let found = sides
         .find(&from)?
         .filter(|old| old.kind() == FileType::Directory);
-    Ok(found.map(|old| (from, old)))
+    Ok(Some((from, found)))
 }

@@ -2,6 +2,8 @@
 //!
 //! The server appends a record before it makes the change. The session's lock keeps others from writing to it.
 
+mod read;
+
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
@@ -14,6 +16,7 @@ use rustix::fs::{major, minor};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::error::DoError;
+pub(crate) use read::{Base, Recorded};
 
 /// What ends a record: no path has it.
 const END: u8 = 0;

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 /// A path or a word, which need not be UTF-8: text where it is, its bytes where it is not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Bytes {
+pub(crate) enum Bytes {
     Text(String),
     Other(Vec<u8>),
 }
 
 impl Bytes {
-    pub(super) fn of(word: impl Into<OsString>) -> Self {
+    pub(crate) fn of(word: impl Into<OsString>) -> Self {
         match word.into().into_string() {
             Ok(text) => Self::Text(text),
             Err(other) => Self::Other(other.as_bytes().to_vec()),
@@ -29,7 +29,7 @@ impl Bytes {
         }
     }
 
-    pub(super) fn to_path(&self) -> PathBuf {
+    pub(crate) fn to_path(&self) -> PathBuf {
         self.to_os_string().into()
     }
 }

@@ -23,6 +23,11 @@ impl Whose {
         }
     }
 
+    /// Whether ids here are those that `base.log` has.
+    pub(crate) fn are_recorded(&self) -> bool {
+        self.users.is_none() || self.inside
+    }
+
     /// Returns the owner that the session shows.
     pub(crate) fn uid(&self, uid: u32) -> u32 {
         let users = self.users.as_ref();
