@@ -205,6 +205,7 @@ impl Session {
             prefix: format!("{}.{}", self.name().to_string_lossy(), self.created()),
             made: 0,
             links: HashMap::new(),
+            names: Vec::new(),
             moves,
             steps: Vec::new(),
         };

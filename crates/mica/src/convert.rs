@@ -32,7 +32,7 @@ use mica_vfs::Errno;
 use crate::offline::{Lowers, Node, namespace_of};
 use crate::stack::{AtRest, Opening, Stack};
 use apply::{Site, apply, rehearse};
-pub(crate) use copying::{furnish, make, set_times};
+pub(crate) use copying::{furnish, make, maker, set_times};
 pub use error::ConvertError;
 use error::Failure;
 pub use form::Form;

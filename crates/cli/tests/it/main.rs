@@ -14,6 +14,8 @@ mod beside;
 mod carried;
 mod check;
 mod coherence;
+mod commit_conflicts;
+mod commit_stopped;
 mod diff;
 mod diff_forms;
 mod diff_users;

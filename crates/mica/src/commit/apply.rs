@@ -20,6 +20,7 @@ pub(super) fn apply(sides: &Sides, plan: &Plan, pace: &mut Pace<'_>) -> Result<(
         pace.step()?;
         let done = match step {
             Step::Rename { from, to, id } => rename(sides, &from.to_path(), &to.to_path(), *id),
+            Step::Link { from, to } => link(sides, &from.to_path(), &to.to_path()),
             Step::Remove { path, id } => remove(sides, &path.to_path(), *id),
             Step::Fill { path, changed } => with(sides, (path.to_path(), changed.to_path()), fill),
             Step::Attributes {
@@ -56,6 +57,7 @@ impl Step {
     fn path(&self) -> PathBuf {
         match self {
             Self::Rename { to: path, .. }
+            | Self::Link { to: path, .. }
             | Self::Remove { path, .. }
             | Self::Fill { path, .. }
             | Self::Attributes { path, .. }
@@ -96,6 +98,27 @@ fn rename(sides: &Sides, from: &Path, to: &Path, id: Id) -> Result<(), Errno> {
             fs.unlink(from_dir.id(), from)
         }
         _ => Ok(()),
+    }
+}
+
+/// Gives a file another name, unless it has that.
+fn link(sides: &Sides, from: &Path, to: &Path) -> Result<(), Errno> {
+    let (Some(node), Some(dir)) = (sides.find(from)?, parent(sides, to)?) else {
+        return Ok(());
+    };
+    match dir.fs().link(node.id(), dir.id(), FileName::new(last(to))?) {
+        Ok(entry) => {
+            drop(dir.adopt(entry.node, entry.attr));
+            Ok(())
+        }
+        Err(Errno::EXIST) => {
+            let same = dir.child(last(to))?;
+            if same.is_none_or(|there| there.attr().ino != node.attr().ino) {
+                tracing::warn!(path = ?to, "somebody made an object of this name while the session was committed");
+            }
+            Ok(())
+        }
+        Err(errno) => Err(errno),
     }
 }
 

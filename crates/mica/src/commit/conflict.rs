@@ -81,8 +81,9 @@ impl Judge<'_> {
         if recorded.mode & 0o7777 != is.mode.bits() || !owned {
             return Some(ConflictKind::Attributes);
         }
-        // Others may make names in a directory that was copied.
-        let whole = kind != FileType::Directory || recorded.fate != Fate::Copied;
+        // Others may make names in a directory that was copied. In one that was moved they are found by their own times: an
+        // attempt to commit may have made and removed some.
+        let whole = kind != FileType::Directory || recorded.fate == Fate::Hidden;
         let same = recorded.size == is.size && recorded.ctime == is.ctime;
         (whole && !same).then_some(ConflictKind::Changed)
     }

@@ -38,6 +38,8 @@ pub(super) fn device(attr: &Attr) -> u64 {
 pub(super) enum Step {
     /// Gives an object another name.
     Rename { from: Bytes, to: Bytes, id: Id },
+    /// Gives a file one more name, as it is to have when all else is done.
+    Link { from: Bytes, to: Bytes },
     /// Removes an object, with all that is in it.
     Remove { path: Bytes, id: Id },
     /// Writes the data of a changed file into the one that is there.

@@ -5,18 +5,27 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use mica_overlay::Fate;
-use mica_vfs::{Access, Attr, Errno, FallocateMode, FileName, FileType, SyncScope};
+use mica_vfs::{Access, Attr, Errno, FallocateMode, FileName, FileType, Mode, SyncScope};
 
 use super::Pace;
 use super::error::CommitError;
 use super::journal::Journal;
 use super::moves::Moves;
 use super::plan::{Id, Plan, Rest, Step, TEMPORARY, VERSION};
-use crate::convert::{furnish, make, set_times};
+use crate::convert::{furnish, make, maker, set_times};
 use crate::diff::{Aspects, Entry, Sides, What, plain_name};
 use crate::offline::{Marks, Node, is_whiteout};
 use crate::options::path as path_of;
 use crate::session::{Base, Bytes};
+
+/// What has the first name of a file with several.
+#[derive(Debug)]
+pub(super) enum Linked {
+    /// It was made.
+    Made(Node),
+    /// It is on the machine, and will be at this path of the view.
+    There(Node, PathBuf),
+}
 
 /// What is being prepared.
 pub(super) struct Preparation<'a, 'p> {
@@ -28,7 +37,10 @@ pub(super) struct Preparation<'a, 'p> {
     pub(super) prefix: String,
     pub(super) made: u64,
     /// Files with several names by device and number in the upper: what has the first of them.
-    pub(super) links: HashMap<(u64, u64), Node>,
+    pub(super) links: HashMap<(u64, u64), Linked>,
+    /// Names to give in the end: that of a file of the machine, and another one. Until the journal is sealed nothing of the
+    /// machine is touched: even its ctime would make it look as if others had changed it.
+    pub(super) names: Vec<(PathBuf, PathBuf)>,
     pub(super) moves: Moves,
     pub(super) steps: Vec<Step>,
 }
@@ -59,6 +71,12 @@ impl Preparation<'_, '_> {
         for (staged, to, id) in self.moves.places() {
             self.steps.push(rename(&staged, &to, id));
         }
+        for (from, to) in std::mem::take(&mut self.names) {
+            self.steps.push(Step::Link {
+                from: Bytes::of(from),
+                to: Bytes::of(to),
+            });
+        }
         self.times(entries);
         Ok(Plan {
             version: VERSION,
@@ -86,7 +104,7 @@ impl Preparation<'_, '_> {
             (What::Merged, Some(old), _) => self.attributes(&there, entry, old),
             (What::Modified, Some(old), Some(new)) => {
                 if !entry.aspects.contains(Aspects::CONTENT) {
-                    self.remember(new, old);
+                    self.remember(entry, new, old);
                     self.attributes(&there, entry, old);
                 } else if stays(self.sides, self.base, entry, old)? {
                     self.fill(entry, old, new)?;
@@ -137,19 +155,12 @@ impl Preparation<'_, '_> {
 
     /// Prepares a file to be written to: what is in it is kept, and there is room for what will be.
     fn fill(&mut self, entry: &Entry, old: &Node, new: &Node) -> Result<(), Errno> {
-        let (fs, id) = (old.fs(), old.id());
         // ETXTBSY, EACCES and EROFS come here, and not when it is too late.
-        fs.host_file(id, Access::Write)?;
-        self.remember(new, old);
-        self.journal
-            .back_up(old)
-            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        old.fs().host_file(old.id(), Access::Write)?;
+        self.remember(entry, new, old);
+        self.journal.back_up(old).map_err(errno)?;
         if !is_sparse(new.attr()) && new.attr().size > old.attr().size {
-            let (from, len) = (old.attr().size, new.attr().size - old.attr().size);
-            match fs.fallocate(id, FallocateMode::KEEP_SIZE, from, len) {
-                Ok(()) | Err(Errno::OPNOTSUPP | Errno::INVAL) => {}
-                Err(errno) => return Err(errno),
-            }
+            self.reserve(entry, new.attr().size - old.attr().size)?;
         }
         let there = self.moves.now(&entry.below);
         self.steps.push(Step::Fill {
@@ -157,6 +168,36 @@ impl Preparation<'_, '_> {
             changed: Bytes::of(&entry.path),
         });
         self.attributes(&there, entry, old);
+        Ok(())
+    }
+
+    /// Takes room on the filesystem of a file, which is given back right before that is written to.
+    fn reserve(&mut self, entry: &Entry, room: u64) -> Result<(), Errno> {
+        let below = entry.below.parent().unwrap_or(&entry.below);
+        let dir = self.sides.find(below)?.ok_or(Errno::NOENT)?;
+        let name = self.fresh_name();
+        let path = below.join(&name);
+        self.journal.note(&path).map_err(errno)?;
+        let made = match dir.fs().create(
+            &maker(),
+            dir.id(),
+            FileName::new(name.as_bytes())?,
+            Mode::new(0o600),
+        ) {
+            Ok(made) => dir.adopt(made.node, made.attr),
+            // Who may write to the file alone has to do without.
+            Err(Errno::ACCESS | Errno::PERM) => return Ok(()),
+            Err(errno) => return Err(errno),
+        };
+        match made
+            .fs()
+            .fallocate(made.id(), FallocateMode::empty(), 0, room)
+        {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::INVAL) => {}
+            Err(errno) => return Err(errno),
+        }
+        let path = self.moves.now(&path);
+        self.steps.push(remove(&path, &made));
         Ok(())
     }
 
@@ -169,8 +210,10 @@ impl Preparation<'_, '_> {
         if dir.child(name.as_bytes())?.is_some() {
             return Err(Errno::EXIST);
         }
-        let noted = self.journal.note(&temporary);
-        noted.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        if self.is_link_to_there(new, &dir, &entry.path) {
+            return Ok(());
+        }
+        self.journal.note(&temporary).map_err(errno)?;
         let keeps_owner = !entry.aspects.contains(Aspects::OWNER);
         let owner = old.filter(|_| keeps_owner).map_or(new, |old| old).attr();
         let made = self.build(
@@ -201,7 +244,8 @@ impl Preparation<'_, '_> {
         owner: (u32, u32),
     ) -> Result<Node, Errno> {
         let several = new.kind() != FileType::Directory && new.attr().nlink > 1;
-        if let Some(first) = self.links.get(&key(new)).filter(|_| several) {
+        let first = self.links.get(&key(new)).filter(|_| several);
+        if let Some(Linked::Made(first)) = first {
             match dir.fs().link(first.id(), dir.id(), FileName::new(name)?) {
                 Ok(entry) => return Ok(dir.adopt(entry.node, entry.attr)),
                 // On another filesystem it is a file of its own.
@@ -211,7 +255,7 @@ impl Preparation<'_, '_> {
         }
         let made = make(new, dir, name)?;
         if several {
-            self.links.insert(key(new), made.clone());
+            self.links.insert(key(new), Linked::Made(made.clone()));
         }
         if new.kind() == FileType::Directory {
             for name in new.names()? {
@@ -220,6 +264,9 @@ impl Preparation<'_, '_> {
                     continue;
                 };
                 if is_whiteout(&child, self.sides.xattrs)? || self.moves.comes_to(&path) {
+                    continue;
+                }
+                if self.is_link_to_there(&child, &made, &path) {
                     continue;
                 }
                 let owner = (child.attr().uid, child.attr().gid);
@@ -245,9 +292,21 @@ impl Preparation<'_, '_> {
     }
 
     /// Notes what has the first name of a file with several.
-    fn remember(&mut self, new: &Node, there: &Node) {
+    fn remember(&mut self, entry: &Entry, new: &Node, there: &Node) {
         if new.attr().nlink > 1 {
-            self.links.insert(key(new), there.clone());
+            let there = Linked::There(there.clone(), entry.path.clone());
+            self.links.insert(key(new), there);
+        }
+    }
+
+    /// Whether an object is another name of a file of the machine, which it then gets in the end.
+    fn is_link_to_there(&mut self, new: &Node, dir: &Node, path: &Path) -> bool {
+        match self.links.get(&key(new)) {
+            Some(Linked::There(there, from)) if there.attr().dev == dir.attr().dev => {
+                self.names.push((from.clone(), path.to_owned()));
+                true
+            }
+            _ => false,
         }
     }
 
@@ -301,6 +360,10 @@ pub(super) fn stays(sides: &Sides, base: &Base, entry: &Entry, old: &Node) -> Re
 /// Whether a file has holes.
 pub(super) fn is_sparse(attr: &Attr) -> bool {
     attr.blocks.saturating_mul(512) < attr.size
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
 fn key(node: &Node) -> (u64, u64) {
