@@ -44,7 +44,7 @@ fn a_commit_that_is_killed_is_undone_or_finished() {
     plain.on_machine(SCRIPT);
     let expected = visible(&plain);
     let (mut sealed, mut undone) = (0, 0);
-    for last in 1.. {
+    for last in (1..).step_by(3) {
         // Commits compare numbers and times of objects, so each round has a session and files of its own.
         let Some(round) = Case::new(test, PREPARE, SCRIPT) else {
             return;
@@ -73,7 +73,7 @@ fn a_commit_that_is_killed_is_undone_or_finished() {
         assert_eq!(round.on_machine("find . -name '.mica-commit*'"), "");
         assert!(!sessions.join("1").exists());
     }
-    assert!(sealed > 10 && undone > 10, "{sealed} {undone}");
+    assert!(sealed > 5 && undone > 5, "{sealed} {undone}");
 }
 
 #[test]
