@@ -21,6 +21,7 @@ mod mount;
 mod personality;
 #[cfg(feature = "planted")]
 mod planted;
+mod print;
 mod progress;
 mod run;
 mod serve;
