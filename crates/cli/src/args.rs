@@ -14,7 +14,7 @@ use tracing::level_filters::LevelFilter;
 pub(crate) use check::{CheckArgs, Prefix};
 pub(crate) use convert::{ConvertArgs, To};
 pub(crate) use session::{
-    DiscardArgs, DoArgs, PruneArgs, SessionsArgs, SessionsCommand, ShellArgs,
+    DiscardArgs, DoArgs, Net, PruneArgs, SessionsArgs, SessionsCommand, Share, ShellArgs,
 };
 
 /// Give a command or a container its own writable copy of a directory tree
@@ -27,7 +27,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Do(DoArgs),
+    Do(Box<DoArgs>),
     Shell(ShellArgs),
     Sessions(SessionsArgs),
     Discard(DiscardArgs),

@@ -42,8 +42,8 @@ const LINKS: &[(&str, &str)] = &[
 /// The group `tty`, to which terminals belong everywhere.
 const TTY: &str = "5";
 
-const NOSUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
-const NODEV: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV;
+pub(super) const NOSUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
+pub(super) const NODEV: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV;
 const NOEXEC: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOEXEC;
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 const BOTH: MoveMountFlags =
@@ -187,17 +187,17 @@ fn copy(of: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     open_tree(of, "", flags)
 }
 
-fn put(mount: BorrowedFd<'_>, at: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(super) fn put(mount: BorrowedFd<'_>, at: BorrowedFd<'_>) -> Result<(), Errno> {
     move_mount(mount, "", at, "", BOTH)
 }
 
-fn empty() -> Result<OwnedFd, Errno> {
+pub(super) fn empty() -> Result<OwnedFd, Errno> {
     let options = [("mode", "0555"), ("size", "4k"), ("nr_inodes", "2")];
     let inert = MountAttrFlags::MOUNT_ATTR_RDONLY | NOSUID | NODEV | NOEXEC;
     filesystem("tmpfs", &options, inert)
 }
 
-fn filesystem(
+pub(super) fn filesystem(
     kind: &str,
     options: &[(&str, &str)],
     attributes: MountAttrFlags,

@@ -33,7 +33,8 @@ use super::error::{DoError, step};
 use super::link::{Link, Message, Others};
 use super::plan::Plan;
 use super::run::{Run, Start};
-use super::{Exit, leftovers, rights};
+use super::view::Network;
+use super::{Exit, extras, leftovers, network, rights};
 
 /// Is init of a session, until the last command in it ends: `socket` is the standard input that the [stage](super::be_stage) gave
 /// it, and `joining` the standard output.
@@ -67,7 +68,13 @@ pub fn be_init(socket: OwnedFd, joining: OwnedFd) -> io::Result<()> {
 /// Makes the view the root directory of this process, and gives up what only that takes. Returns the session's devpts.
 fn prepare(plan: &Plan) -> Result<OwnedFd, DoError> {
     let new = Namespaces::MOUNT.and(Namespaces::IPC).and(Namespaces::UTS);
-    step("namespaces", namespace::enter(new))?;
+    match plan.view.network {
+        Network::Host => step("namespaces", namespace::enter(new))?,
+        Network::None => {
+            step("namespaces", namespace::enter(new.and(Namespaces::NET)))?;
+            step("the loopback device", network::loopback_up())?;
+        }
+    }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(plan.root(), flags, Mode::empty());
     let root = step("the way into the view", root)?;
@@ -76,10 +83,11 @@ fn prepare(plan: &Plan) -> Result<OwnedFd, DoError> {
         _ => Groups::All,
     };
     let pts = devices::mount_all(root.as_fd(), groups)?;
+    extras::mount_all(root.as_fd(), plan)?;
     step("the view the root directory", enter(root.as_fd()))?;
     step(
         "capabilities that can be given up",
-        rights::keep(plan.users.is_some()),
+        rights::keep(plan.view.capabilities, plan.users.is_some()),
     )?;
     // Nobody in the session looks into this process, whoever they are.
     step(
@@ -309,18 +317,23 @@ fn start(front: &Link, pts: &OwnedFd, fds: Vec<OwnedFd>) -> Result<Started, DoEr
     let pid = pid.map_err(errno)?;
     drop(tell);
     // Where a command began is no longer in use when it ends.
-    step("the start in `/`", rustix::process::chdir("/"))?;
+    if let Err(errno) = rustix::process::chdir("/") {
+        tracing::debug!(%errno, "init stays where a command began");
+    }
     let mut number = [0; 4];
     // The end of the pipe without a word: the program runs.
-    if rustix::io::retry_on_intr(|| rustix::io::read(&told, &mut number)).map_err(errno)? == 4 {
+    let read = rustix::io::retry_on_intr(|| rustix::io::read(&told, &mut number));
+    if read == Ok(number.len()) {
         return Ok(Started::Not(Exit::NotRun(i32::from_ne_bytes(number))));
     }
     let master = stdio
         .terminal
         .as_ref()
         .map(|terminal| terminal.master.as_fd());
-    let sent = front.send(&Message::Started, master.as_slice());
-    sent.map_err(failed)?;
+    // If the front has gone already, that is what is heard of it next, and its command is ended then.
+    if let Err(error) = front.send(&Message::Started, master.as_slice()) {
+        tracing::debug!(%error, "a front is not told");
+    }
     Ok(Started::Running(pid))
 }
 

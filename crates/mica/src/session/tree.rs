@@ -64,7 +64,7 @@ const INERT: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY
 /// to be private, and where another copy stays.
 pub(super) fn machine_tree(
     lower: &Path,
-    hidden: &Path,
+    hidden: &[PathBuf],
     place: &Path,
 ) -> Result<MountTree, DoError> {
     let first = open_tree(CWD, lower, COPY).map_err(|source| DoError::Directory {
@@ -94,11 +94,13 @@ pub(super) fn machine_tree(
         "a read-only copy of the mounts",
         restrict_tree(root.as_fd(), INERT),
     )?;
-    let hidden = hidden.strip_prefix(lower).map(Path::to_owned).ok();
+    let hidden = hidden
+        .iter()
+        .filter_map(|path| path.strip_prefix(lower).ok());
     Ok(MountTree {
         root,
         mountpoints: below.into_iter().map(|(path, _)| path).collect(),
-        hidden: hidden.into_iter().collect(),
+        hidden: hidden.map(Path::to_owned).collect(),
         unmapped: None,
     })
 }
