@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::thread;
 
 use rustix::process::Pid;
 
@@ -185,20 +186,24 @@ impl Running {
         }
     }
 
-    /// Waits until all that ran for this command is gone. If nobody else uses the session, nothing writes to its changes any more; for
-    /// who joined it that is so as soon as it can be [opened](super::Sessions::open).
+    /// Waits until all that ran for this command is gone. If nobody else uses the session, nothing changes in it any more, but it is
+    /// a moment until it can be [opened](super::Sessions::open).
     ///
     /// # Errors
     ///
-    /// The stage cannot be waited for.
+    /// The link to init is broken, or there can be no thread to wait for the stage.
     pub fn finish(self) -> Result<Others, DoError> {
         let others = match self.init.receive().map_err(failed)? {
             Some((Message::Left(others), _)) => others,
             // It was ended with all that ran in it.
             _ => Others::None,
         };
-        if let (Some(mut stage), Others::None) = (self.stage, others) {
-            stage.child.wait().map_err(failed)?;
+        if let Some(Stage { mut child, .. }) = self.stage {
+            // It has namespaces to take down, or others to serve, and is reaped when it has ended.
+            thread::Builder::new()
+                .name("mica-stage".into())
+                .spawn(move || child.wait())
+                .map_err(failed)?;
         }
         Ok(others)
     }

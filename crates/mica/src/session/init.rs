@@ -28,7 +28,7 @@ use rustix::termios::{OptionalActions, isatty, tcgetattr, tcgetwinsize, tcsetatt
 use signal_hook::consts::SIGCHLD;
 
 use super::command::{self, Stdio};
-use super::devices::{self, Groups};
+use super::devices::{Devices, Groups};
 use super::error::{DoError, step};
 use super::link::{Link, Message, Others};
 use super::plan::Plan;
@@ -57,16 +57,18 @@ pub fn be_init(socket: OwnedFd, joining: OwnedFd) -> io::Result<()> {
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
     match prepare(&plan) {
-        Ok(pts) => {
+        Ok(prepared) => {
             dup2_stderr(&null)?;
-            Init::new(front, joining, pts)?.attend()
+            Init::new(front, joining, prepared)?.attend()
         }
         Err(error) => front.send(&Message::Failed(error.tell()), &[]),
     }
 }
 
-/// Makes the view the root directory of this process, and gives up what only that takes. Returns the session's devpts.
-fn prepare(plan: &Plan) -> Result<OwnedFd, DoError> {
+/// Makes the view the root directory of this process, and gives up what only that takes.
+///
+/// What needs nothing of the view comes first: the stage is on its way to serving it meanwhile.
+fn prepare(plan: &Plan) -> Result<Prepared, DoError> {
     let new = Namespaces::MOUNT.and(Namespaces::IPC).and(Namespaces::UTS);
     match plan.view.network {
         Network::Host => step("namespaces", namespace::enter(new))?,
@@ -82,7 +84,9 @@ fn prepare(plan: &Plan) -> Result<OwnedFd, DoError> {
         Some(users) if users.alone() => Groups::One,
         _ => Groups::All,
     };
-    let pts = devices::mount_all(root.as_fd(), groups)?;
+    let devices = Devices::make(&plan.memory(), groups)?;
+    devices.mount(root.as_fd())?;
+    let Devices { pts, empty, .. } = devices;
     extras::mount_all(root.as_fd(), plan)?;
     step("the view the root directory", enter(root.as_fd()))?;
     step(
@@ -94,7 +98,12 @@ fn prepare(plan: &Plan) -> Result<OwnedFd, DoError> {
         "a closed process",
         set_dumpable_behavior(DumpableBehavior::NotDumpable),
     )?;
-    Ok(pts)
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let view = step(
+        "the way into the view",
+        rustix::fs::open("/", flags, Mode::empty()),
+    )?;
+    Ok(Prepared { pts, view, empty })
 }
 
 fn enter(root: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -143,10 +152,22 @@ struct Init {
     /// What says that a child has changed.
     children: OwnedFd,
     pts: OwnedFd,
+    /// The root directory.
+    view: OwnedFd,
+    /// Open for as long as this process runs: the kernel takes milliseconds to close a mount that is nowhere.
+    _empty: OwnedFd,
+}
+
+/// What is made before any command.
+struct Prepared {
+    pts: OwnedFd,
+    view: OwnedFd,
+    empty: OwnedFd,
 }
 
 impl Init {
-    fn new(front: Link, joining: OwnedFd, pts: OwnedFd) -> io::Result<Self> {
+    fn new(front: Link, joining: OwnedFd, prepared: Prepared) -> io::Result<Self> {
+        let Prepared { pts, view, empty } = prepared;
         let (children, changed) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         signal_hook::low_level::pipe::register(SIGCHLD, changed)?;
         let first = Client {
@@ -158,6 +179,8 @@ impl Init {
             joining,
             children,
             pts,
+            view,
+            _empty: empty,
         })
     }
 
@@ -198,6 +221,13 @@ impl Init {
             Err(errno) => return Err(errno.into()),
         }
         Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
+    }
+
+    /// Has written what programs have stored through mappings of files.
+    fn write_back(&self) {
+        if let Err(errno) = rustix::fs::syncfs(&self.view) {
+            tracing::debug!(%errno, "what was stored through mappings is written later");
+        }
     }
 
     /// Takes in a front that joins.
@@ -268,15 +298,18 @@ impl Init {
         }
     }
 
-    /// Tells a front its last words, and lets it go.
+    /// Tells a front its last words, and lets it go. To the last one it says so when nothing can change any more: taking the
+    /// namespaces down takes longer.
     fn leave(&mut self, at: usize, last: &Message) {
         let Client { front, .. } = self.clients.remove(at);
+        tell(Some(&front), last);
         let others = if self.clients.is_empty() {
+            leftovers::end_all();
+            self.write_back();
             Others::None
         } else {
             Others::Run
         };
-        tell(Some(&front), last);
         tell(Some(&front), &Message::Left(others));
     }
 }

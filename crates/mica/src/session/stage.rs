@@ -78,7 +78,7 @@ fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>, init: &mut Command) -> Resu
     }
     let hidden = plan.view.hidden.iter().map(Bytes::to_path);
     let hidden: Vec<_> = hidden.chain([store]).collect();
-    let mut tree = machine_tree(&lower, &hidden, &root)?;
+    let (mut tree, _empty) = machine_tree(&lower, &hidden, &root)?;
     if plan.users.as_ref().is_some_and(|users| !users.alone()) {
         // Nearly all that is not the user's own is root's, and here nobody can see whose it is.
         tree.unmapped = Some(UnmappedAs {

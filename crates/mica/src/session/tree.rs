@@ -61,12 +61,13 @@ const INERT: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
 /// Copies the mounts from `lower` on. The copy is put together at `place`, a directory of this mount namespace, which has
-/// to be private, and where another copy stays.
+/// to be private, and where another copy stays. With it comes what is to be kept open: the kernel takes milliseconds to close a mount
+/// that is nowhere.
 pub(super) fn machine_tree(
     lower: &Path,
     hidden: &[PathBuf],
     place: &Path,
-) -> Result<MountTree, DoError> {
+) -> Result<(MountTree, OwnedFd), DoError> {
     let first = open_tree(CWD, lower, COPY).map_err(|source| DoError::Directory {
         path: lower.to_owned(),
         source,
@@ -97,12 +98,13 @@ pub(super) fn machine_tree(
     let hidden = hidden
         .iter()
         .filter_map(|path| path.strip_prefix(lower).ok());
-    Ok(MountTree {
+    let tree = MountTree {
         root,
         mountpoints: below.into_iter().map(|(path, _)| path).collect(),
         hidden: hidden.map(Path::to_owned).collect(),
         unmapped: None,
-    })
+    };
+    Ok((tree, empty))
 }
 
 /// Lists what is mounted below `lower` and on what, topmost mounts only, each after those above it.
