@@ -18,7 +18,7 @@ pub(crate) use commit::CommitArgs;
 pub(crate) use convert::{ConvertArgs, To};
 pub(crate) use diff::{DiffArgs, When, WithinArgs};
 pub(crate) use session::{
-    DiscardArgs, DoArgs, PruneArgs, SessionsArgs, SessionsCommand, ShellArgs,
+    DiscardArgs, DoArgs, Net, PruneArgs, SessionsArgs, SessionsCommand, Share, ShellArgs,
 };
 
 /// Give a command or a container its own writable copy of a directory tree
@@ -31,7 +31,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Do(DoArgs),
+    Do(Box<DoArgs>),
     Shell(ShellArgs),
     Diff(DiffArgs),
     Commit(CommitArgs),

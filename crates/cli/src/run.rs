@@ -1,17 +1,16 @@
 //! `mica do`: the front of a session. It stays outside, with the terminal, and passes signals on.
 
-use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::thread;
+use std::time::Duration;
 
 use mica::{
     Changes, DoError, Entered, Event, Exit, Joined, Others, RunSpec, Running, Session, Sessions,
-    Signaller, Who,
+    Signaller, ViewSpec, Who,
 };
 use mica_sys::heap;
 use mica_vfs::Errno;
@@ -22,13 +21,18 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::args::{DoArgs, ShellArgs};
+use crate::deadline::Deadline;
 use crate::error::{self, CliError};
 use crate::log;
+use crate::run_spec::{own_shell, spec_of};
 use crate::sessions::store;
 use crate::terminal::Terminal;
 
 /// Exit status of a failure of Mica, which a command need not know.
 const FAILED: u8 = 125;
+
+/// Exit status of a command that took too long, as that of timeout(1).
+const TIMED_OUT: u8 = 124;
 
 /// Those that are passed on to the command.
 const SIGNALS: [i32; 9] = [
@@ -41,11 +45,16 @@ pub(crate) fn run(args: &DoArgs) -> ExitCode {
         Ok(store) => store,
         Err(failed) => return error::report(&failed, FAILED),
     };
+    let spec = match spec_of(args) {
+        Ok(spec) => spec,
+        Err(failed) => return error::report(&failed, FAILED),
+    };
     let job = Job {
         enter: &|| store.enter(args.name.as_deref(), args.lower.as_deref()),
-        spec: spec_of(args),
-        rm: args.rm,
+        spec,
+        rm: args.rm || args.memory,
         named: args.name.is_some(),
+        timeout: args.timeout,
     };
     job.status(&store)
 }
@@ -62,9 +71,12 @@ pub(crate) fn shell(args: &ShellArgs) -> ExitCode {
             command: vec![own_shell()],
             dir: None,
             who: Who::Same,
+            environment: None,
+            view: ViewSpec::default(),
         },
         rm: false,
         named: true,
+        timeout: None,
     };
     job.status(&store)
 }
@@ -76,6 +88,8 @@ struct Job<'a> {
     rm: bool,
     /// Whether the user calls the session by a name.
     named: bool,
+    /// How long the command may run.
+    timeout: Option<Duration>,
 }
 
 impl Job<'_> {
@@ -156,7 +170,17 @@ impl Job<'_> {
         let signals = Signals::new(SIGNALS).map_err(|source| CliError::Signals { source })?;
         let streams = (io::stdin(), io::stdout(), io::stderr());
         let stdio = [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()];
-        let ended = attend(start(stdio)?, signals)?;
+        let running = start(stdio)?;
+        let deadline = match self.timeout {
+            Some(time) => Some(Deadline::start(time, running.signaller())?),
+            None => None,
+        };
+        let (exit, others) = attend(running, signals)?;
+        let exit = match deadline {
+            Some(deadline) if deadline.passed() => Exit::Code(TIMED_OUT),
+            _ => exit,
+        };
+        let ended = (exit, others);
         if let (Exit::NotRun(errno), _) = ended {
             let program = self.spec.command.first().cloned().unwrap_or_default();
             error::say(&CliError::NotRun {
@@ -166,29 +190,6 @@ impl Job<'_> {
         }
         Ok(ended)
     }
-}
-
-fn spec_of(args: &DoArgs) -> RunSpec {
-    let command = if args.command.is_empty() {
-        vec![own_shell()]
-    } else {
-        args.command.clone()
-    };
-    // Of another tree than this one the current directory is no part.
-    let dir = match (&args.dir, &args.lower) {
-        (Some(dir), _) => Some(dir.clone()),
-        (None, Some(_)) => Some(PathBuf::from("/")),
-        (None, None) => None,
-    };
-    RunSpec {
-        command,
-        dir,
-        who: if args.as_root { Who::Root } else { Who::Same },
-    }
-}
-
-fn own_shell() -> OsString {
-    env::var_os("SHELL").unwrap_or("/bin/sh".into())
 }
 
 /// This program, as another process of a session.

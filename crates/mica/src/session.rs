@@ -19,11 +19,13 @@ mod changes;
 mod command;
 mod devices;
 mod error;
+mod extras;
 mod front;
 mod init;
 mod joining;
 mod leftovers;
 mod link;
+mod network;
 mod plan;
 mod record;
 mod rights;
@@ -32,11 +34,12 @@ mod stage;
 mod store;
 mod tree;
 mod users;
+mod view;
 mod whose;
 mod within;
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -59,6 +62,7 @@ use run::{Run, Start};
 pub use stage::be_stage;
 pub use store::{Activity, Entered, SessionInfo, Sessions};
 pub(crate) use tree::left_out;
+pub use view::{Extra, ExtraSource, Medium, Network, ViewAccess, ViewSpec};
 pub(crate) use whose::Whose;
 pub use within::be_within;
 
@@ -81,6 +85,10 @@ pub struct RunSpec {
     pub dir: Option<PathBuf>,
     /// Whom it runs as. Who joins a session is who it is there.
     pub who: Who,
+    /// Its whole environment; `None`: the caller's.
+    pub environment: Option<Vec<(OsString, OsString)>>,
+    /// What its session is, if it begins with it.
+    pub view: ViewSpec,
 }
 
 impl RunSpec {
@@ -90,10 +98,14 @@ impl RunSpec {
             Some(dir) => Start::In(Bytes::of(dir)),
             None => Start::Near(Bytes::of(std::env::current_dir().unwrap_or("/".into()))),
         };
-        let environment = std::env::vars_os();
+        let environment = match &self.environment {
+            Some(environment) => environment.clone(),
+            None => std::env::vars_os().collect(),
+        };
         Run {
             command: self.command.iter().map(Bytes::of).collect(),
             environment: environment
+                .into_iter()
                 .map(|(name, value)| (Bytes::of(name), Bytes::of(value)))
                 .collect(),
             start,
@@ -141,6 +153,8 @@ pub struct Session {
     dir: PathBuf,
     record: Record,
     lock: OwnedFd,
+    /// Where the changes are, if that is in memory.
+    memory: Option<OwnedFd>,
 }
 
 /// A session in which commands run that others have started.
@@ -167,7 +181,10 @@ impl Session {
     /// Returns the directory that holds its changes, the upper of an overlay.
     #[must_use]
     pub fn upper(&self) -> PathBuf {
-        plan::upper_in(&self.dir)
+        match &self.memory {
+            Some(upper) => format!("/proc/self/fd/{}", upper.as_raw_fd()).into(),
+            None => plan::upper_in(&self.dir),
+        }
     }
 
     /// Returns where is kept what its commit does.
@@ -253,11 +270,8 @@ impl Session {
         let joining = joining::listen(&self.dir)?;
         let stage = Stage::start(stage)?;
         let (init, theirs) = front::link()?;
-        stage.prepare(
-            plan,
-            &init,
-            [theirs.as_fd(), joining.as_fd(), self.lock.as_fd()],
-        )?;
+        let given = [theirs.as_fd(), joining.as_fd(), self.lock.as_fd()];
+        self.memory = stage.prepare(plan, &init, given)?;
         drop((theirs, joining));
         Running::start(init, Some(stage), &spec.to_run(), stdio)
     }
@@ -281,6 +295,7 @@ impl Session {
             dir: Bytes::of(&dir),
             lower: Bytes::of(self.lower()),
             users,
+            view: spec.view.resolve()?,
         })
     }
 
@@ -323,6 +338,9 @@ impl Joined {
     /// [entered](Sessions::enter) again.
     pub fn start(&self, spec: &RunSpec, stdio: [BorrowedFd<'_>; 3]) -> Result<Running, DoError> {
         let name = self.name();
+        if spec.view != ViewSpec::default() {
+            return Err(DoError::Begun { name: name.into() });
+        }
         users::accept(self.record.users.as_ref(), spec.who, name)?;
         let init = self.init.try_clone()?;
         Running::start(init, None, &spec.to_run(), stdio)

@@ -38,6 +38,8 @@ impl Namespaces {
     pub const MOUNT: Self = Self(UnshareFlags::NEWNS.bits());
     /// System V and POSIX message queues, semaphores and shared memory.
     pub const IPC: Self = Self(UnshareFlags::NEWIPC.bits());
+    /// Network devices, addresses, abstract sockets.
+    pub const NET: Self = Self(UnshareFlags::NEWNET.bits());
     /// Host name.
     pub const UTS: Self = Self(UnshareFlags::NEWUTS.bits());
 

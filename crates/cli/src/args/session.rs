@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use mica::ViewAccess;
 
 /// Run a command on a private copy of this machine's files, then say what it changed
 ///
@@ -34,9 +35,135 @@ pub(crate) struct DoArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) lower: Option<PathBuf>,
 
+    /// Keep the changes in memory and nothing of them at the end
+    #[arg(long, conflicts_with = "name")]
+    pub(crate) memory: bool,
+
+    /// The most that --memory takes, as in `512m`
+    #[arg(long, value_name = "SIZE", requires = "memory", value_parser = bytes)]
+    pub(crate) size: Option<u64>,
+
+    /// The most objects that --memory takes
+    #[arg(long, value_name = "N", requires = "memory")]
+    pub(crate) inodes: Option<u64>,
+
+    /// Let changes of PATH be made on the machine itself; sockets there can be used. May be repeated, as may the next five
+    #[arg(long, value_name = "PATH")]
+    pub(crate) write: Vec<PathBuf>,
+
+    /// Show SRC of the machine itself, not a copy, at DST; with `:ro` for reading only
+    #[arg(long, value_name = "SRC:DST[:ro]", value_parser = bind)]
+    pub(crate) bind: Vec<Bind>,
+
+    /// Put an empty directory in memory at PATH
+    #[arg(long, value_name = "PATH")]
+    pub(crate) tmpfs: Vec<PathBuf>,
+
+    /// Let PATH not exist
+    #[arg(long, value_name = "PATH")]
+    pub(crate) hide: Vec<PathBuf>,
+
+    /// Let sockets of the machine be used: ssh, dbus, x11, wayland
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    pub(crate) share: Vec<Share>,
+
+    /// Keep a capability, such as SYS_PTRACE, besides the usual ones
+    #[arg(long, value_name = "CAP")]
+    pub(crate) cap_add: Vec<String>,
+
+    /// Let nothing be changed but what --write, --bind and --tmpfs name
+    #[arg(long)]
+    pub(crate) ro: bool,
+
+    /// The network: the machine's, or none but the session's own loopback device
+    #[arg(long, value_name = "NETWORK", default_value = "host")]
+    pub(crate) net: Net,
+
+    /// Set an environment variable; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub(crate) setenv: Vec<(OsString, OsString)>,
+
+    /// Take an environment variable away; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) unsetenv: Vec<OsString>,
+
+    /// Begin with an empty environment, to which --setenv adds
+    #[arg(long)]
+    pub(crate) clearenv: bool,
+
+    /// End the command after TIME (`90s`, `30m`, `12h`), by TERM, and by KILL five seconds later; the status is 124 then
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+
     /// The command and its arguments; without one, your shell
     #[arg(value_name = "CMD", trailing_var_arg = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+/// A network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Net {
+    Host,
+    None,
+}
+
+/// Sockets that programs of a desktop expect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Share {
+    Ssh,
+    Dbus,
+    X11,
+    Wayland,
+}
+
+/// What `--bind` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bind {
+    pub(crate) source: PathBuf,
+    pub(crate) target: PathBuf,
+    pub(crate) access: ViewAccess,
+}
+
+/// Reads `SRC:DST` or `SRC:DST:ro`.
+fn bind(text: &str) -> Result<Bind, String> {
+    let (paths, access) = match text.strip_suffix(":ro") {
+        Some(paths) => (paths, ViewAccess::ReadOnly),
+        None => (text, ViewAccess::ReadWrite),
+    };
+    match paths.split_once(':') {
+        Some((source, target)) if !source.is_empty() && target.starts_with('/') => Ok(Bind {
+            source: source.into(),
+            target: target.into(),
+            access,
+        }),
+        _ => Err("write SRC:DST or SRC:DST:ro, and DST from `/` on".to_owned()),
+    }
+}
+
+/// Reads `NAME=VALUE`.
+fn variable(text: &str) -> Result<(OsString, OsString), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+/// Reads a number of bytes, with k, m or g behind it for powers of 1024.
+fn bytes(text: &str) -> Result<u64, String> {
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match lower.get(digits.len()..).unwrap_or_default() {
+        "" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        other => return Err(format!("`{other}` is no unit of size: write k, m or g")),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    let bytes = number.and_then(|number| number.checked_mul(unit));
+    bytes
+        .filter(|&bytes| bytes > 0)
+        .ok_or_else(|| "write a number, as in `512m`".to_owned())
 }
 
 const DO_HELP: &str = r"Examples:
@@ -112,6 +239,33 @@ pub(crate) struct DiscardArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, size) in [("1", 1), ("2k", 2048), ("3M", 3 << 20), ("1GiB", 1 << 30)] {
+            assert_eq!(bytes(text), Ok(size), "{text}");
+        }
+        for text in ["", "0", "m", "1t", "-1", "99999999999999g"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn binds_have_two_paths() {
+        let made = |source: &str, target: &str, access| {
+            let (source, target) = (source.into(), target.into());
+            Ok(Bind {
+                source,
+                target,
+                access,
+            })
+        };
+        assert_eq!(bind("a:/b"), made("a", "/b", ViewAccess::ReadWrite));
+        assert_eq!(bind("/a:/b:ro"), made("/a", "/b", ViewAccess::ReadOnly));
+        for text in ["", "/a", "/a:b", ":/b", "/a:ro"] {
+            assert!(bind(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn times_have_units() {

@@ -50,6 +50,7 @@ fn what_a_command_leaves_running_ends_with_it_where_others_go_on() {
     }
     let place = Place::new();
     let mut first = Shell::start(&place, &["--name", "n", "--rm"]);
+    assert_eq!(first.say(""), "");
     let second = run(&mut place.script(
         &["--name", "n", "--rm"],
         "sleep 1000 & sleep 1000 & echo $!; exit 3",
@@ -78,7 +79,8 @@ fn who_joins_brings_directory_environment_and_streams() {
         return;
     }
     let place = Place::new();
-    let first = Shell::start(&place, &["--name", "n", "--rm"]);
+    let mut first = Shell::start(&place, &["--name", "n", "--rm"]);
+    assert_eq!(first.say(""), "");
     fs::create_dir(place.at("d/sub")).unwrap();
     let mut second = place.script(
         &["--name", "n"],
@@ -165,7 +167,8 @@ fn prune_removes_what_was_not_used_for_the_time() {
         return;
     }
     let place = Place::new();
-    let first = Shell::start(&place, &["--name", "running"]);
+    let mut first = Shell::start(&place, &["--name", "running"]);
+    assert_eq!(first.say(""), "");
     for name in ["old", "fresh"] {
         assert_eq!(
             run(&mut place.script(&["--name", name], "true")).status,

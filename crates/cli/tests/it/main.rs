@@ -22,6 +22,7 @@ mod diff_users;
 mod do_base;
 mod do_join;
 mod do_live;
+mod do_options;
 mod do_run;
 mod do_signals;
 mod do_tree;

@@ -1,8 +1,10 @@
 //! What a kernel makes up, as a session sees it: /proc, /sys and /dev, as OCI's runtime specification has them.
 //!
-//! They are mounted on directories of the view; one that the view does not have is not made, as that would be a change.
+//! They are mounted on directories of the view; one that the view does not have is not made, as that would be a change. Until there is a
+//! view they are mounted elsewhere.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use mica_sys::mount::{restrict_tree, set_read_only};
 use mica_vfs::Errno;
@@ -42,8 +44,8 @@ const LINKS: &[(&str, &str)] = &[
 /// The group `tty`, to which terminals belong everywhere.
 const TTY: &str = "5";
 
-const NOSUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
-const NODEV: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV;
+pub(super) const NOSUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
+pub(super) const NODEV: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV;
 const NOEXEC: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOEXEC;
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 const BOTH: MoveMountFlags =
@@ -57,14 +59,55 @@ pub(super) enum Groups {
     One,
 }
 
-/// Mounts all of it below `root`, and returns the session's own devpts.
-pub(super) fn mount_all(root: BorrowedFd<'_>, groups: Groups) -> Result<OwnedFd, DoError> {
-    let empty = step("an empty directory", empty())?;
-    step("/proc", mount_proc(root, empty.as_fd()))?;
-    step("/sys", mount_sys(root, empty.as_fd()))?;
-    let pts = step("/dev/pts", mount_pts(groups))?;
-    step("/dev", mount_dev(root, pts.as_fd()))?;
-    Ok(pts)
+/// All of it, mounted at a place of its own.
+#[derive(Debug)]
+pub(super) struct Devices {
+    place: OwnedFd,
+    /// The session's own devpts.
+    pub(super) pts: OwnedFd,
+    /// What lies over that which is masked. The kernel takes milliseconds to close a mount that is nowhere: keep it.
+    pub(super) empty: OwnedFd,
+}
+
+const ALL: &[&str] = &["proc", "sys", "dev"];
+
+impl Devices {
+    /// Mounts all of it on directories below `place`, a directory of this mount namespace, in which nothing else is of use.
+    pub(super) fn make(place: &Path, groups: Groups) -> Result<Self, DoError> {
+        let empty = step("an empty directory", empty())?;
+        let place = step("a place for mounts", make_place(place))?;
+        step("/proc", mount_proc(place.as_fd(), empty.as_fd()))?;
+        step("/sys", mount_sys(place.as_fd(), empty.as_fd()))?;
+        let pts = step("/dev/pts", mount_pts(groups))?;
+        step("/dev", mount_dev(place.as_fd(), pts.as_fd()))?;
+        Ok(Self { place, pts, empty })
+    }
+
+    /// Moves all of it into the view whose root directory is `root`.
+    pub(super) fn mount(&self, root: BorrowedFd<'_>) -> Result<(), DoError> {
+        for name in ALL {
+            step("/proc, /sys and /dev", self.mount_one(root, name))?;
+        }
+        Ok(())
+    }
+
+    fn mount_one(&self, root: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+        match (find(self.place.as_fd(), name)?, find(root, name)?) {
+            (Some(made), Some(at)) => put(made.as_fd(), at.as_fd()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Mounts a directory in memory with one for each of [`ALL`].
+fn make_place(at: &Path) -> Result<OwnedFd, Errno> {
+    let options = [("mode", "0700"), ("size", "4k"), ("nr_inodes", "8")];
+    let place = filesystem("tmpfs", &options, NOSUID | NODEV | NOEXEC)?;
+    move_mount(&place, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    for name in ALL {
+        rustix::fs::mkdirat(&place, *name, Mode::RWXU)?;
+    }
+    Ok(place)
 }
 
 fn mount_proc(root: BorrowedFd<'_>, empty: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -187,17 +230,17 @@ fn copy(of: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     open_tree(of, "", flags)
 }
 
-fn put(mount: BorrowedFd<'_>, at: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(super) fn put(mount: BorrowedFd<'_>, at: BorrowedFd<'_>) -> Result<(), Errno> {
     move_mount(mount, "", at, "", BOTH)
 }
 
-fn empty() -> Result<OwnedFd, Errno> {
+pub(super) fn empty() -> Result<OwnedFd, Errno> {
     let options = [("mode", "0555"), ("size", "4k"), ("nr_inodes", "2")];
     let inert = MountAttrFlags::MOUNT_ATTR_RDONLY | NOSUID | NODEV | NOEXEC;
     filesystem("tmpfs", &options, inert)
 }
 
-fn filesystem(
+pub(super) fn filesystem(
     kind: &str,
     options: &[(&str, &str)],
     attributes: MountAttrFlags,

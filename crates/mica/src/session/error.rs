@@ -97,6 +97,18 @@ pub enum DoError {
         /// What it said.
         message: String,
     },
+    /// No capability has that name.
+    #[error("there is no capability {}", Escaped::new(name))]
+    Capability {
+        /// The name.
+        name: PathBuf,
+    },
+    /// The session runs, and so its view is what it is.
+    #[error("the session {} runs, and its view stays as it is", Escaped::new(name))]
+    Begun {
+        /// The name.
+        name: PathBuf,
+    },
     /// The session is another user's inside.
     #[error("the session {} is not one of root", Escaped::new(name))]
     OtherUser {
@@ -124,6 +136,8 @@ impl DoError {
             Self::Running { name } => {
                 format!("what runs in it has to end first: `mica sessions` shows {}", Escaped::new(name))
             }
+            Self::Capability { .. } => "write a name of capabilities(7), such as `SYS_PTRACE`".into(),
+            Self::Begun { .. } => "leave out the options that change the view, or wait until it has ended".into(),
             Self::OtherLower { .. } | Self::OtherUser { .. } => "choose another name".into(),
             Self::Step { source: Errno::PERM | Errno::NOSPC, step: USER_NAMESPACE } => {
                 "an administrator permits user namespaces by `sysctl user.max_user_namespaces=10000`".into()

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::thread;
 
 use rustix::process::Pid;
 
@@ -12,6 +13,7 @@ use super::error::DoError;
 use super::link::{Link, Message, Others};
 use super::plan::{Bytes, Plan, Users};
 use super::run::Run;
+use super::view::Medium;
 use super::{Event, Exit, users};
 
 /// Makes the two ends of a link.
@@ -42,21 +44,27 @@ impl Stage {
         Ok(Self { link, child })
     }
 
-    /// Tells the stage what to make, and init, at whose link this process has `init`, too. `given` are init's end of that, the
+    /// Tells the stage what to make, and returns where the changes are if they are in memory. Tells init, too, at whose link this process has `init`, too. `given` are init's end of that, the
     /// socket to join at, and the lock.
     pub(super) fn prepare(
         &self,
         plan: Plan,
         init: &Link,
         given: [BorrowedFd<'_>; 3],
-    ) -> Result<(), DoError> {
-        let users = plan.users.clone();
+    ) -> Result<Option<OwnedFd>, DoError> {
+        let (users, medium) = (plan.users.clone(), plan.view.medium);
         let plan = Message::Plan(plan);
         init.send(&plan, &[]).map_err(failed)?;
         self.link.send(&plan, &given).map_err(failed)?;
-        match users {
-            Some(users) if !users.alone() => self.map(&users),
-            _ => Ok(()),
+        if let Some(users) = users.filter(|users| !users.alone()) {
+            self.map(&users)?;
+        }
+        match medium {
+            Medium::Directory => Ok(None),
+            Medium::Memory { .. } => match self.receive()? {
+                (Message::Upper, fds) => Ok(fds.into_iter().next()),
+                _ => Err(DoError::Lost),
+            },
         }
     }
 
@@ -66,7 +74,7 @@ impl Stage {
         self.link.send(&message, &[]).map_err(failed)?;
         self.map(users)?;
         match self.receive()? {
-            Message::Removed => self.child.wait().map(drop).map_err(failed),
+            (Message::Removed, _) => self.child.wait().map(drop).map_err(failed),
             _ => Err(DoError::Lost),
         }
     }
@@ -74,7 +82,7 @@ impl Stage {
     /// Gives the stage the ids that it asks for.
     fn map(&self, users: &Users) -> Result<(), DoError> {
         match self.receive()? {
-            Message::Unmapped => {
+            (Message::Unmapped, _) => {
                 users::map_range(Pid::from_child(&self.child), users)?;
                 self.link.send(&Message::Mapped, &[]).map_err(failed)
             }
@@ -82,10 +90,10 @@ impl Stage {
         }
     }
 
-    fn receive(&self) -> Result<Message, DoError> {
+    fn receive(&self) -> Result<(Message, Vec<OwnedFd>), DoError> {
         match self.link.receive().map_err(failed)? {
             Some((Message::Failed(told), _)) => Err(told.into()),
-            Some((said, _)) => Ok(said),
+            Some(said) => Ok(said),
             None => Err(DoError::Lost),
         }
     }
@@ -178,20 +186,24 @@ impl Running {
         }
     }
 
-    /// Waits until all that ran for this command is gone. If nobody else uses the session, nothing writes to its changes any more; for
-    /// who joined it that is so as soon as it can be [opened](super::Sessions::open).
+    /// Waits until all that ran for this command is gone. If nobody else uses the session, nothing changes in it any more, but it is
+    /// a moment until it can be [opened](super::Sessions::open).
     ///
     /// # Errors
     ///
-    /// The stage cannot be waited for.
+    /// The link to init is broken, or there can be no thread to wait for the stage.
     pub fn finish(self) -> Result<Others, DoError> {
         let others = match self.init.receive().map_err(failed)? {
             Some((Message::Left(others), _)) => others,
             // It was ended with all that ran in it.
             _ => Others::None,
         };
-        if let (Some(mut stage), Others::None) = (self.stage, others) {
-            stage.child.wait().map_err(failed)?;
+        if let Some(Stage { mut child, .. }) = self.stage {
+            // It has namespaces to take down, or others to serve, and is reaped when it has ended.
+            thread::Builder::new()
+                .name("mica-stage".into())
+                .spawn(move || child.wait())
+                .map_err(failed)?;
         }
         Ok(others)
     }

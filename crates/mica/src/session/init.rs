@@ -28,12 +28,13 @@ use rustix::termios::{OptionalActions, isatty, tcgetattr, tcgetwinsize, tcsetatt
 use signal_hook::consts::SIGCHLD;
 
 use super::command::{self, Stdio};
-use super::devices::{self, Groups};
+use super::devices::{Devices, Groups};
 use super::error::{DoError, step};
 use super::link::{Link, Message, Others};
 use super::plan::Plan;
 use super::run::{Run, Start};
-use super::{Exit, leftovers, rights};
+use super::view::Network;
+use super::{Exit, extras, leftovers, network, rights};
 
 /// Is init of a session, until the last command in it ends: `socket` is the standard input that the [stage](super::be_stage) gave
 /// it, and `joining` the standard output.
@@ -56,18 +57,26 @@ pub fn be_init(socket: OwnedFd, joining: OwnedFd) -> io::Result<()> {
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
     match prepare(&plan) {
-        Ok(pts) => {
+        Ok(prepared) => {
             dup2_stderr(&null)?;
-            Init::new(front, joining, pts)?.attend()
+            Init::new(front, joining, prepared)?.attend()
         }
         Err(error) => front.send(&Message::Failed(error.tell()), &[]),
     }
 }
 
-/// Makes the view the root directory of this process, and gives up what only that takes. Returns the session's devpts.
-fn prepare(plan: &Plan) -> Result<OwnedFd, DoError> {
+/// Makes the view the root directory of this process, and gives up what only that takes.
+///
+/// What needs nothing of the view comes first: the stage is on its way to serving it meanwhile.
+fn prepare(plan: &Plan) -> Result<Prepared, DoError> {
     let new = Namespaces::MOUNT.and(Namespaces::IPC).and(Namespaces::UTS);
-    step("namespaces", namespace::enter(new))?;
+    match plan.view.network {
+        Network::Host => step("namespaces", namespace::enter(new))?,
+        Network::None => {
+            step("namespaces", namespace::enter(new.and(Namespaces::NET)))?;
+            step("the loopback device", network::loopback_up())?;
+        }
+    }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(plan.root(), flags, Mode::empty());
     let root = step("the way into the view", root)?;
@@ -75,18 +84,26 @@ fn prepare(plan: &Plan) -> Result<OwnedFd, DoError> {
         Some(users) if users.alone() => Groups::One,
         _ => Groups::All,
     };
-    let pts = devices::mount_all(root.as_fd(), groups)?;
+    let devices = Devices::make(&plan.memory(), groups)?;
+    devices.mount(root.as_fd())?;
+    let Devices { pts, empty, .. } = devices;
+    extras::mount_all(root.as_fd(), plan)?;
     step("the view the root directory", enter(root.as_fd()))?;
     step(
         "capabilities that can be given up",
-        rights::keep(plan.users.is_some()),
+        rights::keep(plan.view.capabilities, plan.users.is_some()),
     )?;
     // Nobody in the session looks into this process, whoever they are.
     step(
         "a closed process",
         set_dumpable_behavior(DumpableBehavior::NotDumpable),
     )?;
-    Ok(pts)
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let view = step(
+        "the way into the view",
+        rustix::fs::open("/", flags, Mode::empty()),
+    )?;
+    Ok(Prepared { pts, view, empty })
 }
 
 fn enter(root: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -135,10 +152,22 @@ struct Init {
     /// What says that a child has changed.
     children: OwnedFd,
     pts: OwnedFd,
+    /// The root directory.
+    view: OwnedFd,
+    /// Open for as long as this process runs: the kernel takes milliseconds to close a mount that is nowhere.
+    _empty: OwnedFd,
+}
+
+/// What is made before any command.
+struct Prepared {
+    pts: OwnedFd,
+    view: OwnedFd,
+    empty: OwnedFd,
 }
 
 impl Init {
-    fn new(front: Link, joining: OwnedFd, pts: OwnedFd) -> io::Result<Self> {
+    fn new(front: Link, joining: OwnedFd, prepared: Prepared) -> io::Result<Self> {
+        let Prepared { pts, view, empty } = prepared;
         let (children, changed) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         signal_hook::low_level::pipe::register(SIGCHLD, changed)?;
         let first = Client {
@@ -150,6 +179,8 @@ impl Init {
             joining,
             children,
             pts,
+            view,
+            _empty: empty,
         })
     }
 
@@ -190,6 +221,13 @@ impl Init {
             Err(errno) => return Err(errno.into()),
         }
         Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
+    }
+
+    /// Has written what programs have stored through mappings of files.
+    fn write_back(&self) {
+        if let Err(errno) = rustix::fs::syncfs(&self.view) {
+            tracing::debug!(%errno, "what was stored through mappings is written later");
+        }
     }
 
     /// Takes in a front that joins.
@@ -260,15 +298,18 @@ impl Init {
         }
     }
 
-    /// Tells a front its last words, and lets it go.
+    /// Tells a front its last words, and lets it go. To the last one it says so when nothing can change any more: taking the
+    /// namespaces down takes longer.
     fn leave(&mut self, at: usize, last: &Message) {
         let Client { front, .. } = self.clients.remove(at);
+        tell(Some(&front), last);
         let others = if self.clients.is_empty() {
+            leftovers::end_all();
+            self.write_back();
             Others::None
         } else {
             Others::Run
         };
-        tell(Some(&front), last);
         tell(Some(&front), &Message::Left(others));
     }
 }
@@ -309,18 +350,23 @@ fn start(front: &Link, pts: &OwnedFd, fds: Vec<OwnedFd>) -> Result<Started, DoEr
     let pid = pid.map_err(errno)?;
     drop(tell);
     // Where a command began is no longer in use when it ends.
-    step("the start in `/`", rustix::process::chdir("/"))?;
+    if let Err(errno) = rustix::process::chdir("/") {
+        tracing::debug!(%errno, "init stays where a command began");
+    }
     let mut number = [0; 4];
     // The end of the pipe without a word: the program runs.
-    if rustix::io::retry_on_intr(|| rustix::io::read(&told, &mut number)).map_err(errno)? == 4 {
+    let read = rustix::io::retry_on_intr(|| rustix::io::read(&told, &mut number));
+    if read == Ok(number.len()) {
         return Ok(Started::Not(Exit::NotRun(i32::from_ne_bytes(number))));
     }
     let master = stdio
         .terminal
         .as_ref()
         .map(|terminal| terminal.master.as_fd());
-    let sent = front.send(&Message::Started, master.as_slice());
-    sent.map_err(failed)?;
+    // If the front has gone already, that is what is heard of it next, and its command is ended then.
+    if let Err(error) = front.send(&Message::Started, master.as_slice()) {
+        tracing::debug!(%error, "a front is not told");
+    }
     Ok(Started::Running(pid))
 }
 

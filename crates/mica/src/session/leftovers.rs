@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use mica_vfs::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, wait};
 
 /// So often it is looked whether what was killed had started something before.
 const ROUNDS: usize = 100;
@@ -23,7 +24,19 @@ pub(super) fn end(command: Pid) {
     }
 }
 
-fn gone(killed: Result<(), rustix::io::Errno>) {
+/// Ends all but this process, which is init, and reaps them.
+pub(super) fn end_all() {
+    loop {
+        // That of process 1 stands for all of the PID namespace but this process.
+        gone(kill_process_group(Pid::INIT, Signal::KILL));
+        match wait(WaitOptions::empty()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn gone(killed: Result<(), Errno>) {
     if let Err(errno) = killed {
         tracing::debug!(%errno, "there is nothing to end");
     }

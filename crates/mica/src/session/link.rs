@@ -46,6 +46,8 @@ pub(super) enum Message {
     Unmapped,
     /// To the stage: it has ids.
     Mapped,
+    /// From the stage, if the changes are in memory: with the directory that holds them.
+    Upper,
     /// From init: the command runs. With the terminal, if it has one.
     Started,
     /// From init: the command stopped.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::view::{Medium, View};
+
 /// A path or a word, which need not be UTF-8: text where it is, its bytes where it is not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -71,15 +73,29 @@ pub(super) struct Plan {
     pub(super) lower: Bytes,
     /// `None`: as root, without a user namespace.
     pub(super) users: Option<Users>,
+    pub(super) view: View,
 }
 
 impl Plan {
+    /// Where the changes are.
+    fn medium(&self) -> PathBuf {
+        match self.view.medium {
+            Medium::Directory => self.dir.to_path(),
+            Medium::Memory { .. } => self.memory(),
+        }
+    }
+
+    /// Where memory is mounted, if the changes are kept in it.
+    pub(super) fn memory(&self) -> PathBuf {
+        memory_in(&self.dir.to_path())
+    }
+
     pub(super) fn upper(&self) -> PathBuf {
-        upper_in(&self.dir.to_path())
+        upper_in(&self.medium())
     }
 
     pub(super) fn work(&self) -> PathBuf {
-        work_in(&self.dir.to_path())
+        work_in(&self.medium())
     }
 
     pub(super) fn base_log(&self) -> PathBuf {
@@ -113,6 +129,11 @@ pub(super) fn socket_in(dir: &Path) -> PathBuf {
 /// Where is kept what the lower objects were that it changed.
 pub(super) fn base_log_in(dir: &Path) -> PathBuf {
     dir.join("base.log")
+}
+
+/// The empty directory on which memory is mounted for the changes, in the mount namespace of the stage alone.
+pub(super) fn memory_in(dir: &Path) -> PathBuf {
+    dir.join("memory")
 }
 
 /// The empty directory on which the view is mounted, in the mount namespaces of the session alone.

@@ -24,13 +24,14 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
 /// The highest number that a capability can have.
 const LAST: u32 = 63;
 
-/// Gives up all others in this process, and in those that it starts for good. In a user namespace setuid programs, which
+/// Gives up all capabilities but those and `extra` in this process, and in those that it starts for good. In a user namespace setuid programs, which
 /// would be those of another user there, give no rights either.
-pub(super) fn keep(user_namespace: bool) -> Result<(), Errno> {
+pub(super) fn keep(extra: u64, user_namespace: bool) -> Result<(), Errno> {
+    let kept = KEPT.union(CapabilitySet::from_bits_retain(extra));
     for number in 0..=LAST {
         let one = CapabilitySet::from_bits_retain(1 << number);
         match capability_is_in_bounding_set(one) {
-            Ok(true) if !KEPT.contains(one) => remove_capability_from_bounding_set(one)?,
+            Ok(true) if !kept.contains(one) => remove_capability_from_bounding_set(one)?,
             Ok(_) => {}
             // Beyond the last one that the kernel has.
             Err(Errno::INVAL) => break,
@@ -40,7 +41,7 @@ pub(super) fn keep(user_namespace: bool) -> Result<(), Errno> {
     clear_ambient_capability_set()?;
     let held = rustix::thread::capabilities(None)?
         .permitted
-        .intersection(KEPT);
+        .intersection(kept);
     set_capabilities(
         None,
         CapabilitySets {

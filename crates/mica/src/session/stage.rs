@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,13 +17,16 @@ use mica_overlay::{IdRules, OVERFLOW_ID, XattrNamespace};
 use mica_sys::namespace::{self, Namespaces};
 use mica_sys::process::{Born, fork};
 use mica_vfs::Errno;
-use rustix::mount::MountPropagationFlags;
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
+use rustix::mount::{MountPropagationFlags, MoveMountFlags, move_mount};
 
 use super::base_log::BaseLog;
+use super::devices::{NODEV, NOSUID, filesystem};
 use super::error::{DoError, USER_NAMESPACE, step};
 use super::link::{Link, Message};
-use super::plan::{Plan, Users};
+use super::plan::{Bytes, Plan, Users, upper_in};
 use super::tree::machine_tree;
+use super::view::Medium;
 use crate::cage::enter_cage;
 use crate::mount::{Mount, Mountpoint};
 use crate::options::{MountFlags, MountSpec, UpperSpec};
@@ -68,7 +71,14 @@ fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>, init: &mut Command) -> Resu
     }
     own_mounts()?;
     let (lower, store, root) = (plan.lower.to_path(), plan.store.to_path(), plan.root());
-    let mut tree = machine_tree(&lower, &store, &root)?;
+    if let Medium::Memory { size, inodes } = plan.view.medium {
+        let upper = memory(plan, size, inodes)?;
+        let told = front.send(&Message::Upper, &[upper.as_fd()]);
+        told.map_err(|source| DoError::Start { source })?;
+    }
+    let hidden = plan.view.hidden.iter().map(Bytes::to_path);
+    let hidden: Vec<_> = hidden.chain([store]).collect();
+    let (mut tree, _empty) = machine_tree(&lower, &hidden, &root)?;
     if plan.users.as_ref().is_some_and(|users| !users.alone()) {
         // Nearly all that is not the user's own is root's, and here nobody can see whose it is.
         tree.unmapped = Some(UnmappedAs {
@@ -95,6 +105,33 @@ fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>, init: &mut Command) -> Resu
     }
     drop(lock);
     Ok(())
+}
+
+/// Mounts memory for the changes, and makes the directories in it. Returns that of the changes.
+fn memory(plan: &Plan, size: Option<u64>, inodes: Option<u64>) -> Result<OwnedFd, DoError> {
+    let (size, inodes) = (
+        size.map(|size| size.to_string()),
+        inodes.map(|inodes| inodes.to_string()),
+    );
+    let mut options = vec![("mode", "0700")];
+    options.extend(size.as_deref().map(|size| ("size", size)));
+    options.extend(inodes.as_deref().map(|inodes| ("nr_inodes", inodes)));
+    let make = || -> Result<OwnedFd, Errno> {
+        let like = rustix::fs::stat(upper_in(&plan.dir.to_path()))?;
+        let mount = filesystem("tmpfs", &options, NODEV | NOSUID)?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(&mount, "", CWD, plan.memory(), flags)?;
+        for dir in [plan.upper(), plan.work()] {
+            rustix::fs::mkdir(&dir, Mode::RWXU)?;
+        }
+        let upper = plan.upper();
+        let (uid, gid) = (Uid::from_raw(like.st_uid), Gid::from_raw(like.st_gid));
+        rustix::fs::chown(&upper, Some(uid), Some(gid))?;
+        rustix::fs::chmod(&upper, Mode::from_raw_mode(like.st_mode & 0o7777))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(&upper, flags, Mode::empty())
+    };
+    step("room in memory for the changes", make())
 }
 
 /// Lets what this process has to say go to a file, and lets go of the front's stderr, for whose end somebody may wait.

@@ -9,6 +9,7 @@
 //! NAME/upper          the changes
 //! NAME/work           the work directory of the overlay
 //! NAME/root           an empty directory, the mountpoint in the session's namespaces
+//! NAME/memory         another one, where the changes are in the memory of a session that keeps nothing
 //! ```
 
 use std::ffi::OsStr;
@@ -25,7 +26,7 @@ use rustix::fs::FlockOperation;
 
 use super::error::DoError;
 use super::joining::connect;
-use super::plan::{root_in, upper_in, work_in};
+use super::plan::{memory_in, root_in, upper_in, work_in};
 use super::record::Record;
 use super::{Joined, Session};
 
@@ -193,7 +194,12 @@ impl Sessions {
         };
         take(&lock, name)?;
         let record = read(&dir, name)?;
-        Ok(Session { dir, record, lock })
+        Ok(Session {
+            dir,
+            record,
+            lock,
+            memory: None,
+        })
     }
 
     /// Returns where a session of that name would be.
@@ -288,7 +294,12 @@ fn furnish(dir: PathBuf, lower: &Path) -> Result<Session, DoError> {
         .open(dir.join("lock"));
     let lock = OwnedFd::from(lock.map_err(failed("make", &dir.join("lock")))?);
     take(&lock, dir.file_name().unwrap_or_default())?;
-    for path in [upper_in(&dir), work_in(&dir), root_in(&dir)] {
+    for path in [
+        upper_in(&dir),
+        work_in(&dir),
+        root_in(&dir),
+        memory_in(&dir),
+    ] {
         fs::create_dir(&path).map_err(failed("make", &path))?;
     }
     // The root of the upper is the root of the view.
@@ -302,7 +313,12 @@ fn furnish(dir: PathBuf, lower: &Path) -> Result<Session, DoError> {
     fs::set_permissions(&upper, mode).map_err(failed("make", &upper))?;
     let record = Record::new(lower);
     record.write(&dir)?;
-    Ok(Session { dir, record, lock })
+    Ok(Session {
+        dir,
+        record,
+        lock,
+        memory: None,
+    })
 }
 
 /// How long a session may take to begin or to end, for who wants to enter it. A list holds the lock for a moment, too.

@@ -61,12 +61,13 @@ const INERT: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
 /// Copies the mounts from `lower` on. The copy is put together at `place`, a directory of this mount namespace, which has
-/// to be private, and where another copy stays.
+/// to be private, and where another copy stays. With it comes what is to be kept open: the kernel takes milliseconds to close a mount
+/// that is nowhere.
 pub(super) fn machine_tree(
     lower: &Path,
-    hidden: &Path,
+    hidden: &[PathBuf],
     place: &Path,
-) -> Result<MountTree, DoError> {
+) -> Result<(MountTree, OwnedFd), DoError> {
     let first = open_tree(CWD, lower, COPY).map_err(|source| DoError::Directory {
         path: lower.to_owned(),
         source,
@@ -94,13 +95,16 @@ pub(super) fn machine_tree(
         "a read-only copy of the mounts",
         restrict_tree(root.as_fd(), INERT),
     )?;
-    let hidden = hidden.strip_prefix(lower).map(Path::to_owned).ok();
-    Ok(MountTree {
+    let hidden = hidden
+        .iter()
+        .filter_map(|path| path.strip_prefix(lower).ok());
+    let tree = MountTree {
         root,
         mountpoints: below.into_iter().map(|(path, _)| path).collect(),
-        hidden: hidden.into_iter().collect(),
+        hidden: hidden.map(Path::to_owned).collect(),
         unmapped: None,
-    })
+    };
+    Ok((tree, empty))
 }
 
 /// Lists the directories below `lower` that are empty in the view, as something is mounted there that is no part of it.
