@@ -14,6 +14,7 @@ mod beside;
 mod carried;
 mod check;
 mod coherence;
+mod commit;
 mod commit_conflicts;
 mod commit_stopped;
 mod diff;

@@ -95,7 +95,9 @@ impl Survey {
         })?;
         let old = Some(sides.lower.clone());
         let aspects = compare(sides, &sides.lower, &sides.upper);
-        let aspects = survey.noted(&root, aspects).unwrap_or_default();
+        // The root of the upper is made with the session and is no copy: it has an owner by need, and no attributes.
+        let no_copy = Aspects::XATTR | Aspects::OWNER;
+        let aspects = survey.noted(&root, aspects).unwrap_or_default() - no_copy;
         survey.entries.push(Entry {
             path: root.clone(),
             below: root.clone(),
