@@ -118,6 +118,11 @@ impl Session {
             done: 0,
             told: progress,
         };
+        // What it says is done, whatever that is: it has to be one's own.
+        if risk::is_others(journal.dir()) {
+            let path = journal.dir().to_owned();
+            return Err(CommitError::OthersJournal { path });
+        }
         match journal.sealed() {
             Ok(None) => {}
             Ok(Some(_)) if spec.dry_run => {

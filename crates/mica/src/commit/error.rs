@@ -80,6 +80,12 @@ pub enum CommitError {
     /// The session is of another user, and what it holds has to be looked at first.
     #[error("the session is another user's")]
     Unconfirmed(Vec<(PathBuf, &'static str)>),
+    /// A commit that another user began was interrupted: what its journal says would be done, whatever that is.
+    #[error("{} is another user's", Escaped::new(path))]
+    OthersJournal {
+        /// The journal.
+        path: PathBuf,
+    },
     /// Something could not be made; what was made before is removed again.
     #[error("cannot prepare {}", Escaped::new(path))]
     Prepare {
@@ -122,6 +128,7 @@ impl CommitError {
             Self::Unconfirmed(_) => {
                 "`--yes` if that is what you want, or `--as-owner` to commit no more than its user may write".into()
             }
+            Self::OthersJournal { .. } => "who began the commit can go on with it; `--as-owner` does as the session's user".into(),
             Self::Begun { .. } => "when the cause is gone, the same command goes on where it ended".into(),
             _ => return None,
         })

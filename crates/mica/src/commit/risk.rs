@@ -10,16 +10,23 @@ use crate::diff::Entry;
 use crate::offline::Node;
 use crate::session::Session;
 
+/// Returns whose the session is, if not this process's. Inside of its user namespace it is.
+pub(super) fn other_owner(session: &Session) -> Option<u32> {
+    let metadata = std::fs::metadata(session.dir()).ok()?;
+    Some(metadata.uid()).filter(|owner| *owner != geteuid().as_raw())
+}
+
+/// Whether there is a journal that somebody else has made. A user cannot make a directory of root's.
+pub(super) fn is_others(journal: &std::path::Path) -> bool {
+    let metadata = std::fs::symlink_metadata(journal);
+    metadata.is_ok_and(|found| found.uid() != geteuid().as_raw() || !found.is_dir())
+}
+
 /// Fails if the session is another user's, with a list of what has to be looked at.
 pub(super) fn confirm(session: &Session, entries: &[Entry]) -> Result<(), CommitError> {
-    let owner = match std::fs::metadata(session.dir()) {
-        Ok(metadata) => metadata.uid(),
-        Err(_) => return Ok(()),
-    };
-    // Inside of the user namespace both are the same.
-    if owner == geteuid().as_raw() {
+    let Some(owner) = other_owner(session) else {
         return Ok(());
-    }
+    };
     let mut told = Vec::new();
     for entry in entries {
         if let Some(new) = &entry.new {
