@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 
 use mica_sys::mount::{restrict_tree, set_read_only};
 use mica_vfs::Errno;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2};
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 
 use super::devices::{NODEV, NOSUID, empty, filesystem, put};
@@ -16,12 +16,16 @@ use super::view::{Source, ViewAccess};
 /// How often a path is followed while the machine changes.
 const ATTEMPTS: usize = 100;
 
-/// Mounts what the plan has below `root`, then makes the rest read-only if it is to be that.
-pub(super) fn mount_all(root: BorrowedFd<'_>, plan: &Plan) -> Result<(), DoError> {
+/// Mounts what the plan has below `root`, then makes the rest read-only if it is to be that. `host` is the root directory of the machine.
+pub(super) fn mount_all(
+    root: BorrowedFd<'_>,
+    host: BorrowedFd<'_>,
+    plan: &Plan,
+) -> Result<(), DoError> {
     for (source, target) in &plan.view.mounts {
         let target = target.to_path();
         let mounted = match source {
-            Source::Host(path, access) => bind(root, &path.to_path(), *access, &target),
+            Source::Host(path, access) => bind(root, (host, &path.to_path()), *access, &target),
             Source::Memory => memory(root, &target),
         };
         mounted.map_err(|source| DoError::Store {
@@ -45,14 +49,18 @@ pub(super) fn mount_all(root: BorrowedFd<'_>, plan: &Plan) -> Result<(), DoError
 /// Puts a part of the machine in its place. Devices in it are not for the session, nor do its programs give rights.
 fn bind(
     root: BorrowedFd<'_>,
-    source: &Path,
+    (host, source): (BorrowedFd<'_>, &Path),
     access: ViewAccess,
     target: &Path,
 ) -> Result<(), Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
-    let tree = open_tree(CWD, source, flags)?;
+    let relative = source.strip_prefix("/").unwrap_or(source);
+    let tree = match relative.as_os_str().is_empty() {
+        true => open_tree(host, ".", flags)?,
+        false => open_tree(host, relative, flags)?,
+    };
     let inert = NODEV | NOSUID;
     let inert = match access {
         ViewAccess::ReadWrite => inert,

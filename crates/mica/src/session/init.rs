@@ -78,17 +78,24 @@ fn prepare(plan: &Plan) -> Result<Prepared, DoError> {
         }
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(plan.root(), flags, Mode::empty());
-    let root = step("the way into the view", root)?;
+    let host = rustix::fs::open("/", flags, Mode::empty());
+    let host = step("the way back", host)?;
     let groups = match &plan.users {
         Some(users) if users.alone() => Groups::One,
         _ => Groups::All,
     };
     let devices = Devices::make(&plan.memory(), groups)?;
-    devices.mount(root.as_fd())?;
+    // By its path: to enter the view is to ask its server, and this takes the kernel milliseconds.
+    let pivoted = rustix::process::pivot_root(plan.root(), plan.root());
+    step("the view the root directory", pivoted)?;
+    let view = step("the way into the view", enter())?;
+    devices.mount(view.as_fd())?;
     let Devices { pts, empty, .. } = devices;
-    extras::mount_all(root.as_fd(), plan)?;
-    step("the view the root directory", enter(root.as_fd()))?;
+    extras::mount_all(view.as_fd(), host.as_fd(), plan)?;
+    drop(host);
+    // The old root lies over the new one.
+    let gone = rustix::mount::unmount(".", UnmountFlags::DETACH);
+    step("the machine's files unreachable", gone)?;
     step(
         "capabilities that can be given up",
         rights::keep(plan.view.capabilities, plan.users.is_some()),
@@ -98,20 +105,14 @@ fn prepare(plan: &Plan) -> Result<Prepared, DoError> {
         "a closed process",
         set_dumpable_behavior(DumpableBehavior::NotDumpable),
     )?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let view = step(
-        "the way into the view",
-        rustix::fs::open("/", flags, Mode::empty()),
-    )?;
     Ok(Prepared { pts, view, empty })
 }
 
-fn enter(root: BorrowedFd<'_>) -> Result<(), Errno> {
-    rustix::process::fchdir(root)?;
-    // The old root lies over the new one then, and goes.
-    rustix::process::pivot_root(".", ".")?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH)?;
-    rustix::process::chdir("/")
+/// Goes to the root directory and opens it.
+fn enter() -> Result<OwnedFd, Errno> {
+    rustix::process::chdir("/")?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open("/", flags, Mode::empty())
 }
 
 fn begin_in(start: &Start) -> Result<(), DoError> {
@@ -147,8 +148,10 @@ struct Client {
 
 struct Init {
     clients: Vec<Client>,
-    /// The socket at which others come.
-    joining: OwnedFd,
+    /// Whether a front has said what to run.
+    begun: bool,
+    /// The socket at which others come; `None` at the end.
+    joining: Option<OwnedFd>,
     /// What says that a child has changed.
     children: OwnedFd,
     pts: OwnedFd,
@@ -176,7 +179,8 @@ impl Init {
         };
         Ok(Self {
             clients: vec![first],
-            joining,
+            begun: false,
+            joining: Some(joining),
             children,
             pts,
             view,
@@ -186,7 +190,7 @@ impl Init {
 
     /// Serves fronts and reaps, until there is no front left.
     fn attend(mut self) -> io::Result<()> {
-        while !self.clients.is_empty() {
+        while self.is_in_use() {
             let ready = self.wait_for_any()?;
             let [joined, changed, said @ ..] = ready.as_slice() else {
                 return Err(Errno::IO.into());
@@ -205,10 +209,17 @@ impl Init {
         Ok(())
     }
 
+    /// Whether a command runs, or the first one is still to be named. Who joins and finds no command comes again.
+    fn is_in_use(&self) -> bool {
+        let runs = |client: &Client| client.command.is_some();
+        self.clients.iter().any(runs) || (!self.begun && !self.clients.is_empty())
+    }
+
     /// Returns of the socket, of the children and of each front whether there is something to hear.
     fn wait_for_any(&self) -> io::Result<Vec<bool>> {
         let fronts = self.clients.iter().map(|client| client.front.as_fd());
-        let all = [self.joining.as_fd(), self.children.as_fd()];
+        let joining = self.joining.as_ref().unwrap_or(&self.children);
+        let all = [joining.as_fd(), self.children.as_fd()];
         let mut polled: Vec<_> = all
             .into_iter()
             .chain(fronts)
@@ -223,8 +234,11 @@ impl Init {
         Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
     }
 
-    /// Has written what programs have stored through mappings of files.
-    fn write_back(&self) {
+    /// Ends all that still runs, listens no more, and has written what programs have stored through mappings of files.
+    fn close(&mut self) {
+        leftovers::end_all();
+        self.joining = None;
+        self.clients.clear();
         if let Err(errno) = rustix::fs::syncfs(&self.view) {
             tracing::debug!(%errno, "what was stored through mappings is written later");
         }
@@ -232,7 +246,8 @@ impl Init {
 
     /// Takes in a front that joins.
     fn admit(&mut self) {
-        match accept_with(&self.joining, SocketFlags::CLOEXEC) {
+        let Some(joining) = &self.joining else { return };
+        match accept_with(joining, SocketFlags::CLOEXEC) {
             Ok(socket) => self.clients.push(Client {
                 front: Link::of(socket),
                 command: None,
@@ -248,11 +263,14 @@ impl Init {
             return;
         };
         match (client.front.receive(), client.command) {
-            (Ok(Some((Message::Run, fds))), None) => match start(&client.front, &self.pts, fds) {
-                Ok(Started::Running(pid)) => client.command = Some(pid),
-                Ok(Started::Not(exit)) => self.leave(at, &Message::Ended(exit)),
-                Err(error) => self.leave(at, &Message::Failed(error.tell())),
-            },
+            (Ok(Some((Message::Run, fds))), None) => {
+                self.begun = true;
+                match start(&client.front, &self.pts, fds) {
+                    Ok(Started::Running(pid)) => client.command = Some(pid),
+                    Ok(Started::Not(exit)) => self.leave(at, &Message::Ended(exit)),
+                    Err(error) => self.leave(at, &Message::Failed(error.tell())),
+                }
+            }
             (Ok(Some((message, _))), Some(command)) => pass_on(command, &message),
             // Who makes no sense is sent away.
             (Ok(Some(_)) | Err(_), None) | (Ok(None), None) => drop(self.clients.remove(at)),
@@ -291,7 +309,8 @@ impl Init {
             } else {
                 continue;
             };
-            if self.clients.len() > 1 {
+            let running = |client: &&Client| client.command.is_some();
+            if self.clients.iter().filter(running).count() > 1 {
                 leftovers::end(pid);
             }
             self.leave(at, &Message::Ended(exit));
@@ -303,12 +322,11 @@ impl Init {
     fn leave(&mut self, at: usize, last: &Message) {
         let Client { front, .. } = self.clients.remove(at);
         tell(Some(&front), last);
-        let others = if self.clients.is_empty() {
-            leftovers::end_all();
-            self.write_back();
-            Others::None
-        } else {
+        let others = if self.is_in_use() {
             Others::Run
+        } else {
+            self.close();
+            Others::None
         };
         tell(Some(&front), &Message::Left(others));
     }

@@ -177,7 +177,11 @@ impl Sessions {
         loop {
             match self.try_open(name) {
                 // What ends holds it a moment longer than its last command runs.
-                Err(DoError::Running { .. }) if Instant::now() < deadline => pause(),
+                Err(DoError::Running { .. })
+                    if Instant::now() < deadline && connect(&self.dir.join(name)).is_err() =>
+                {
+                    pause();
+                }
                 opened => return opened,
             }
         }
@@ -225,7 +229,8 @@ impl Sessions {
         let record = Record::read(&dir).ok()?;
         let lock = File::open(dir.join("lock")).ok()?;
         let activity = match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
-            Err(Errno::WOULDBLOCK) => Activity::Running,
+            // What ends listens no more, and what changes a session that does not run never did.
+            Err(Errno::WOULDBLOCK) if connect(&dir).is_ok() => Activity::Running,
             _ => Activity::Idle,
         };
         let used = fs::metadata(dir.join("session.json")).ok()?.mtime();
