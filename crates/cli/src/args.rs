@@ -1,7 +1,10 @@
 //! The command line. The doc comments of the structs are the help texts.
 
 mod check;
+mod commit;
 mod convert;
+mod diff;
+mod session;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -11,7 +14,12 @@ use mica::Manner;
 use tracing::level_filters::LevelFilter;
 
 pub(crate) use check::{CheckArgs, Prefix};
+pub(crate) use commit::CommitArgs;
 pub(crate) use convert::{ConvertArgs, To};
+pub(crate) use diff::{DiffArgs, When, WithinArgs};
+pub(crate) use session::{
+    DiscardArgs, DoArgs, Net, PruneArgs, SessionsArgs, SessionsCommand, Share, ShellArgs,
+};
 
 /// Give a command or a container its own writable copy of a directory tree
 #[derive(Debug, Parser)]
@@ -23,6 +31,12 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Do(Box<DoArgs>),
+    Shell(ShellArgs),
+    Diff(DiffArgs),
+    Commit(CommitArgs),
+    Sessions(SessionsArgs),
+    Discard(DiscardArgs),
     Mount(MountArgs),
     Umount(UmountArgs),
     Doctor(DoctorArgs),
@@ -30,6 +44,12 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     #[command(hide = true)]
     UnmountHelper(UnmountHelperArgs),
+    #[command(hide = true)]
+    DoStage,
+    #[command(hide = true)]
+    DoInit,
+    #[command(hide = true)]
+    DoWithin(WithinArgs),
 }
 
 /// Mount an overlay: lower directories with a writable upper one over them

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use mica::{
-    CheckError, ConvertError, Escaped, Manner, MountError, OptionError, RemountError, SessionError,
-    UnmountError,
+    CheckError, CommitError, ConvertError, DoError, Escaped, Manner, MountError, OptionError,
+    RemountError, SessionError, Told, UnmountError,
 };
 use mica_vfs::Errno;
 use thiserror::Error;
@@ -79,6 +79,18 @@ pub(crate) enum CliError {
         mountpoint: PathBuf,
         source: SessionError,
     },
+    /// A session.
+    #[error(transparent)]
+    Session(#[from] DoError),
+    /// A session was not committed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A process of a session has nobody to talk to.
+    #[error("this is for `mica do` to call")]
+    Inside { source: io::Error },
+    /// A command cannot be run.
+    #[error("cannot run {}", Escaped::new(program))]
+    NotRun { program: PathBuf, source: Errno },
     /// Signals cannot be received.
     #[error("cannot receive signals")]
     Signals { source: io::Error },
@@ -153,6 +165,8 @@ impl CliError {
             Self::Unmount { mountpoint, source } => source.hint(mountpoint),
             Self::Remount { mountpoint, source } => source.hint(mountpoint),
             Self::Usage { hint, .. } => Some((*hint).into()),
+            Self::Session(error) => error.hint(),
+            Self::Commit(error) => error.hint(),
             Self::Background { .. } => Some("stay in the foreground with `-f`".into()),
             _ => None,
         }
@@ -167,9 +181,22 @@ pub(crate) fn status(done: Result<(), CliError>, manner: Manner) -> ExitCode {
     }
 }
 
+/// Writes an error to stderr.
+pub(crate) fn say(failed: &CliError) {
+    // Without stderr there is nobody to tell.
+    drop(io::stderr().lock().write_all(failed.to_text().as_bytes()));
+}
+
+/// Says what failed, and returns `status`.
+pub(crate) fn report(failed: &CliError, status: u8) -> ExitCode {
+    say(failed);
+    ExitCode::from(status)
+}
+
 /// Shows one cause; a system error by its words and its name.
 pub(crate) fn in_words(error: &(dyn Error + 'static)) -> String {
-    let errno = match error.downcast_ref::<Errno>() {
+    let told = error.downcast_ref::<Told>().and_then(Told::number);
+    let errno = match told.as_ref().or_else(|| error.downcast_ref::<Errno>()) {
         Some(errno) => Some(*errno),
         None => error
             .downcast_ref::<io::Error>()

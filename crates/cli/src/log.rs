@@ -6,6 +6,7 @@ use std::panic;
 use std::path::Path;
 use std::sync::Mutex;
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::args::MountArgs;
@@ -19,8 +20,18 @@ pub(crate) fn start(args: &MountArgs) -> Result<(), CliError> {
         None if args.foreground => BoxMakeWriter::new(io::stderr),
         None => return Ok(()),
     };
+    begin(args.log_level.filter(), writer);
+    Ok(())
+}
+
+/// Sends warnings to stderr, whatever that is at the time.
+pub(crate) fn warnings_to_stderr() {
+    begin(LevelFilter::WARN, BoxMakeWriter::new(io::stderr));
+}
+
+fn begin(level: LevelFilter, writer: BoxMakeWriter) {
     let subscriber = tracing_subscriber::fmt()
-        .with_max_level(args.log_level.filter())
+        .with_max_level(level)
         .with_ansi(false)
         .with_writer(writer)
         .finish();
@@ -28,7 +39,6 @@ pub(crate) fn start(args: &MountArgs) -> Result<(), CliError> {
         // A request that panics is answered with EIO; its message must not get lost with stderr.
         panic::set_hook(Box::new(|info| tracing::error!("{info}")));
     }
-    Ok(())
 }
 
 /// Opens a file to append to.

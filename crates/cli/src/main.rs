@@ -10,8 +10,11 @@ mod args;
 mod background;
 mod cause;
 mod check;
+mod commit;
 mod convert;
+mod deadline;
 mod describe;
+mod diff;
 mod doctor;
 mod error;
 mod log;
@@ -21,11 +24,16 @@ mod personality;
 mod planted;
 mod print;
 mod progress;
+mod run;
+mod run_spec;
 mod serve;
+mod sessions;
 mod stats;
+mod terminal;
 mod umount;
 mod unmount_helper;
 mod warning;
+mod within;
 
 use std::env;
 use std::process::ExitCode;
@@ -63,6 +71,15 @@ fn run() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Convert(args) => error::status(convert::run(&args), Manner::Mica),
         Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
+        Command::Do(args) => run::run(&args),
+        Command::Diff(args) => within::outside(&args, diff::run),
+        Command::Commit(args) => commit::start(&args),
+        Command::Shell(args) => run::shell(&args),
+        Command::Sessions(args) => error::status(sessions::list(&args), Manner::Mica),
+        Command::Discard(args) => error::status(sessions::discard(&args), Manner::Mica),
+        Command::DoStage => error::status(run::stage(), Manner::Mica),
+        Command::DoInit => error::status(run::init(), Manner::Mica),
+        Command::DoWithin(args) => within::inside(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::UnmountHelper(args) => error::status(unmount_helper::run(&args), Manner::Mica),
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use mica_vfs::{Attr, Coherence, Entry, Filesystem, NodeId, Time};
 
 use crate::init::{InitFlags, InitReport, ProtocolVersion};
+use crate::opens::Opens;
 use crate::ops::ListingAdvice;
 use crate::stats::SessionStats;
 use crate::wire::{AttrOut, EntryOut, FuseAttr};
@@ -59,6 +60,7 @@ pub struct Connection {
     pub(crate) wanted: InitFlags,
     /// Immutable.
     pub(crate) coherence: Coherence,
+    pub(crate) opens: Opens,
     /// Atomic counters.
     pub(crate) stats: Arc<SessionStats>,
     /// Set once, by INIT.
@@ -76,6 +78,7 @@ impl Connection {
             times,
             wanted: InitFlags::wanted(),
             coherence: Coherence::Exclusive,
+            opens: Opens::new(),
             stats: Arc::default(),
             init: OnceLock::new(),
             advice: ListingAdvice::default(),

@@ -19,7 +19,7 @@ use crate::init::{Negotiation, PAGE, negotiate};
 use crate::ops;
 use crate::reply::{HEADER, Reply};
 use crate::request::Request;
-use crate::wire::{DirentPlus, EntryOut, Opcode, OutHeader, padded, take};
+use crate::wire::{DirentPlus, EntryOut, Opcode, OpenOut, OutHeader, padded, take};
 
 /// The least room for a reply: a page of body, so that everything but data and listings fits.
 pub const MIN_REPLY: usize = HEADER + 2 * PAGE;
@@ -177,12 +177,11 @@ fn serve(
         Opcode::Readdirplus => ops::readdirplus(cx, request, reply),
         Opcode::Syncfs => cx.fs.fsync(NodeId::ROOT, mica_vfs::SyncScope::All),
         Opcode::Init => init(cx, request, reply),
-        // A RELEASE comes for files of CREATE and TMPFILE until the kernel has learnt that OPEN is ENOSYS, and for all where it is
-        // not. They have handle 0: the end of a node is FORGET.
-        Opcode::Release | Opcode::Releasedir | Opcode::Destroy => Ok(()),
+        Opcode::Release => ops::release(cx, request),
+        Opcode::Releasedir | Opcode::Destroy => Ok(()),
         // No request waits for anything but the layers, so there is nothing to interrupt. ENOSYS would be a reply.
         Opcode::Interrupt | Opcode::NotifyReply => Ok(()),
-        Opcode::Open => ops::open(cx, &request, reply),
+        Opcode::Open => ops::open(cx, request, reply),
         Opcode::Opendir => ops::opendir(cx, reply),
         // ENOSYS makes the kernel close without a message for the life of the connection.
         Opcode::Flush => Err(Errno::NOSYS),
@@ -209,7 +208,7 @@ fn init(cx: &Connection, mut request: Request<'_>, reply: &mut Reply<'_>) -> Res
     reply.put(&out)
 }
 
-/// Ends the references in a reply's body.
+/// Ends the references in a reply's body, and what it opened.
 fn undo_body(connection: &Connection, opcode: Opcode, mut body: &[u8]) {
     let entry = |node: u64| {
         if node != 0 {
@@ -226,6 +225,11 @@ fn undo_body(connection: &Connection, opcode: Opcode, mut body: &[u8]) {
         | Opcode::Tmpfile => {
             if let Some((out, _)) = take::<EntryOut>(body) {
                 entry(out.nodeid);
+            }
+        }
+        Opcode::Open => {
+            if let Some((out, _)) = take::<OpenOut>(body) {
+                connection.opens.release(out.fh);
             }
         }
         Opcode::Readdirplus => {

@@ -14,6 +14,7 @@
 //! | `wire` | the structures of the protocol |
 //! | `init` | what is negotiated, and why |
 //! | `dispatch`, `ops` | from the bytes of a request to those of its reply; no device needed |
+//! | `opens` | what is kept open where OPEN is answered |
 //! | `session` | a mount, from the device to its last thread |
 //! | `pool`, `worker` | how many threads serve it, and what each of them does |
 //! | `mount`, `unmount` | fsopen(2), mount(2), fusermount3 |
@@ -24,7 +25,7 @@
 //!   one reference, each FORGET ends as many as it says; one that the kernel does not take is given back.
 //! - A request that panics, or that is no request, costs an error and nothing else.
 //! - Serving LOOKUP, GETATTR, READ, WRITE and FORGET allocates nothing in this crate.
-//! - This crate takes no lock: what threads share is atomic or set once.
+//! - One lock, rank 50: the files that are open (`opens`). All else that threads share is atomic or set once.
 
 #![forbid(unsafe_code)]
 
@@ -34,6 +35,7 @@ mod error;
 mod init;
 mod mount;
 mod notify;
+mod opens;
 mod ops;
 mod pool;
 mod reply;

@@ -24,7 +24,7 @@ pub(crate) use attr::{
 pub(crate) use dir::{BatchForgetIn, Dirent, DirentPlus, EntryOut, ForgetIn, ForgetOne, padded};
 pub(crate) use file::{
     CopyFileRangeIn, CopyFileRangeOut, FOPEN_KEEP_CACHE, FSYNC_FDATASYNC, FallocateIn, Fsxattr,
-    FsyncIn, IoctlIn, IoctlOut, LseekIn, LseekOut, OpenOut, ReadIn, WRITE_CACHE,
+    FsyncIn, IoctlIn, IoctlOut, LseekIn, LseekOut, OpenIn, OpenOut, ReadIn, ReleaseIn, WRITE_CACHE,
     WRITE_KILL_SUIDGID, WriteIn, WriteOut,
 };
 pub(crate) use header::{INVALID_ID, InHeader, InvalInodeOut, NOTIFY_INVAL_INODE, OutHeader};

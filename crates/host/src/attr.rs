@@ -21,14 +21,24 @@ use crate::open::Site;
 use crate::owners::{self, Owners};
 use crate::xattr::object;
 
+/// What the device of an object stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ids {
+    /// The device.
+    Devices,
+    /// The mount in the high half, the device in the low one: for a layer of many mounts.
+    Mounts,
+}
+
 /// Reads the attributes of what a descriptor, which may be `O_PATH`, has open.
-pub(crate) fn stat_fd(fd: BorrowedFd<'_>) -> Result<Attr, Errno> {
-    stat(fd, c"", AtFlags::EMPTY_PATH)
+pub(crate) fn stat_fd(fd: BorrowedFd<'_>, ids: Ids) -> Result<Attr, Errno> {
+    stat(fd, c"", AtFlags::EMPTY_PATH, ids)
 }
 
 /// Reads the attributes of an entry of a directory; a symbolic link is meant itself.
-pub(crate) fn stat_entry(dir: BorrowedFd<'_>, name: &CStr) -> Result<Attr, Errno> {
-    stat(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
+pub(crate) fn stat_entry(dir: BorrowedFd<'_>, name: &CStr, ids: Ids) -> Result<Attr, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    stat(dir, name, flags, ids)
 }
 
 /// Returns the number of the mount through which a descriptor was opened; `None` before Linux 5.8.
@@ -38,18 +48,26 @@ pub(crate) fn mount_of(fd: BorrowedFd<'_>) -> Result<Option<u64>, Errno> {
     Ok(known.then_some(found.stx_mnt_id))
 }
 
-fn stat(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> Result<Attr, Errno> {
-    let found = statx(
-        dir,
-        name,
-        flags,
-        StatxFlags::BASIC_STATS | StatxFlags::BTIME,
-    )?;
+fn stat(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags, ids: Ids) -> Result<Attr, Errno> {
+    let plain = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    let wanted = match ids {
+        Ids::Devices => plain,
+        Ids::Mounts => plain | StatxFlags::MNT_ID,
+    };
+    let found = statx(dir, name, flags, wanted)?;
     let mode = u32::from(found.stx_mode);
     let Some(kind) = FileType::from_mode(mode) else {
         return Err(invent!(Errno::IO, "an object of no type", mode = mode));
     };
-    Ok(attr_of(&found, kind, Mode::new(mode)))
+    let attr = attr_of(&found, kind, Mode::new(mode));
+    Ok(match ids {
+        Ids::Devices => attr,
+        // Numbers of mounts are small: they are given again. Those of devices have 32 bits.
+        Ids::Mounts => Attr {
+            dev: DevId((found.stx_mnt_id << 32) | (attr.dev.0 & u64::from(u32::MAX))),
+            ..attr
+        },
+    })
 }
 
 fn attr_of(found: &Statx, kind: FileType, mode: Mode) -> Attr {
@@ -100,33 +118,55 @@ impl HostFs {
     pub(crate) fn attr(&self, id: NodeId) -> Result<Attr, Errno> {
         let real = self.real_attr(id)?;
         if self.owners == Owners::Real {
-            return Ok(real);
+            return self.numbered(real);
         }
         self.reading(id, |site| {
             owners::show(self.owners, object(site, real.kind), real)
         })
     }
 
+    /// Says what an object is on the host, whatever this layer shows: its path below the root of the layer, by the name that
+    /// it was seen by last, and its attributes with the device and the number that others see, too.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE`: no name leads to it any more. What statx(2) answers.
+    pub fn original(&self, id: NodeId) -> Result<(Vec<u8>, Attr), Errno> {
+        let mut attr = self.real_attr(id)?;
+        if self.ids == Ids::Mounts {
+            attr.dev = DevId(attr.dev.0 & u64::from(u32::MAX));
+        }
+        Ok((self.table.read()?.path(id)?, attr))
+    }
+
     /// Reads the attributes to show of what a descriptor has open.
     pub(crate) fn shown_fd(&self, fd: &Arc<OwnedFd>, sort: FdSort) -> Result<Attr, Errno> {
-        let real = stat_fd(fd.as_fd())?;
+        let real = stat_fd(fd.as_fd(), self.ids)?;
         if self.owners == Owners::Real {
-            return Ok(real);
+            return self.numbered(real);
         }
         let site = Site::Fd(Arc::clone(fd), sort);
         owners::show(self.owners, object(&site, real.kind), real)
     }
 
+    /// Gives attributes the numbers that hold for the whole layer.
+    pub(crate) fn numbered(&self, told: Attr) -> Result<Attr, Errno> {
+        match &self.tree {
+            None => Ok(told),
+            Some(tree) => tree.shown(told),
+        }
+    }
+
     fn real_attr(&self, id: NodeId) -> Result<Attr, Errno> {
         let named = match self.site(id)? {
-            Site::Fd(fd, _) => return stat_fd(fd.as_fd()),
+            Site::Fd(fd, _) => return stat_fd(fd.as_fd(), self.ids),
             Site::Name(named) => named,
         };
         // The inode number in the answer says whether the name still leads to the node.
         let object = self.table.read()?.node(id)?.object;
-        match stat_entry(named.dir.as_fd(), named.name.as_c_str()) {
+        match stat_entry(named.dir.as_fd(), named.name.as_c_str(), self.ids) {
             Ok(attr) if ObjectId::of(&attr) == object => Ok(attr),
-            Ok(_) | Err(Errno::NOENT) => stat_fd(self.object_fd(id)?.0.as_fd()),
+            Ok(_) | Err(Errno::NOENT) => stat_fd(self.object_fd(id)?.0.as_fd(), self.ids),
             Err(errno) => Err(errno),
         }
     }
@@ -154,7 +194,12 @@ impl HostFs {
             && form.fits(kind)
         {
             let site = Site::Fd(Arc::clone(&fd), sort);
-            self.record_change(form, object(&site, kind), stat_fd(fd.as_fd())?, change)?;
+            self.record_change(
+                form,
+                object(&site, kind),
+                stat_fd(fd.as_fd(), self.ids)?,
+                change,
+            )?;
         } else {
             self.change_really(fd.as_fd(), kind, change)?;
         }
@@ -212,7 +257,7 @@ impl HostFs {
         match self.owners {
             Owners::Real => fchmod(fd, HostMode::from_raw_mode(kept.bits())),
             Owners::Xattr(form) => {
-                let real = stat_fd(fd.as_fd())?;
+                let real = stat_fd(fd.as_fd(), self.ids)?;
                 self.record_change(form, Object::Open(fd.as_fd()), real, &change)
             }
         }

@@ -10,7 +10,7 @@ use mica_sys::chmod::chmod_fd;
 use mica_vfs::{Attr, Errno, FileName, FileType, invent};
 use rustix::fs::{Mode, OFlags, openat};
 
-use crate::attr::stat_fd;
+use crate::attr::{Ids, stat_fd};
 
 /// How often it is tried while other threads open and close the same objects.
 const ATTEMPTS: usize = 16;
@@ -51,7 +51,7 @@ fn mode_of(attr: &Attr) -> Mode {
 impl<'a> Opened<'a> {
     /// Opens an object; `None` if it was open, or is not ours.
     fn new(fd: BorrowedFd<'a>) -> Option<Self> {
-        let attr = stat_fd(fd).ok()?;
+        let attr = stat_fd(fd, Ids::Devices).ok()?;
         let mode = mode_of(&attr);
         let can_be = matches!(attr.kind, FileType::Regular | FileType::Directory);
         if !can_be || mode.contains(Mode::WUSR) {
@@ -64,8 +64,8 @@ impl<'a> Opened<'a> {
 
 impl Drop for Opened<'_> {
     fn drop(&mut self) {
-        let still =
-            stat_fd(self.fd.as_fd()).is_ok_and(|attr| mode_of(&attr) == self.mode | Mode::WUSR);
+        let still = stat_fd(self.fd.as_fd(), Ids::Devices)
+            .is_ok_and(|attr| mode_of(&attr) == self.mode | Mode::WUSR);
         if still && let Err(errno) = chmod_fd(self.fd, self.mode) {
             _ = invent!(errno, "an object stays writable for its owner");
         }

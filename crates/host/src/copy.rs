@@ -7,7 +7,7 @@ use rustix::fs::{OFlags, SeekFrom, copy_file_range, ftruncate, ioctl_ficlone, se
 use rustix::io::{pread, pwrite};
 
 use crate::HostFs;
-use crate::attr::stat_fd;
+use crate::attr::{Ids, stat_fd};
 
 /// What is read at once.
 const BLOCK: usize = 1 << 20;
@@ -38,7 +38,7 @@ impl HostFs {
         file: &OwnedFd,
         len: u64,
     ) -> Result<CopyMethod, Errno> {
-        let attr = stat_fd(file.as_fd())?;
+        let attr = stat_fd(file.as_fd(), Ids::Devices)?;
         if attr.size < len {
             return Err(short(attr.size, len));
         }
@@ -173,7 +173,7 @@ fn copy_bytes(
         }
     }
     // Zeros at the end were left out, too.
-    if stat_fd(target.as_fd())?.size < end {
+    if stat_fd(target.as_fd(), Ids::Devices)?.size < end {
         ftruncate(target, end)?;
     }
     Ok(())

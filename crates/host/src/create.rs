@@ -76,7 +76,7 @@ impl HostFs {
             let create = || openat(&open.fd, name.as_bytes(), flags, host_mode(mode));
             self.fds.with_room(create)?
         };
-        let attr = stat_fd(fd.as_fd())?;
+        let attr = stat_fd(fd.as_fd(), self.ids)?;
         let fd = Arc::new(fd);
         match self.intern(&attr, &open, name, None)? {
             Some(node) => {

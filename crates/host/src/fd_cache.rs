@@ -5,7 +5,8 @@
 //!
 //! # Invariants
 //!
-//! - A descriptor is handed out as an `Arc`, so eviction never closes one that is in use.
+//! - A descriptor is handed out as an `Arc`, so eviction never closes one that is in use. It is not evicted either, where others
+//!   can go: that would free nothing, and whoever asks with its token finds what is open.
 //! - Descriptors are closed after the lock is given back.
 
 use std::os::fd::OwnedFd;
@@ -19,6 +20,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// No slot.
 const NONE: u32 = u32::MAX;
+
+/// How many descriptors that are in use are looked at to find one that is not, when another is put in.
+const PASSED_OVER: usize = 8;
 
 /// Names a descriptor in the cache for as long as it is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +52,7 @@ pub struct FdCache {
 }
 
 impl FdCache {
-    /// Makes an empty cache that keeps at most `limit` descriptors open, and at least one.
+    /// Makes an empty cache that keeps at most `limit` descriptors open, and at least one, besides those in use.
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
         let lru = Lru {
@@ -87,13 +91,16 @@ impl FdCache {
     /// Closes the descriptors that were not used for `older_than`.
     pub fn trim_idle(&self, older_than: Duration) {
         let since = now().saturating_sub(older_than);
-        self.evict(|lru| lru.oldest().is_some_and(|slot| slot.used <= since));
+        let used = self.lru.lock().map_or(0, |lru| lru.open);
+        self.evict(used, |lru| {
+            lru.oldest().is_some_and(|slot| slot.used <= since)
+        });
     }
 
     /// Makes room for a call that failed because this process or the system has no descriptor left.
     pub(crate) fn make_room(&self) {
-        let keep = self.lru.lock().map_or(0, |lru| lru.open / 2);
-        self.evict(|lru| lru.open > keep);
+        let open = self.lru.lock().map_or(0, |lru| lru.open);
+        self.evict(open, |lru| lru.open > open / 2);
     }
 
     /// Runs `open`, and once more after making room if it fails for want of descriptors.
@@ -125,7 +132,7 @@ impl FdCache {
         let room = self
             .limit
             .saturating_sub(self.pinned.load(Ordering::Relaxed));
-        self.evict(|lru| lru.open > 0 && lru.open >= room);
+        self.evict(PASSED_OVER, |lru| lru.open > 0 && lru.open >= room);
         self.lru.lock().map_or(Token::NONE, |mut lru| lru.push(fd))
     }
 
@@ -137,12 +144,21 @@ impl FdCache {
         }
     }
 
-    /// Takes the oldest descriptors out while `more` says so, each closed without the lock.
-    fn evict(&self, more: impl Fn(&Lru) -> bool) {
+    /// Takes the oldest descriptors out while `more` says so, each closed without the lock. At most `chances` that are in use
+    /// are passed over.
+    fn evict(&self, mut chances: usize, more: impl Fn(&Lru) -> bool) {
         loop {
             let Ok(mut lru) = self.lru.lock() else { return };
             if !more(&lru) {
                 return;
+            }
+            if lru.oldest().is_some_and(Slot::is_in_use) {
+                if chances == 0 {
+                    return;
+                }
+                chances -= 1;
+                lru.use_oldest();
+                continue;
             }
             let evicted = lru.take_oldest();
             drop(lru);
@@ -223,6 +239,13 @@ struct Slot {
     used: Duration,
 }
 
+impl Slot {
+    /// Whether somebody else has the descriptor, too.
+    fn is_in_use(&self) -> bool {
+        self.fd.as_ref().is_some_and(|fd| Arc::strong_count(fd) > 1)
+    }
+}
+
 /// Slots in two lists through their indices: the used ones by age, and the free ones.
 #[derive(Debug)]
 struct Lru {
@@ -295,6 +318,14 @@ impl Lru {
         })
     }
 
+    fn use_oldest(&mut self) {
+        let oldest = self.oldest;
+        if let Some(slot) = self.at(oldest) {
+            slot.used = now();
+        }
+        self.make_newest(oldest);
+    }
+
     fn make_newest(&mut self, slot: u32) {
         if self.newest != slot {
             self.unlink(slot);
@@ -364,13 +395,35 @@ mod tests {
     }
 
     #[test]
-    fn an_evicted_descriptor_stays_open_for_its_user() {
+    fn a_descriptor_in_use_is_evicted_after_all_others() {
         let cache = FdCache::new(1);
         let token = cache.insert(fd());
         let used = cache.get(token).unwrap();
-        cache.insert(fd());
-        assert!(cache.get(token).is_none());
-        assert!(rustix::fs::fstat(&used).is_ok());
+        let other = cache.insert(fd());
+        assert_eq!(cache.open(), 2);
+        let third = cache.insert(fd());
+        assert!(cache.get(other).is_none() && cache.get(third).is_some());
+        cache.trim_idle(Duration::ZERO);
+        cache.make_room();
+        assert!(
+            cache
+                .get(token)
+                .is_some_and(|found| Arc::ptr_eq(&found, &used))
+        );
+        assert_eq!(cache.open(), 1);
+        drop(used);
+        cache.trim_idle(Duration::ZERO);
+        assert_eq!(cache.open(), 0);
+    }
+
+    #[test]
+    fn where_all_are_in_use_the_search_ends() {
+        let cache = FdCache::new(1);
+        let used: Vec<_> = (0..100)
+            .map(|_| cache.insert(fd()))
+            .filter_map(|token| cache.get(token))
+            .collect();
+        assert_eq!((used.len(), cache.open()), (100, 100));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use mica_vfs::{
 };
 use rustix::fs::{AtFlags, FileType as HostType};
 
-use crate::attr::{mount_of, stat_fd};
+use crate::attr::{Ids, mount_of, stat_fd};
 use crate::create::Birth;
 use crate::fd_cache::{FdCache, Held};
 use crate::handle::uuid_of;
@@ -20,6 +20,7 @@ use crate::node::{FdSort, ObjectId, Pin};
 use crate::owners::Owners;
 use crate::recorded::Stage;
 use crate::table::Table;
+use crate::tree::Tree;
 
 /// A directory of the host as a filesystem.
 #[derive(Debug)]
@@ -33,6 +34,9 @@ pub struct HostFs {
     /// Immutable.
     pub(crate) owners: Owners,
     /// Immutable.
+    pub(crate) ids: Ids,
+    /// The mounts, if there may be several. Immutable.
+    pub(crate) tree: Option<Box<Tree>>,
     pub(crate) coherence: Coherence,
     /// Where objects get their owners before they are seen, if those are not real. Set once.
     pub(crate) stage: OnceLock<Stage>,
@@ -50,7 +54,16 @@ impl HostFs {
     ///
     /// `ENOTDIR`; what statx(2) answers.
     pub fn new(root: OwnedFd, access: LayerAccess, fds: Arc<FdCache>) -> Result<Self, Errno> {
-        let attr = stat_fd(root.as_fd())?;
+        Self::with_ids(root, access, fds, Ids::Devices)
+    }
+
+    pub(crate) fn with_ids(
+        root: OwnedFd,
+        access: LayerAccess,
+        fds: Arc<FdCache>,
+        ids: Ids,
+    ) -> Result<Self, Errno> {
+        let attr = stat_fd(root.as_fd(), ids)?;
         if attr.kind != FileType::Directory {
             return Err(Errno::NOTDIR);
         }
@@ -66,6 +79,8 @@ impl HostFs {
             access,
             fds,
             owners: Owners::Real,
+            ids,
+            tree: None,
             coherence: Coherence::Exclusive,
             stage: OnceLock::new(),
             uuid,
@@ -101,7 +116,10 @@ impl HostFs {
     /// `ENOTDIR`; `EXDEV` if the directory lies on another filesystem, or is reached through another mount of it,
     /// as renames between the two would be.
     pub fn attach(&self, dir: OwnedFd) -> Result<NodeId, Errno> {
-        let (attr, root) = (stat_fd(dir.as_fd())?, stat_fd(self.root.as_fd())?);
+        let (attr, root) = (
+            stat_fd(dir.as_fd(), self.ids)?,
+            stat_fd(self.root.as_fd(), self.ids)?,
+        );
         if attr.kind != FileType::Directory {
             return Err(Errno::NOTDIR);
         }

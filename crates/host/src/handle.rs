@@ -50,6 +50,17 @@ impl HostFs {
     }
 
     pub(crate) fn handle(&self, id: NodeId) -> Result<FileHandle, Errno> {
+        if self.tree.is_some() {
+            // A handle names an object on the filesystem of the root, and another one on any other.
+            let table = self.table.read()?;
+            if !table
+                .node(id)?
+                .object
+                .same_dev(table.node(NodeId::ROOT)?.object)
+            {
+                return Err(Errno::OPNOTSUPP);
+            }
+        }
         let handle = self.reading(id, |site| match site {
             Site::Fd(fd, _) => Handle::of(fd.as_fd(), c""),
             Site::Name(named) => Handle::of(named.dir.as_fd(), named.name.as_c_str()),

@@ -13,7 +13,7 @@
 //!
 //! # Locks
 //!
-//! The node table of a layer (rank 210), then the descriptor cache (rank 250). Neither is held across a system call.
+//! The mounts of a layer (rank 200), alone; the node table of a layer (rank 210), then the descriptor cache (rank 250). Neither is held across a system call.
 
 #![forbid(unsafe_code)]
 
@@ -38,6 +38,7 @@ mod recorded;
 mod remove;
 mod rename;
 mod table;
+mod tree;
 mod xattr;
 
 pub use fd_cache::FdCache;
@@ -45,3 +46,4 @@ pub use fs::HostFs;
 pub use layer::{LayerAccess, OpenLayerError, open_layer, private_copy};
 pub use owners::{OwnerXattr, Owners, Recorded};
 pub use probe::Features;
+pub use tree::{MountTree, UnmappedAs};

@@ -24,9 +24,13 @@ impl HostFs {
         let entry_name = EntryName::new(name.as_bytes());
         let mut open = self.dir(dir)?;
         for _ in 0..ATTEMPTS {
-            let real = stat_entry(open.fd.as_fd(), entry_name.as_c_str())?;
+            let real = stat_entry(open.fd.as_fd(), entry_name.as_c_str(), self.ids)?;
+            if let Some(tree) = &self.tree {
+                tree.refuse_hidden(&real)?;
+            }
             let object = Object::Entry(open.fd.as_fd(), entry_name.as_c_str());
-            let shown = owners::show(self.owners, object, real);
+            let shown =
+                owners::show(self.owners, object, real).and_then(|attr| self.numbered(attr));
             if let Some(node) = self.intern(&real, &open, name, None)? {
                 return match shown {
                     Ok(attr) => Ok(Entry { node, attr }),
@@ -84,7 +88,7 @@ impl HostFs {
         dir: &OpenDir,
         name: FileName<'_>,
     ) -> Result<Entry, Errno> {
-        let (real, attr) = (stat_fd(fd.as_fd())?, self.shown_fd(&fd, sort)?);
+        let (real, attr) = (stat_fd(fd.as_fd(), self.ids)?, self.shown_fd(&fd, sort)?);
         let pin = Pin {
             held: Held::new(Arc::clone(&fd), &self.fds),
             sort,

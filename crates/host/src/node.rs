@@ -1,6 +1,6 @@
 //! What the table keeps of one object.
 
-use mica_vfs::{Access, Attr, FileName, FileNameBuf, FileType};
+use mica_vfs::{Access, Attr, DevId, FileName, FileNameBuf, FileType, Ino};
 
 use crate::fd_cache::{Held, Token};
 
@@ -22,6 +22,19 @@ impl ObjectId {
             dev: attr.dev.0,
             ino: attr.ino.0,
         }
+    }
+
+    /// Tells whether both are on one device, or through one mount where those are told apart.
+    pub(crate) fn same_dev(self, other: Self) -> bool {
+        self.dev == other.dev
+    }
+
+    pub(crate) fn dev(self) -> DevId {
+        DevId(self.dev)
+    }
+
+    pub(crate) fn ino(self) -> Ino {
+        Ino(self.ino)
     }
 
     /// Spreads inode numbers, which are mostly consecutive, over all bits.

@@ -295,7 +295,7 @@ impl HostFs {
             let settled = self.settled(&named)?;
             match opened {
                 Ok(fd) if check == Check::Unsettled && settled => return Ok((Arc::new(fd), None)),
-                Ok(fd) if ObjectId::of(&stat_fd(fd.as_fd())?) == object => {
+                Ok(fd) if ObjectId::of(&stat_fd(fd.as_fd(), self.ids)?) == object => {
                     return Ok((Arc::new(fd), None));
                 }
                 Err(errno) if !is_gone(errno) => return Err(errno),

@@ -1,5 +1,6 @@
 //! Listing a directory.
 
+use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 
@@ -8,7 +9,11 @@ use mica_vfs::{Cookie, DirEntry, Errno, FileName, FileType, Flow, Ino, NodeId};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, openat, seek};
 
 use crate::HostFs;
+use crate::attr::{Ids, stat_entry};
+use crate::node::ObjectId;
+use crate::open::OpenDir;
 use crate::owners;
+use crate::tree::Tree;
 
 /// What one getdents64(2) reads.
 const BUFFER: usize = 32 * 1024;
@@ -23,6 +28,7 @@ impl HostFs {
         sink: &mut dyn FnMut(DirEntry<'_>) -> Flow,
     ) -> Result<(), Errno> {
         let open = self.dir(dir)?;
+        let object = self.table.read()?.node(dir)?.object;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let stream =
             self.open_noatime(|noatime| openat(&open.fd, c".", flags | noatime, Mode::empty()))?;
@@ -38,9 +44,19 @@ impl HostFs {
                 continue;
             };
             let kind = FileType::from_mode(entry.file_type().as_raw_mode());
+            let (ino, kind) = match &self.tree {
+                None => (Ino(entry.ino()), kind),
+                Some(tree) => {
+                    let told = (Ino(entry.ino()), kind);
+                    match listed_in_tree(tree, object, (&open, entry.file_name()), told)? {
+                        Some(listed) => listed,
+                        None => continue,
+                    }
+                }
+            };
             let listed = DirEntry {
                 name,
-                ino: Ino(entry.ino()),
+                ino,
                 kind: owners::listed(
                     self.owners,
                     Object::Entry(open.fd.as_fd(), entry.file_name()),
@@ -54,4 +70,22 @@ impl HostFs {
         }
         Ok(())
     }
+}
+
+/// Returns number and type of a name in a directory of a tree of mounts; `None` if the layer does not have it.
+fn listed_in_tree(
+    tree: &Tree,
+    dir: ObjectId,
+    (open, name): (&OpenDir, &CStr),
+    (ino, kind): (Ino, Option<FileType>),
+) -> Result<Option<(Ino, Option<FileType>)>, Errno> {
+    if tree.must_look_in(dir.dev(), dir.ino()) {
+        match stat_entry(open.fd.as_fd(), name, Ids::Mounts) {
+            Ok(told) if tree.refuse_hidden(&told).is_err() => return Ok(None),
+            Ok(told) => return Ok(Some((tree.number(told.dev, told.ino)?, Some(told.kind)))),
+            // It went away meanwhile, or cannot be looked at: as it is listed.
+            Err(_) => {}
+        }
+    }
+    Ok(Some((tree.number(dir.dev(), ino)?, kind)))
 }

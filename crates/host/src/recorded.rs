@@ -147,7 +147,7 @@ impl HostFs {
             return Ok(());
         };
         self.writable()?;
-        let real = stat_fd(self.root.as_fd())?;
+        let real = stat_fd(self.root.as_fd(), self.ids)?;
         let like = like.unwrap_or_else(|| Recorded::of(&real, real.kind));
         let root = Object::Entry(self.root.as_fd(), c".");
         owners::write(form, root, FileType::Directory, &like)
@@ -212,7 +212,7 @@ impl HostFs {
             return self.find(dir, name);
         };
         let fd = Arc::new(fd);
-        let real = stat_fd(fd.as_fd())?;
+        let real = stat_fd(fd.as_fd(), self.ids)?;
         match self.intern(&real, &open, name, None)? {
             Some(node) => {
                 self.keep(node, &fd, Access::Write)?;

@@ -107,7 +107,7 @@ impl HostFs {
         let fd = self
             .fds
             .with_room(|| openat(&dir.fd, name.as_bytes(), flags, Mode::empty()))?;
-        let object = ObjectId::of(&stat_fd(fd.as_fd())?);
+        let object = ObjectId::of(&stat_fd(fd.as_fd(), self.ids)?);
         let fd = Arc::new(fd);
         let pin = || self.path_pin(&fd);
         let pinned = self.table.write()?.pin(object, (dir.id, name), pin);

@@ -6,7 +6,7 @@ use mica_vfs::{Errno, FileName, NodeId, RenameFlags};
 use rustix::fs::{RenameFlags as HostFlags, renameat_with};
 
 use crate::HostFs;
-use crate::attr::stat_entry;
+use crate::attr::{Ids, stat_entry};
 use crate::closed;
 use crate::entry_name::EntryName;
 use crate::node::ObjectId;
@@ -99,5 +99,5 @@ impl HostFs {
 
 fn object_at(dir: &OpenDir, name: FileName<'_>) -> Result<ObjectId, Errno> {
     let name = EntryName::new(name.as_bytes());
-    stat_entry(dir.fd.as_fd(), name.as_c_str()).map(|attr| ObjectId::of(&attr))
+    stat_entry(dir.fd.as_fd(), name.as_c_str(), Ids::Devices).map(|attr| ObjectId::of(&attr))
 }

@@ -122,6 +122,30 @@ impl Table {
         Ok((self.id_at(place.parent)?, parent, place.name.as_name()))
     }
 
+    /// Returns the names that lead from a root to a node, each after a slash; of the root that is nothing.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE`: no name leads to it. `EIO`: renames that were seen in the wrong order closed a circle.
+    pub(crate) fn path(&self, id: NodeId) -> Result<Vec<u8>, Errno> {
+        let mut names = Vec::new();
+        let mut node = self.known(id)?;
+        while node.life != Life::Permanent {
+            if names.len() > self.live() {
+                return Err(Errno::IO);
+            }
+            let (_, parent, name) = self.place(node)?;
+            names.push(name);
+            node = parent;
+        }
+        let mut path = Vec::new();
+        for name in names.iter().rev() {
+            path.push(b'/');
+            path.extend_from_slice(name.as_bytes());
+        }
+        Ok(path)
+    }
+
     /// Adds a directory that is reached by its own descriptor and never forgotten, or makes a known one such.
     pub(crate) fn add_root(&mut self, object: ObjectId, pin: Pin) -> Result<NodeId, Errno> {
         let index = match self.find(object) {

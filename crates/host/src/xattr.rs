@@ -90,7 +90,7 @@ impl HostFs {
             && kill == KillPriv::Clear
             && name.as_bytes() == b"system.posix_acl_access"
         {
-            let mode = stat_fd(fd.as_fd())?.mode;
+            let mode = stat_fd(fd.as_fd(), self.ids)?.mode;
             let kept = mode.difference(Mode::SETGID);
             if kept != mode {
                 chmod_fd(fd.as_fd(), HostMode::from_raw_mode(kept.bits()))?;

@@ -47,7 +47,9 @@
 
 mod cage;
 mod check;
+mod commit;
 mod convert;
+mod diff;
 pub mod doctor;
 mod escaped;
 mod housekeeping;
@@ -58,6 +60,7 @@ mod options;
 #[cfg(feature = "planted")]
 pub mod planted;
 mod remount;
+mod session;
 mod stack;
 mod unmount;
 mod unmount_helper;
@@ -76,7 +79,11 @@ pub use mica_vfs::Coherence;
 
 pub use cage::{Cage, CageError, CageStep, enter_cage};
 pub use check::{Area, CheckError, CheckSpec, Checked, Finding, Fix, Severity, Trouble, check};
+pub use commit::{
+    CommitError, CommitSpec, Committed, Conflict, ConflictKind, Manner as CommitManner,
+};
 pub use convert::{ConvertError, ConvertSpec, Converted, Form, Unsayable, convert};
+pub use diff::{Aspects, Change, ChangeKind, Deleted, Diff, Lines, Patch};
 pub use escaped::Escaped;
 pub use mount::{Attached, Mount, MountError, Mountpoint, Observer, Stats, mount};
 pub use options::{
@@ -84,6 +91,11 @@ pub use options::{
     Remount, Request, StackSpec, UpperSpec,
 };
 pub use remount::{RemountError, remount};
+pub use session::{
+    Activity, Changes, DoError, Entered, Event, Exit, Extra, ExtraSource, Joined, Medium, Network,
+    Others, RunSpec, Running, Session, SessionInfo, Sessions, Signaller, Told, ViewAccess,
+    ViewSpec, Who, be_init, be_stage, be_within,
+};
 pub use stack::{
     Boundary, ForeignMark, Holder, LayerDir, Overlayer, Reach, Recovered, Role, Stack, StackError,
     StackWarning,

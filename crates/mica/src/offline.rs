@@ -11,7 +11,7 @@ mod node;
 mod walk;
 
 pub(crate) use below::{Lowers, Place, Start, Want};
-pub(crate) use marks::{Marks, is_device_whiteout, own_suffix};
+pub(crate) use marks::{Marks, is_device_whiteout, is_whiteout, own_suffix};
 pub(crate) use namespace::namespace_of;
 pub(crate) use node::Node;
 pub(crate) use walk::{Dir, Object, Visit, walk};

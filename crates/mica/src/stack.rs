@@ -32,9 +32,9 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mica_host::{FdCache, Features, Owners};
-use mica_overlay::{Config, Layer, Overlay, SetupError, Unmapped, Upper, XattrNamespace};
-use mica_vfs::{Caller, Uuid};
+use mica_host::{FdCache, Features, HostFs, MountTree, Owners, Recorded};
+use mica_overlay::{Config, Layer, Overlay, SetupError, Unmapped, Upper, Witness, XattrNamespace};
+use mica_vfs::{Caller, Coherence, NodeId, Uuid};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 
@@ -97,6 +97,28 @@ impl Stack {
     ///
     /// A [`StackError`] that names the directory that does not fit.
     pub fn open(spec: &StackSpec) -> Result<Self, StackError> {
+        Self::of(spec, Checked::new(spec)?)
+    }
+
+    /// Opens the upper of `spec` over a tree of mounts. What `spec` says of lowers is not looked at.
+    ///
+    /// The tree may hold the upper, if it hides it. `witness` makes who is told of its objects before they are changed. Nobody else is looked for who uses the directories: they belong to a
+    /// session, which is locked.
+    ///
+    /// # Errors
+    ///
+    /// A [`StackError`] that names the directory that does not fit.
+    pub(crate) fn over_tree(
+        spec: &StackSpec,
+        tree: MountTree,
+        witness: impl FnOnce(Arc<HostFs>) -> Arc<dyn Witness>,
+    ) -> Result<Self, StackError> {
+        let (mut checked, fs) = Checked::over_tree(spec, tree)?;
+        checked.config.witness = Some(witness(fs));
+        Self::of(spec, checked)
+    }
+
+    fn of(spec: &StackSpec, checked: Checked) -> Result<Self, StackError> {
         let Checked {
             upper,
             lowers,
@@ -108,7 +130,7 @@ impl Stack {
             reach,
             warnings,
             in_use,
-        } = Checked::new(spec)?;
+        } = checked;
         let overlay = Overlay::with_data(upper, lowers, data, config)
             .map_err(|error| not_stacked(spec, error))?;
         if let Some(record) = record {
@@ -230,7 +252,52 @@ impl Checked {
                 .map(|dir| dir.into_lower(owners, spec.coherence, &fds));
             layers.collect::<Result<Vec<_>, _>>()
         };
-        let (lowers, data) = (layers(lowers)?, layers(data)?);
+        let lowers = (layers(lowers)?, layers(data)?);
+        Self::assemble(spec, fds, lowers, (writable, like), (in_use, warnings))
+    }
+
+    /// Takes a tree of mounts as the only lower.
+    fn over_tree(spec: &StackSpec, tree: MountTree) -> Result<(Self, Arc<HostFs>), StackError> {
+        let fds = FdCache::new(raise_fd_limit());
+        let writable = spec.upper.as_ref().map(Writable::open).transpose()?;
+        let mut in_use = Vec::new();
+        if let Some(writable) = &writable {
+            check_separate(std::iter::empty(), Some(writable))?;
+            in_use.extend(writable.claim()?);
+        }
+        let dir = LayerDir {
+            role: Role::Lower,
+            path: spec.lower.first().cloned().unwrap_or_default(),
+        };
+        let label = dir.path.display().to_string();
+        let fs = HostFs::tree(tree, Arc::clone(&fds));
+        let fs = match spec.coherence {
+            Coherence::Exclusive => fs,
+            Coherence::Shared => fs.and_then(HostFs::shared),
+        };
+        let fs = match fs {
+            Ok(fs) => Arc::new(fs),
+            Err(source) => return Err(StackError::Open { dir, source }),
+        };
+        let lower = Layer {
+            fs: Arc::clone(&fs) as _,
+            root: NodeId::ROOT,
+            label,
+        };
+        let lowers = (vec![lower], Vec::new());
+        let checked = Self::assemble(spec, fds, lowers, (writable, None), (in_use, Vec::new()))?;
+        Ok((checked, fs))
+    }
+
+    /// Takes upper and work directory into use, and says how the overlay of them is to be.
+    fn assemble(
+        spec: &StackSpec,
+        fds: Arc<FdCache>,
+        (lowers, data): (Vec<Layer>, Vec<Layer>),
+        (writable, like): (Option<Writable>, Option<Recorded>),
+        (in_use, mut warnings): (Vec<InUse>, Vec<StackWarning>),
+    ) -> Result<Self, StackError> {
+        let owners = spec.identity.owners;
         let mut features = None;
         let mut record = None;
         let reach = writable.as_ref().map(|writable| writable.reach.clone());
@@ -328,7 +395,7 @@ fn refuse_shared<'a>(
 }
 
 /// Raises the limit of open files to what this process may have, and returns how many of them a cache may keep.
-fn raise_fd_limit() -> usize {
+pub(crate) fn raise_fd_limit() -> usize {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,

@@ -1,6 +1,7 @@
 //! What a mount may choose.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use mica_vfs::{Caller, Coherence};
 
@@ -8,6 +9,7 @@ use crate::acl::Acls;
 use crate::durability::Durability;
 use crate::ids::IdMap;
 use crate::uuid::OwnUuid;
+use crate::witness::Witness;
 
 /// Where the overlay keeps its own extended attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -145,6 +147,8 @@ pub struct Config {
     /// How many objects without a name the upper keeps usable by itself, a directory of the host by an open descriptor
     /// for each. More of them are kept under names in the work directory (OVL-61).
     pub nameless_max: usize,
+    /// Who is told of each lower object before it is copied up, hidden or moved.
+    pub witness: Option<Arc<dyn Witness>>,
 }
 
 impl Config {
@@ -180,6 +184,7 @@ impl Default for Config {
             dir_links: DirLinks::default(),
             metacopies: Metacopies::default(),
             nameless_max: NAMELESS_MAX,
+            witness: None,
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::config::Metacopies;
 use crate::node::Node;
 use crate::overlay::Overlay;
 use crate::stack::LayerNode;
+use crate::witness::Fate;
 
 pub use step::CopyUpStep;
 
@@ -154,6 +155,8 @@ impl Overlay {
         self.expect_in_place(node)?;
         met!(20);
         let lower = node.real()?;
+        // Before its attributes are read: what changes after that is a change to what was recorded.
+        self.witness(lower, Fate::Copied)?;
         let attr = step(node, CopyUpStep::Read, lower.attr())?;
         self.refuse_unmapped(node, lower, &attr)?;
         if node.is_shared() {

@@ -19,7 +19,7 @@ impl Filesystem for Overlay {
         })
     }
 
-    fn open(&self, node: NodeId) -> Result<(), Errno> {
+    fn open(&self, node: NodeId) -> Result<Option<HostFile>, Errno> {
         let node = self.table.get(node)?;
         self.opened(&node)
     }

@@ -72,6 +72,7 @@ mod stats;
 mod table;
 mod uuid;
 mod whiteout;
+mod witness;
 mod work;
 mod xattr;
 
@@ -91,6 +92,7 @@ pub use redirect::{Redirect, parse_redirect};
 pub use stack::{LAYERS_MAX, Layer, Upper};
 pub use stats::OverlayStats;
 pub use uuid::OwnUuid;
+pub use witness::{Fate, Seen, Witness};
 pub use xattr::{escape, unescape};
 
 #[cfg(doc)]

@@ -37,6 +37,7 @@ impl Overlay {
             (true, true) => self.whiteout_over(upper_dir, name, &victim)?,
             (false, _) => {
                 met!(23);
+                self.witness_hidden(&victim)?;
                 self.whiteout_at(upper_dir, name)?;
             }
         }
@@ -73,6 +74,9 @@ impl Overlay {
             return Err(Errno::NOTEMPTY);
         }
         let lower_has = self.lower_has(&dir, name)?;
+        if lower_has {
+            self.witness_hidden(&victim)?;
+        }
         match victim.upper() {
             Some(upper) => {
                 let whiteouts = self.whiteouts_in(upper)?;

@@ -214,6 +214,10 @@ impl Overlay {
             }
             return Err(Errno::NOTEMPTY);
         }
+        if let Some(target) = target.filter(|t| t.upper().is_none() || is_redirected(t)) {
+            self.witness_hidden(target)?;
+        }
+        self.witness_moved(source)?;
         let replaced = self.replace_swept(from, to, source, target);
         if let (Err(_), Some(target)) = (replaced, target) {
             self.swept_in_vain(&to.dir, to.name, target)?;
@@ -341,6 +345,8 @@ impl Overlay {
         }
         self.mark_impure_for(&to.dir, source)?;
         self.mark_impure_for(&from.dir, target)?;
+        self.witness_moved(source)?;
+        self.witness_moved(target)?;
         self.mark_moved(source, from, to)?;
         self.mark_moved(target, to, from)?;
         let (from_dir, to_dir) = (from.upper()?, to.upper()?);

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Attr, Coherence, Errno, FileName, FileType, met};
+use mica_vfs::{Access, Attr, Coherence, Errno, FileName, FileType, HostFile, met};
 
 use crate::hard_link::Noted;
 use crate::lookup::Top;
@@ -187,15 +187,24 @@ impl Overlay {
         }
     }
 
-    /// Lets a program that opens `node` see what was written to the lower before.
-    pub(crate) fn opened(&self, node: &Node) -> Result<(), Errno> {
+    /// Lets a program that opens `node` see what was written to the lower before. Returns the file of the lower: as long as somebody
+    /// has that, the lower does not open it by name again.
+    pub(crate) fn opened(&self, node: &Node) -> Result<Option<HostFile>, Errno> {
         self.expect_in_place(node)?;
-        if self.is_shared()
-            && node.upper().is_none()
-            && let Some(observer) = self.observer.get()
-        {
+        if !self.is_shared() || node.upper().is_some() {
+            return Ok(None);
+        }
+        if let Some(observer) = self.observer.get() {
             observer.attributes_changed(node.id);
         }
-        Ok(())
+        if node.kind != FileType::Regular {
+            return Ok(None);
+        }
+        let data = self.data_of(node)?.node;
+        match data.layer.fs.host_file(data.id, Access::Read) {
+            // By name, then.
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Ok(None),
+            file => file,
+        }
     }
 }

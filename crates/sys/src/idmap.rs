@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
-use crate::mount::{MountAttr, set_attributes};
+use crate::mount::{Extent, MountAttr, set_attributes};
 
 /// Makes the mount whose root `fd` has open an idmapped one: owners are shown through it, and stored, as the mapping of
 /// the user namespace `userns` says. Once only, and before the mount is attached anywhere.
@@ -19,7 +19,7 @@ pub fn set_idmap(fd: BorrowedFd<'_>, userns: BorrowedFd<'_>) -> Result<(), Errno
         propagation: 0,
         userns_fd: u64::try_from(userns.as_raw_fd()).map_err(|_| Errno::BADF)?,
     };
-    set_attributes(fd, &attr)
+    set_attributes(fd, &attr, Extent::Mount)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod mount;
 pub mod namespace;
 pub mod pages;
 pub mod proc;
+pub mod process;
 pub mod seccomp;
 pub mod signals;
 pub mod xattr;

@@ -45,11 +45,28 @@ pub fn change(fd: BorrowedFd<'_>, set: MountAttrFlags, clear: MountAttrFlags) ->
         propagation: 0,
         userns_fd: 0,
     };
-    set_attributes(fd, &attr)
+    set_attributes(fd, &attr, Extent::Mount)
+}
+
+/// What an attribute change applies to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// One mount.
+    Mount,
+    /// That and all mounts below it.
+    Tree,
 }
 
 /// mount_setattr(2) of the mount whose root `fd` has open.
-pub(crate) fn set_attributes(fd: BorrowedFd<'_>, attr: &MountAttr) -> Result<(), Errno> {
+pub(crate) fn set_attributes(
+    fd: BorrowedFd<'_>,
+    attr: &MountAttr,
+    extent: Extent,
+) -> Result<(), Errno> {
+    let how = match extent {
+        Extent::Mount => 0,
+        Extent::Tree => libc::AT_RECURSIVE,
+    };
     // SAFETY: the path is a NUL-terminated literal, `attr` lives across the call and has the size that is given;
     // the kernel only reads both.
     let value = unsafe {
@@ -57,12 +74,27 @@ pub(crate) fn set_attributes(fd: BorrowedFd<'_>, attr: &MountAttr) -> Result<(),
             libc::SYS_mount_setattr,
             fd.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            libc::AT_EMPTY_PATH | how,
             std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     };
     ret(value).map(drop)
+}
+
+/// Sets attributes of the mount whose root `fd` has open and of all mounts below it, all of them or none.
+///
+/// # Errors
+///
+/// As [`change`].
+pub fn restrict_tree(fd: BorrowedFd<'_>, set: MountAttrFlags) -> Result<(), Errno> {
+    let attr = MountAttr {
+        attr_set: set.bits().into(),
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    set_attributes(fd, &attr, Extent::Tree)
 }
 
 #[cfg(test)]

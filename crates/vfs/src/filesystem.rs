@@ -433,14 +433,15 @@ pub trait Filesystem: Send + Sync + fmt::Debug {
     }
 
     /// Notes that a program opens `node`, so that it reads what was written before by whomever. Only a front of a filesystem
-    /// that others change ([`Coherence::Shared`]) says so.
+    /// that others change ([`Coherence::Shared`]) says so. While a file that is returned is kept, the data of the node is read from it,
+    /// whatever becomes of its name.
     ///
     /// # Errors
     ///
-    /// `ESTALE`: the name that leads to the node leads to another object, or none.
-    fn open(&self, node: NodeId) -> Result<(), Errno> {
+    /// `ESTALE`: the name that leads to the node leads to another object, or none. `EACCES`: this process may not read the file.
+    fn open(&self, node: NodeId) -> Result<Option<HostFile>, Errno> {
         let _ = node;
-        Ok(())
+        Ok(None)
     }
 
     /// Whether who has an entry of `node` may use its name again without a lookup. Not where it counts which of its names was

@@ -1,41 +1,62 @@
-//! OPEN and OPENDIR, which only a mount that shares its layers answers (OVL-138).
+//! OPEN, OPENDIR and RELEASE, which only a mount that shares its layers answers (OVL-138).
 //!
-//! `ENOSYS` makes the kernel open from its own caches for the life of the connection. There are no open files in either case:
-//! the handle is 0, and every request works from the node.
+//! `ENOSYS` makes the kernel open from its own caches for the life of the connection. In either case every request works from
+//! the node; an open file at most keeps a file of the host open.
 
 use mica_vfs::{Coherence, Errno};
 
 use crate::connection::Connection;
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::wire::OpenOut;
+use crate::wire::{OpenIn, OpenOut, ReleaseIn};
+
+/// `O_ACCMODE`.
+const ACCESS_MODE: u32 = 3;
+/// `O_WRONLY`.
+const WRITE_ONLY: u32 = 1;
 
 /// No `FOPEN_KEEP_CACHE`: the kernel drops the pages of the file. No `FOPEN_CACHE_DIR`: it keeps no listing.
-const NOTHING_KEPT: OpenOut = OpenOut {
-    fh: 0,
-    open_flags: 0,
-    backing_id: 0,
-};
+const fn opened(fh: u64) -> OpenOut {
+    OpenOut {
+        fh,
+        open_flags: 0,
+        backing_id: 0,
+    }
+}
 
 /// Opens a file. On `ESTALE` the kernel looks its name up again and opens what that leads to.
 pub(crate) fn open(
     cx: &Connection,
-    request: &Request<'_>,
+    mut request: Request<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Errno> {
-    match cx.coherence {
-        Coherence::Exclusive => Err(Errno::NOSYS),
-        Coherence::Shared => {
-            cx.fs.open(request.node())?;
-            reply.put(&NOTHING_KEPT)
-        }
+    if cx.coherence == Coherence::Exclusive {
+        return Err(Errno::NOSYS);
     }
+    let asked: OpenIn = request.take()?;
+    let file = match cx.fs.open(request.node()) {
+        // To be written over a file need not be readable.
+        Err(Errno::ACCESS) if asked.flags & ACCESS_MODE == WRITE_ONLY => None,
+        file => file?,
+    };
+    let handle = file.map_or(0, |file| cx.opens.keep(file));
+    reply.put(&opened(handle))
 }
 
 /// Opens a directory.
 pub(crate) fn opendir(cx: &Connection, reply: &mut Reply<'_>) -> Result<(), Errno> {
     match cx.coherence {
         Coherence::Exclusive => Err(Errno::NOSYS),
-        Coherence::Shared => reply.put(&NOTHING_KEPT),
+        Coherence::Shared => reply.put(&opened(0)),
     }
+}
+
+/// Closes a file.
+///
+/// Where OPEN is `ENOSYS` this comes for files of CREATE and TMPFILE until the kernel has learnt that. They have handle 0: the end
+/// of a node is FORGET.
+pub(crate) fn release(cx: &Connection, mut request: Request<'_>) -> Result<(), Errno> {
+    let closed: ReleaseIn = request.take()?;
+    cx.opens.release(closed.fh);
+    Ok(())
 }

@@ -12,6 +12,24 @@ pub(crate) const WRITE_KILL_SUIDGID: u32 = 1 << 2;
 pub(crate) const FSYNC_FDATASYNC: u32 = 1 << 0;
 
 wire! {
+    /// `struct fuse_open_in`.
+    OpenIn = 8 {
+        flags: u32,
+        open_flags: u32,
+    }
+}
+
+wire! {
+    /// `struct fuse_release_in`.
+    ReleaseIn = 24 {
+        fh: u64,
+        flags: u32,
+        release_flags: u32,
+        lock_owner: u64,
+    }
+}
+
+wire! {
     /// `struct fuse_open_out`.
     OpenOut = 16 {
         fh: u64,

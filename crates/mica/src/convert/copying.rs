@@ -14,7 +14,7 @@ pub(super) const TEMPORARY: &[u8] = b"#new";
 const CAPABILITY: &[u8] = b"security.capability";
 
 /// Who makes objects; they get their owners afterwards.
-pub(super) fn maker() -> Caller {
+pub(crate) fn maker() -> Caller {
     Caller {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
@@ -38,7 +38,22 @@ pub(super) fn copy(
         return Ok(());
     }
     clear(scratch)?;
-    let made = make(from, scratch)?;
+    let made = make(from, scratch, TEMPORARY)?;
+    let owner = (from.attr().uid, from.attr().gid);
+    furnish((from, data), &made, owner, &|name| {
+        keeps(name).then(|| name.to_vec())
+    })?;
+    publish(scratch, dir, name, RenameFlags::NOREPLACE)
+}
+
+/// Gives `made` all that `from` has, with the data of `data`, the owner and group that are given, and attributes by the names
+/// that `named` gives them. Data is on disk then.
+pub(crate) fn furnish(
+    (from, data): (&Node, &Node),
+    made: &Node,
+    (uid, gid): (u32, u32),
+    named: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
+) -> Result<(), Errno> {
     let (fs, id, attr) = (made.fs(), made.id(), *from.attr());
     if attr.kind == FileType::Regular {
         let length = attr.size.min(data.attr().size);
@@ -51,16 +66,15 @@ pub(super) fn copy(
             fs.set_attr(id, &size)?;
         }
     }
+    let is = made.attr();
     let owner = SetAttr {
-        uid: Some(attr.uid),
-        gid: Some(attr.gid),
+        uid: (is.uid != uid).then_some(uid),
+        gid: (is.gid != gid).then_some(gid),
         ..SetAttr::default()
     };
     fs.set_attr(id, &owner)?;
-    let mut names = from.xattr_names()?;
-    names.retain(|name| keeps(name));
-    for name in names {
-        let Some(value) = from.xattr(&name)? else {
+    for stored in from.xattr_names()? {
+        let (Some(name), Some(value)) = (named(&stored), from.xattr(&stored)?) else {
             continue;
         };
         let name = XattrName::new(&name)?;
@@ -76,11 +90,12 @@ pub(super) fn copy(
     if attr.kind == FileType::Regular {
         fs.fsync(id, SyncScope::Data)?;
     }
-    publish(scratch, dir, name, RenameFlags::NOREPLACE)
+    Ok(())
 }
 
-fn make(from: &Node, scratch: &Node) -> Result<Node, Errno> {
-    let (fs, id, name) = (scratch.fs(), scratch.id(), FileName::new(TEMPORARY)?);
+/// Makes an empty object of the type of `from`.
+pub(crate) fn make(from: &Node, dir: &Node, name: &[u8]) -> Result<Node, Errno> {
+    let (fs, id, name) = (dir.fs(), dir.id(), FileName::new(name)?);
     let private = Mode::new(0o700);
     let made = match from.kind() {
         FileType::Regular => fs.create(&maker(), id, name, Mode::new(0o600))?,
@@ -91,7 +106,7 @@ fn make(from: &Node, scratch: &Node) -> Result<Node, Errno> {
         }
         kind => fs.mknod(&maker(), id, name, kind, Mode::empty(), from.attr().rdev)?,
     };
-    Ok(scratch.adopt(made.node, made.attr))
+    Ok(dir.adopt(made.node, made.attr))
 }
 
 /// Gives what lies under the temporary name its own.
@@ -123,7 +138,7 @@ pub(super) fn clear(scratch: &Node) -> Result<(), Errno> {
 }
 
 /// Sets the times of a directory that was changed.
-pub(super) fn set_times(
+pub(crate) fn set_times(
     node: &Node,
     (atime, mtime): (mica_vfs::Time, mica_vfs::Time),
 ) -> Result<(), Errno> {

@@ -65,7 +65,7 @@ pub(crate) fn is_device_whiteout(attr: &Attr) -> bool {
 }
 
 /// Whether an object is a whiteout in one of the two forms that a mount reads (OVL-3, OVL-4).
-pub(super) fn is_whiteout(node: &Node, xattrs: XattrNamespace) -> Result<bool, Errno> {
+pub(crate) fn is_whiteout(node: &Node, xattrs: XattrNamespace) -> Result<bool, Errno> {
     let attr = node.attr();
     if is_device_whiteout(attr) {
         return Ok(true);

@@ -261,7 +261,7 @@ impl Filesystem for FaultLayer {
         }
     }
 
-    fn open(&self, node: NodeId) -> Result<(), Errno> {
+    fn open(&self, node: NodeId) -> Result<Option<HostFile>, Errno> {
         self.inner.open(node)
     }
 

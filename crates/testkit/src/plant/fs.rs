@@ -400,7 +400,7 @@ impl Filesystem for Planted {
         self.inner.observe(observer);
     }
 
-    fn open(&self, node: NodeId) -> Result<(), Errno> {
+    fn open(&self, node: NodeId) -> Result<Option<HostFile>, Errno> {
         self.inner.open(node)
     }
 

@@ -1,0 +1,197 @@
+//! `mica commit`
+
+use std::ffi::OsString;
+use std::io::{self, BufRead as _, Write as _};
+use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use mica::{CommitError, CommitManner, CommitSpec, Committed, Escaped, Session};
+use rustix::termios::isatty;
+
+use crate::args::CommitArgs;
+use crate::cause::Cause;
+use crate::error::CliError;
+use crate::progress::Progress;
+use crate::sessions::store;
+use crate::within::{self, chosen, session_in, view_path};
+
+/// Runs the command here, as the owner of the session, or in its user namespace.
+pub(crate) fn start(args: &CommitArgs) -> ExitCode {
+    if !args.as_owner {
+        return within::outside(args, run);
+    }
+    let done = as_owner(args);
+    done.unwrap_or_else(|failed| crate::error::status(Err(failed), mica::Manner::Mica))
+}
+
+/// Runs this command once more, as the user whose session it is.
+fn as_owner(args: &CommitArgs) -> Result<ExitCode, CliError> {
+    let store = store()?;
+    let (session, _) = session_in(&args.words, &store)?;
+    let dir = store.dir().join(&session);
+    let failed = |source| CliError::OpenFile {
+        path: dir.clone(),
+        source,
+    };
+    let owner = std::fs::metadata(&dir).map_err(failed)?;
+    let words = std::env::args_os()
+        .skip(1)
+        .filter(|word| word != "--as-owner");
+    let mut line = Command::new("/proc/self/exe");
+    line.arg0("mica")
+        .args(words)
+        .uid(owner.uid())
+        .gid(owner.gid());
+    if let Some(state) = store.dir().parent().and_then(Path::parent) {
+        line.env("XDG_STATE_HOME", state);
+    }
+    let status = line.status().map_err(failed)?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(ExitCode::from(code.unwrap_or(u8::MAX)))
+}
+
+/// Commits a session that this process can read.
+pub(crate) fn run(args: &CommitArgs) -> Result<ExitCode, CliError> {
+    let (session, paths) = chosen(&args.words)?;
+    let at = |paths: &[std::path::PathBuf]| {
+        let view = paths.iter().map(|path| view_path(&session, path));
+        view.collect()
+    };
+    let mut spec = CommitSpec {
+        paths,
+        force: args.force,
+        ours: at(&args.ours),
+        theirs: at(&args.theirs),
+        dry_run: args.dry_run,
+        confirmed: args.yes,
+    };
+    let done = match commit(&session, &spec) {
+        Err(CommitError::Unconfirmed(risks)) if may_ask() => {
+            list(&risks, ToString::to_string);
+            if !agreed() {
+                return Err(CommitError::Unconfirmed(Vec::new()).into());
+            }
+            spec.confirmed = true;
+            commit(&session, &spec)
+        }
+        done => done,
+    };
+    match done {
+        Ok(committed) => {
+            say(args, &session, &committed);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(failed) => {
+            explain(&failed);
+            Err(failed.into())
+        }
+    }
+}
+
+fn commit(session: &Session, spec: &CommitSpec) -> Result<Committed, CommitError> {
+    let progress = Progress::counting("committing");
+    let done = session.commit(spec, &mut |steps| {
+        progress.at(steps);
+        ControlFlow::Continue(())
+    });
+    progress.finish();
+    done
+}
+
+/// Says what was done, or would be.
+fn say(args: &CommitArgs, session: &Session, committed: &Committed) {
+    let name = session.name().to_string_lossy();
+    if args.dry_run {
+        let mut text = String::new();
+        if committed.resumed {
+            text.push_str("an interrupted commit would be finished\n");
+        }
+        for (path, manner) in &committed.changes {
+            text.push_str(&format!("{:<10} {:#}\n", word(*manner), Escaped::new(path)));
+        }
+        // A reader that has seen enough is no failure.
+        drop(io::stdout().lock().write_all(text.as_bytes()));
+        return;
+    }
+    let what = if committed.resumed {
+        "the interrupted commit is finished".to_owned()
+    } else {
+        format!("{} changes committed", committed.changes.len())
+    };
+    let end = if committed.ended {
+        format!("session {name} has ended")
+    } else {
+        format!("mica diff {name}")
+    };
+    drop(
+        io::stderr()
+            .lock()
+            .write_all(format!("{what} - {end}\n").as_bytes()),
+    );
+}
+
+const fn word(manner: CommitManner) -> &'static str {
+    match manner {
+        CommitManner::Made => "make",
+        CommitManner::Replaced => "replace",
+        CommitManner::Written => "write",
+        CommitManner::Removed => "remove",
+        CommitManner::Renamed => "rename",
+        CommitManner::Attributes => "attributes",
+    }
+}
+
+/// Lists what stands against it.
+fn explain(failed: &CommitError) {
+    match failed {
+        CommitError::Conflicts(conflicts) => {
+            let told: Vec<_> = conflicts.iter().map(|one| (&one.path, &one.kind)).collect();
+            for (path, kind) in told {
+                line(path, &kind.to_string());
+            }
+        }
+        CommitError::Unreadable(told) | CommitError::Refused(told) => {
+            list(told, |errno| Cause(*errno).to_string())
+        }
+        CommitError::Half(told) => {
+            list(told, |other| format!("belongs to {}", Escaped::new(other)))
+        }
+        CommitError::Unconfirmed(told) => list(told, ToString::to_string),
+        _ => {}
+    }
+}
+
+fn list<T>(told: &[(std::path::PathBuf, T)], shown: impl Fn(&T) -> String) {
+    for (path, what) in told {
+        line(path, &shown(what));
+    }
+}
+
+fn line(path: &Path, what: &str) {
+    let text = format!("{}: {what}\n", Escaped::new(path));
+    drop(io::stderr().lock().write_all(text.as_bytes()));
+}
+
+fn may_ask() -> bool {
+    isatty(io::stdin()) && isatty(io::stderr())
+}
+
+fn agreed() -> bool {
+    drop(
+        io::stderr()
+            .lock()
+            .write_all(b"Commit this session of another user? [y/N] "),
+    );
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+impl within::OfSession for CommitArgs {
+    fn words(&self) -> &[OsString] {
+        &self.words
+    }
+}

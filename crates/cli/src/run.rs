@@ -1,0 +1,355 @@
+//! `mica do`: the front of a session. It stays outside, with the terminal, and passes signals on.
+
+use std::ffi::OsStr;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::Duration;
+
+use mica::{
+    Changes, DoError, Entered, Event, Exit, Joined, Others, RunSpec, Running, Session, Sessions,
+    Signaller, ViewSpec, Who,
+};
+use mica_sys::heap;
+use mica_vfs::Errno;
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
+};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+use crate::args::{DoArgs, ShellArgs};
+use crate::deadline::Deadline;
+use crate::error::{self, CliError};
+use crate::log;
+use crate::run_spec::{own_shell, spec_of};
+use crate::sessions::store;
+use crate::terminal::Terminal;
+
+/// Exit status of a failure of Mica, which a command need not know.
+const FAILED: u8 = 125;
+
+/// Exit status of a command that took too long, as that of timeout(1).
+const TIMED_OUT: u8 = 124;
+
+/// Those that are passed on to the command.
+const SIGNALS: [i32; 9] = [
+    SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH, SIGTSTP,
+];
+
+/// Runs a command in a session and says what it changed.
+pub(crate) fn run(args: &DoArgs) -> ExitCode {
+    let store = match store() {
+        Ok(store) => store,
+        Err(failed) => return error::report(&failed, FAILED),
+    };
+    let spec = match spec_of(args) {
+        Ok(spec) => spec,
+        Err(failed) => return error::report(&failed, FAILED),
+    };
+    let job = Job {
+        enter: &|| store.enter(args.name.as_deref(), args.lower.as_deref()),
+        spec,
+        rm: args.rm || args.memory,
+        named: args.name.is_some(),
+        timeout: args.timeout,
+    };
+    job.status(&store)
+}
+
+/// Runs a shell in a session that there is.
+pub(crate) fn shell(args: &ShellArgs) -> ExitCode {
+    let store = match store() {
+        Ok(store) => store,
+        Err(failed) => return error::report(&failed, FAILED),
+    };
+    let job = Job {
+        enter: &|| store.enter_known(&args.name),
+        spec: RunSpec {
+            command: vec![own_shell()],
+            dir: None,
+            who: Who::Same,
+            environment: None,
+            view: ViewSpec::default(),
+        },
+        rm: false,
+        named: true,
+        timeout: None,
+    };
+    job.status(&store)
+}
+
+/// What is to be done in which session.
+struct Job<'a> {
+    enter: &'a dyn Fn() -> Result<Entered, DoError>,
+    spec: RunSpec,
+    rm: bool,
+    /// Whether the user calls the session by a name.
+    named: bool,
+    /// How long the command may run.
+    timeout: Option<Duration>,
+}
+
+impl Job<'_> {
+    fn status(&self, store: &Sessions) -> ExitCode {
+        match self.run(store) {
+            Ok(exit) => ExitCode::from(exit.status()),
+            Err(failed) => error::report(&failed, FAILED),
+        }
+    }
+
+    fn run(&self, store: &Sessions) -> Result<Exit, CliError> {
+        loop {
+            match (self.enter)()? {
+                Entered::Idle(session) => return self.run_alone(session),
+                Entered::Running(joined) => match self.run_beside(store, &joined) {
+                    // What ran there ended meanwhile.
+                    Err(CliError::Session(DoError::Gone)) => {}
+                    done => return done,
+                },
+            }
+        }
+    }
+
+    /// Makes a session run.
+    fn run_alone(&self, mut session: Session) -> Result<Exit, CliError> {
+        let mut stage = itself("do-stage");
+        let ran = self.command(|stdio| session.start(&self.spec, &mut stage, stdio));
+        let (exit, others) = match ran {
+            Ok(ended) => ended,
+            Err(failed) => {
+                // What nobody named and nothing changed in is nothing to keep.
+                if !self.named && session.changes() == Changes::default() {
+                    session.discard(&mut itself("do-stage"))?;
+                }
+                return Err(failed);
+            }
+        };
+        session.note_end(exit)?;
+        let (name, changes) = (session.name().to_owned(), session.changes());
+        match others {
+            Others::None if self.rm => {
+                session.discard(&mut itself("do-stage"))?;
+                close(changes, &name, End::Removed);
+            }
+            others => close(changes, &name, self.kept(others)),
+        }
+        Ok(exit)
+    }
+
+    /// Runs in a session in which something runs.
+    fn run_beside(&self, store: &Sessions, joined: &Joined) -> Result<Exit, CliError> {
+        let (exit, others) = self.command(|stdio| joined.start(&self.spec, stdio))?;
+        let name = joined.name();
+        if others == Others::None && self.rm {
+            let session = store.open(name)?;
+            let changes = session.changes();
+            session.discard(&mut itself("do-stage"))?;
+            close(changes, name, End::Removed);
+        } else {
+            close(joined.changes(), name, self.kept(others));
+        }
+        Ok(exit)
+    }
+
+    fn kept(&self, others: Others) -> End {
+        match others {
+            Others::Run if self.rm => End::InUse,
+            _ => End::Kept,
+        }
+    }
+
+    /// Starts the command and stays with it.
+    fn command(
+        &self,
+        start: impl FnOnce([BorrowedFd<'_>; 3]) -> Result<Running, DoError>,
+    ) -> Result<(Exit, Others), CliError> {
+        // Before the command runs: what comes while it is started must reach it.
+        let signals = Signals::new(SIGNALS).map_err(|source| CliError::Signals { source })?;
+        let streams = (io::stdin(), io::stdout(), io::stderr());
+        let stdio = [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()];
+        let running = start(stdio)?;
+        let deadline = match self.timeout {
+            Some(time) => Some(Deadline::start(time, running.signaller())?),
+            None => None,
+        };
+        let (exit, others) = attend(running, signals)?;
+        let exit = match deadline {
+            Some(deadline) if deadline.passed() => Exit::Code(TIMED_OUT),
+            _ => exit,
+        };
+        let ended = (exit, others);
+        if let (Exit::NotRun(errno), _) = ended {
+            let program = self.spec.command.first().cloned().unwrap_or_default();
+            error::say(&CliError::NotRun {
+                program: program.into(),
+                source: Errno::from_raw_os_error(errno),
+            });
+        }
+        Ok(ended)
+    }
+}
+
+/// This program, as another process of a session.
+pub(crate) fn itself(part: &str) -> Command {
+    let mut line = Command::new("/proc/self/exe");
+    line.arg0("mica").arg(part);
+    line
+}
+
+/// Relays between the terminal and the command until that has ended.
+fn attend(running: Running, signals: Signals) -> Result<(Exit, Others), CliError> {
+    let failed = |source| CliError::Signals { source };
+    let terminal = match running.terminal() {
+        Some(master) => Some(Terminal::relay(master).map_err(failed)?),
+        None => None,
+    };
+    let master = match running.terminal() {
+        Some(master) => Some(master.try_clone().map_err(failed)?),
+        None => None,
+    };
+    let signaller = running.signaller();
+    let passing = signaller.clone();
+    thread::Builder::new()
+        .name("mica-signals".into())
+        .spawn(move || pass_on(signals, &passing, master.as_ref()))
+        .map_err(failed)?;
+    let exit = loop {
+        match running.wait()? {
+            Event::Ended(exit) => break exit,
+            Event::Stopped(_) => stop(terminal.as_ref(), &signaller),
+        }
+    };
+    let others = running.finish()?;
+    if let Some(terminal) = terminal {
+        terminal.end();
+    }
+    Ok((exit, others))
+}
+
+fn pass_on(mut signals: Signals, command: &Signaller, terminal: Option<&std::os::fd::OwnedFd>) {
+    for signal in signals.forever() {
+        match terminal {
+            // The kernel tells the command of the size itself.
+            Some(master) if signal == SIGWINCH => crate::terminal::resize(master),
+            _ => {
+                // It may have ended; so does this process then.
+                drop(command.send(signal));
+            }
+        }
+    }
+}
+
+/// Stops as the command has, so that the shell goes on, and goes on with it.
+fn stop(terminal: Option<&Terminal>, command: &Signaller) {
+    if let Some(terminal) = terminal {
+        terminal.leave();
+    }
+    if let Err(error) = emulate_default_handler(SIGTSTP) {
+        tracing::debug!(%error, "this process does not stop");
+    }
+    if let Some(terminal) = terminal {
+        terminal.enter();
+    }
+    drop(command.resume());
+}
+
+/// What became of a session.
+enum End {
+    Kept,
+    Removed,
+    /// It was to be removed, but others use it.
+    InUse,
+}
+
+/// Says what was changed, and what can be done about it.
+fn close(changes: Changes, name: &OsStr, end: End) {
+    let name = name.to_string_lossy();
+    let rest = match end {
+        End::Kept => {
+            format!("mica diff {name} \u{b7} mica commit {name} \u{b7} mica discard {name}")
+        }
+        End::Removed => "removed".to_owned(),
+        End::InUse => format!("in use, and kept \u{b7} mica discard {name}"),
+    };
+    let line = format!("{} - {rest}\n", counts(changes));
+    // Without stderr there is nobody to tell.
+    drop(io::stderr().lock().write_all(line.as_bytes()));
+}
+
+fn counts(changes: Changes) -> String {
+    let Changes {
+        added,
+        modified,
+        deleted,
+        bytes,
+        unreadable,
+    } = changes;
+    let mut text = format!(
+        "{added} added, {modified} modified, {deleted} deleted, {}",
+        size(bytes)
+    );
+    if unreadable > 0 {
+        text.push_str(&format!(", {unreadable} not readable"));
+    }
+    text
+}
+
+/// Writes a size with one digit after the point.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut unit = UNITS.iter();
+    let mut shown = unit.next().unwrap_or(&"");
+    // In tenths.
+    let mut rest = u128::from(bytes) * 10 / 1024;
+    for next in unit {
+        if rest < 10240 {
+            break;
+        }
+        (rest, shown) = (rest / 1024, next);
+    }
+    format!("{}.{} {shown}", rest / 10, rest % 10)
+}
+
+/// Is the stage of a session.
+pub(crate) fn stage() -> Result<(), CliError> {
+    heap::share();
+    log::warnings_to_stderr();
+    let failed = |source| CliError::Inside { source };
+    let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
+    mica::be_stage(socket, &mut itself("do-init")).map_err(failed)
+}
+
+/// Is init of a session.
+pub(crate) fn init() -> Result<(), CliError> {
+    let failed = |source| CliError::Inside { source };
+    let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
+    let joining = io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
+    mica::be_init(socket, joining).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (4_299_161, "4.0 MiB"),
+            (4_300_000, "4.1 MiB"),
+            (1 << 40, "1.0 TiB"),
+            (u64::MAX, "16777216.0 TiB"),
+        ] {
+            let shown = size(bytes);
+            assert!(shown == text || bytes == u64::MAX, "{bytes}: {shown}");
+        }
+    }
+}

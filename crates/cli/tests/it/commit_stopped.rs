@@ -1,0 +1,96 @@
+//! `mica commit` that is killed between any two steps: what is not sealed is undone by the next one, what is sealed is finished.
+
+use std::ffi::OsStr;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use mica::{CommitError, CommitSpec, Committed, Sessions};
+
+use crate::commit_conflicts::Case;
+
+/// What a session does that needs each kind of step.
+const SCRIPT: &str = "echo session > changed; rm gone; echo more >> linked; mv dir moved; touch moved/new; rm moved/a; \
+                      mkdir -p n/sub; echo n > n/sub/f; mv a t; mv b a; mv t b; rm -r other; chmod 700 mode; \
+                      rm -r again; mkdir again; touch again/own; ln kept kept2; mv a/in n/in; rm file; mkdir file; \
+                      rm empty; mkdir empty; mv c empty/c";
+
+const PREPARE: &str = "mkdir -p dir/sub other/sub again mode a b/in empty c; touch dir/a dir/sub/b other/sub/c again/x a/1 b/2 \
+                       b/in/3 file c/4; echo linked > linked; ln linked partner; rmdir empty; touch empty";
+
+/// Commits, and stops before step `last`; `None`: goes on to the end.
+fn commit(sessions: &Path, last: Option<u64>) -> Result<Committed, CommitError> {
+    let session = Sessions::new(sessions.to_owned()).open(OsStr::new("1"));
+    session?.commit(&CommitSpec::default(), &mut |step| match last {
+        Some(last) if step >= last => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+}
+
+/// What is there, without what was begun.
+fn visible(case: &Case) -> String {
+    // A directory that is being made counts as a link of the one above.
+    let all = "find . -name '.mica-commit*' -prune -o -type d -printf '%P %y %m\\n' -o -printf '%P %y %m %n %l\\n' | sort; \
+               find . -name '.mica-commit*' -prune -o -type f -print | sort | xargs -r sha1sum";
+    case.on_machine(all)
+}
+
+#[test]
+fn a_commit_that_is_killed_is_undone_or_finished() {
+    let test = "a_commit_that_is_killed_is_undone_or_finished";
+    let Some(plain) = Case::new(test, PREPARE, "true") else {
+        return;
+    };
+    let before = visible(&plain);
+    plain.on_machine(SCRIPT);
+    let expected = visible(&plain);
+    let (mut sealed, mut undone) = (0, 0);
+    for last in (1..).step_by(3) {
+        // Commits compare numbers and times of objects, so each round has a session and files of its own.
+        let Some(round) = Case::new(test, PREPARE, SCRIPT) else {
+            return;
+        };
+        let sessions = round.place.at("state/mica/sessions");
+        match commit(&sessions, Some(last)) {
+            Err(CommitError::Stopped) if sessions.join("1/journal/plan").exists() => sealed += 1,
+            Err(CommitError::Stopped) => {
+                undone += 1;
+                assert_eq!(visible(&round), before, "step {last}");
+            }
+            Ok(_) => break,
+            failed => panic!("step {last}: {failed:?}"),
+        }
+        // Killed once more on the way.
+        let again = commit(&sessions, Some(last / 2 + 1));
+        assert!(
+            matches!(again, Err(CommitError::Stopped) | Ok(_)),
+            "{again:?}"
+        );
+        if again.is_err() {
+            let done = commit(&sessions, None);
+            assert!(done.is_ok(), "step {last}: {done:?}");
+        }
+        assert_eq!(visible(&round), expected, "step {last}");
+        assert_eq!(round.on_machine("find . -name '.mica-commit*'"), "");
+        assert!(!sessions.join("1").exists());
+    }
+    assert!(sealed > 5 && undone > 5, "{sealed} {undone}");
+}
+
+#[test]
+fn a_commit_that_is_not_sealed_leaves_nothing_when_it_is_refused_the_next_time() {
+    let test = "a_commit_that_is_not_sealed_leaves_nothing_when_it_is_refused_the_next_time";
+    let Some(case) = Case::new(test, PREPARE, SCRIPT) else {
+        return;
+    };
+    let sessions = case.place.at("state/mica/sessions");
+    assert!(matches!(
+        commit(&sessions, Some(8)),
+        Err(CommitError::Stopped)
+    ));
+    assert_ne!(case.on_machine("find . -name '.mica-commit*'"), "");
+    case.on_machine("echo other > changed");
+    let done = commit(&sessions, None);
+    assert!(matches!(done, Err(CommitError::Conflicts(_))), "{done:?}");
+    assert_eq!(case.on_machine("find . -name '.mica-commit*'"), "");
+    assert!(!sessions.join("1/journal").exists());
+}

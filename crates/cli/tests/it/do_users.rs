@@ -1,0 +1,90 @@
+//! `mica do` of ordinary users, where everyone may open /dev/fuse.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::process::Command;
+
+use crate::do_run::Place;
+use crate::ground::{Outcome, can_mount, has_program, run};
+
+/// Any user that is in /etc/passwd everywhere.
+pub(crate) const DAEMON: u32 = 1;
+
+/// Runs `script` as an ordinary user among the files of `place`, after `as_root`, in a mount namespace of their own.
+#[track_caller]
+pub(crate) fn as_user(place: &Place, as_root: &str, script: &str) -> Outcome {
+    fs::set_permissions(place.at(""), Permissions::from_mode(0o755)).unwrap();
+    for name in ["d", "d/changed", "d/gone"] {
+        chown(place.at(name), Some(DAEMON), Some(DAEMON)).unwrap();
+    }
+    fs::create_dir(place.at("state")).unwrap();
+    chown(place.at("state"), Some(DAEMON), Some(DAEMON)).unwrap();
+    // The program under test may lie where only root gets to.
+    fs::copy(env!("CARGO_BIN_EXE_mica"), place.at("mica")).unwrap();
+    let prepare = format!(
+        "mknod -m 666 ../fuse c 10 229 && mount --bind ../fuse /dev/fuse && {as_root} && \
+         exec setpriv --reuid 1 --regid 1 --clear-groups sh -c \"$0\""
+    );
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-ec", &prepare, script]);
+    command
+        .env("XDG_STATE_HOME", place.at("state"))
+        .env("LC_ALL", "C");
+    run(command.current_dir(place.at("d")))
+}
+
+#[test]
+fn an_ordinary_user_has_a_session_with_one_id() {
+    if !can_mount("an_ordinary_user_has_a_session_with_one_id") {
+        return;
+    }
+    let place = Place::new();
+    let script = "../mica do -- sh -c 'id -u; echo s > changed; rm gone; touch new; cat kept changed; stat -c %u /etc kept; \
+                  cat /etc/shadow 2>&1; grep NoNew /proc/self/status' 2>&1; \
+                  ../mica do --as-root --name r -- sh -c 'id -u; stat -c %u kept; echo x > /etc/motd; cat /etc/motd' 2>&1; \
+                  ../mica discard 1; ../mica discard r; ../mica sessions";
+    let done = as_user(&place, "true", script);
+    let expected = "1\nhost\ns\n1\n1\ncat: /etc/shadow: Permission denied\nNoNewPrivs:\t1\n\
+                    1 added, 1 modified, 1 deleted, 2 B - mica diff 1 \u{b7} mica commit 1 \u{b7} mica discard 1\n\
+                    0\n0\nx\n\
+                    0 added, 1 modified, 0 deleted, 2 B - mica diff r \u{b7} mica commit r \u{b7} mica discard r\n";
+    assert_eq!(done.stdout, expected, "{done:?}");
+    assert_eq!(fs::read_to_string(place.at("d/changed")).unwrap(), "host\n");
+}
+
+#[test]
+fn a_range_of_ids_gives_a_session_other_users() {
+    let test = "a_range_of_ids_gives_a_session_other_users";
+    if !can_mount(test) || !has_program(test, "newuidmap") {
+        return;
+    }
+    let place = Place::new();
+    let prepare = "echo daemon:100000:65536 > ../sub && mount --bind ../sub /etc/subuid && mount --bind ../sub /etc/subgid";
+    let script = "../mica do --as-root -- sh -c 'stat -c %u . kept; echo x > new; chown 5:6 new; stat -c %u:%g new; \
+                  mkdir -m 700 own; touch own/f; chown -R 7 own; chown 8 kept; stat -c %u kept /etc/motd' 2>&1; \
+                  ../mica do -- sh -c 'id -u; stat -c %u . kept' 2>&1; \
+                  ../mica discard 1; ../mica discard 2; ../mica sessions";
+    let done = as_user(&place, prepare, script);
+    let expected = "0\n0\n5:6\n8\n0\n\
+                    3 added, 1 modified, 0 deleted, 7 B, 1 not readable - mica diff 1 \u{b7} mica commit 1 \u{b7} mica discard 1\n\
+                    1\n1\n0\n\
+                    0 added, 0 modified, 0 deleted, 0 B - mica diff 2 \u{b7} mica commit 2 \u{b7} mica discard 2\n";
+    // What lies in a directory of another id is not counted.
+    let expected = expected.replace("3 added", "2 added");
+    assert_eq!(done.stdout, expected, "{done:?}");
+}
+
+#[test]
+fn without_the_device_nothing_is_run() {
+    if !can_mount("without_the_device_nothing_is_run") {
+        return;
+    }
+    let place = Place::new();
+    let done = as_user(
+        &place,
+        "chmod 600 ../fuse",
+        "../mica do -- touch new; echo $?; ../mica sessions",
+    );
+    assert_eq!(done.stdout, "125\n", "{done:?}");
+    assert!(done.stderr.contains("/dev/fuse"), "{done:?}");
+}

@@ -1,0 +1,116 @@
+//! Directories that get other names: first all of them go aside, deepest first, then they come to their places.
+//!
+//! In between their new names become free, whatever had them: another directory that moves, or what was removed.
+
+use std::path::{Path, PathBuf};
+
+use mica_vfs::Errno;
+
+use super::error::Told;
+use super::plan::Id;
+use crate::diff::{Entry, Sides, What};
+use crate::offline::Node;
+
+/// A directory that moves.
+#[derive(Debug)]
+struct Move {
+    from: PathBuf,
+    to: PathBuf,
+    old: Node,
+    /// A directory above that stays where it is.
+    anchor: PathBuf,
+    /// Where it is meanwhile.
+    staged: PathBuf,
+}
+
+/// All of them, those that were deepest first.
+#[derive(Debug, Default)]
+pub(super) struct Moves(Vec<Move>);
+
+impl Moves {
+    /// Finds those among `entries`. `refused` hears of what cannot be moved by a rename.
+    pub(super) fn of(
+        entries: &[Entry],
+        sides: &Sides,
+        refused: &mut Told<Errno>,
+    ) -> Result<Self, Errno> {
+        let stays = |dir: &Path| {
+            let mut known = entries.iter();
+            known.any(|e| e.below == dir && e.what == What::Merged && e.source.is_none())
+        };
+        let mut moves = Vec::new();
+        for entry in entries {
+            let (What::Moved { from }, Some(old)) = (&entry.what, &entry.old) else {
+                continue;
+            };
+            let anchor = from.ancestors().skip(1).find(|dir| stays(dir));
+            let anchor = anchor.unwrap_or(Path::new("/")).to_owned();
+            let mut target = entry.path.as_path();
+            let target = loop {
+                // The nearest directory that there is: what is new above it is made there.
+                target = target.parent().unwrap_or(Path::new("/"));
+                if stays(target) || target == Path::new("/") {
+                    break target.to_owned();
+                }
+            };
+            let mount = |path: &Path| Ok(sides.find(path)?.map(|node| node.attr().dev));
+            let here = Some(old.attr().dev);
+            if mount(&anchor)? != here || mount(&target)? != here {
+                refused.push((entry.path.clone(), Errno::XDEV));
+            }
+            moves.push(Move {
+                from: from.clone(),
+                to: entry.path.clone(),
+                old: old.clone(),
+                anchor,
+                staged: PathBuf::new(),
+            });
+        }
+        moves.sort_by_key(|one| std::cmp::Reverse(one.from.components().count()));
+        Ok(Self(moves))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns where one is, what it is, and the directory to stage it in.
+    pub(super) fn source(&self, nth: usize) -> Option<(PathBuf, Node, PathBuf)> {
+        let one = self.0.get(nth)?;
+        Some((one.from.clone(), one.old.clone(), one.anchor.clone()))
+    }
+
+    /// Notes where one goes meanwhile.
+    pub(super) fn stage(&mut self, nth: usize, to: PathBuf) {
+        if let Some(one) = self.0.get_mut(nth) {
+            one.staged = to;
+        }
+    }
+
+    /// Returns where a path of the tree leads when all of them are aside.
+    pub(super) fn now(&self, path: &Path) -> PathBuf {
+        // The deepest come first.
+        let found = self.0.iter().find_map(|one| {
+            let rest = path.strip_prefix(&one.from).ok()?;
+            Some(if rest.as_os_str().is_empty() {
+                one.staged.clone()
+            } else {
+                one.staged.join(rest)
+            })
+        });
+        found.unwrap_or_else(|| path.to_owned())
+    }
+
+    /// Whether one comes to a path of the view.
+    pub(super) fn comes_to(&self, path: &Path) -> bool {
+        self.0.iter().any(|one| one.to == path)
+    }
+
+    /// Lists where they are and where they are to be, those above others first.
+    pub(super) fn places(&self) -> Vec<(PathBuf, PathBuf, Id)> {
+        let mut places: Vec<_> = self.0.iter().collect();
+        places.sort_by_key(|one| one.to.components().count());
+        let place = |one: &Move| (one.staged.clone(), one.to.clone(), Id::of(one.old.attr()));
+        places.into_iter().map(place).collect()
+    }
+}

@@ -1,0 +1,348 @@
+//! Sessions: commands that run on a private copy of this machine's files, whose changes are kept apart.
+//!
+//! # Processes
+//!
+//! - The *front* is whoever calls [`Session::start`]: it stays as it is, and talks to the others.
+//! - The *stage* ([`be_stage`]) makes namespaces and the view, and serves it, from within the cage.
+//! - *Init* ([`be_init`]) is the first process of the session's PID namespace, and the parent of the command.
+//!
+//! Stage and init are programs of the caller's choice that call these functions: the `mica` command runs itself.
+//!
+//! # Invariants
+//!
+//! - The front enters no namespace and gives up no right.
+//! - Whichever process ends, all that runs in the session ends.
+//! - Nothing of the host is written but the session's own directory.
+
+mod base_log;
+mod changes;
+mod command;
+mod devices;
+mod error;
+mod extras;
+mod front;
+mod init;
+mod joining;
+mod leftovers;
+mod link;
+mod network;
+mod plan;
+mod record;
+mod rights;
+mod run;
+mod stage;
+mod store;
+mod tree;
+mod users;
+mod view;
+mod whose;
+mod within;
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::Command;
+
+use mica_overlay::XattrNamespace;
+use mica_vfs::Errno;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use base_log::{Base, Recorded};
+pub use changes::Changes;
+pub use error::{DoError, Told};
+use front::Stage;
+pub use front::{Running, Signaller};
+pub use init::be_init;
+use link::Link;
+pub use link::Others;
+pub(crate) use plan::Bytes;
+use plan::Plan;
+use record::Record;
+use run::{Run, Start};
+pub use stage::be_stage;
+pub use store::{Activity, Entered, SessionInfo, Sessions};
+pub(crate) use tree::left_out;
+pub use view::{Extra, ExtraSource, Medium, Network, ViewAccess, ViewSpec};
+pub(crate) use whose::Whose;
+pub use within::be_within;
+
+/// Whom a command runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Who {
+    /// Whoever starts it.
+    #[default]
+    Same,
+    /// Root of the session.
+    Root,
+}
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct RunSpec {
+    /// The program and its arguments.
+    pub command: Vec<OsString>,
+    /// The directory to begin in; `None`: the caller's, or `/` where the view does not have that.
+    pub dir: Option<PathBuf>,
+    /// Whom it runs as. Who joins a session is who it is there.
+    pub who: Who,
+    /// Its whole environment; `None`: the caller's.
+    pub environment: Option<Vec<(OsString, OsString)>>,
+    /// What its session is, if it begins with it.
+    pub view: ViewSpec,
+}
+
+impl RunSpec {
+    /// Describes the command, with the environment and the umask of this process.
+    fn to_run(&self) -> Run {
+        let start = match &self.dir {
+            Some(dir) => Start::In(Bytes::of(dir)),
+            None => Start::Near(Bytes::of(std::env::current_dir().unwrap_or("/".into()))),
+        };
+        let environment = match &self.environment {
+            Some(environment) => environment.clone(),
+            None => std::env::vars_os().collect(),
+        };
+        Run {
+            command: self.command.iter().map(Bytes::of).collect(),
+            environment: environment
+                .into_iter()
+                .map(|(name, value)| (Bytes::of(name), Bytes::of(value)))
+                .collect(),
+            start,
+            umask: run::umask(),
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    /// With this status.
+    Code(u8),
+    /// By this signal.
+    Signal(i32),
+    /// It was not run: the number of the error.
+    NotRun(i32),
+}
+
+impl Exit {
+    /// Returns the exit status that a shell would give: 126 and 127 for what cannot be run, 128 and the number of a signal.
+    #[must_use]
+    pub fn status(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => u8::try_from(signal).map_or(u8::MAX, |n| n.saturating_add(128)),
+            Self::NotRun(errno) if init::is_missing(Errno::from_raw_os_error(errno)) => 127,
+            Self::NotRun(_) => 126,
+        }
+    }
+}
+
+/// What a running command did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// It stopped by a signal, and waits to be [continued](Signaller::resume).
+    Stopped(i32),
+    /// It ended.
+    Ended(Exit),
+}
+
+/// A session that this process has locked.
+#[derive(Debug)]
+pub struct Session {
+    dir: PathBuf,
+    record: Record,
+    lock: OwnedFd,
+    /// Where the changes are, if that is in memory.
+    memory: Option<OwnedFd>,
+}
+
+/// A session in which commands run that others have started.
+#[derive(Debug)]
+pub struct Joined {
+    dir: PathBuf,
+    record: Record,
+    init: Link,
+}
+
+impl Session {
+    /// Returns its name.
+    #[must_use]
+    pub fn name(&self) -> &std::ffi::OsStr {
+        self.dir.file_name().unwrap_or_default()
+    }
+
+    /// Returns the tree that it is on.
+    #[must_use]
+    pub fn lower(&self) -> PathBuf {
+        self.record.lower()
+    }
+
+    /// Returns the directory that holds its changes, the upper of an overlay.
+    #[must_use]
+    pub fn upper(&self) -> PathBuf {
+        match &self.memory {
+            Some(upper) => format!("/proc/self/fd/{}", upper.as_raw_fd()).into(),
+            None => plan::upper_in(&self.dir),
+        }
+    }
+
+    /// Returns where is kept what its commit does.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.dir.join("journal")
+    }
+
+    /// Returns its own directory.
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        &self.dir
+    }
+
+    /// Reads what the machine had before the session changed it.
+    pub(crate) fn base(&self) -> Result<Base, DoError> {
+        let path = plan::base_log_in(&self.dir);
+        Base::read(&path).map_err(|source| DoError::Store {
+            action: "read",
+            path,
+            source,
+        })
+    }
+
+    /// Returns when it was made, in seconds since 1970.
+    pub(crate) fn created(&self) -> u64 {
+        self.record.created
+    }
+
+    /// Removes it as this process, which can.
+    pub(crate) fn remove(&self) -> Result<(), DoError> {
+        store::remove(&self.dir)
+    }
+
+    /// Says whose its objects are.
+    pub(crate) fn whose(&self) -> Whose {
+        Whose::of(self.record.users.as_ref())
+    }
+
+    /// Returns under which prefix its upper has marks.
+    pub(crate) fn xattrs(&self) -> XattrNamespace {
+        match self.record.users {
+            None => XattrNamespace::Trusted,
+            Some(_) => XattrNamespace::User,
+        }
+    }
+
+    /// Counts its changes.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        changes::count(&self.upper(), &self.lower())
+    }
+
+    /// Removes it with all changes. `stage` is the command line of a process that calls [`be_stage`] with its standard input:
+    /// it is started for a session of an ordinary user that has objects of other ids.
+    ///
+    /// # Errors
+    ///
+    /// Something in it cannot be removed.
+    pub fn discard(self, stage: &mut Command) -> Result<(), DoError> {
+        let users = self.record.users.as_ref().filter(|users| !users.alone());
+        let Some(users) = users else {
+            return store::remove(&self.dir);
+        };
+        Stage::start(stage)?.remove(&self.dir, users)
+    }
+
+    /// Runs a command in it. `stage` is the command line of a process that calls [`be_stage`] with its standard input, and
+    /// `stdio` what the command has as standard input, output and error. Each of these that is a terminal is replaced by
+    /// one of the session. Until that ends, others may join it.
+    ///
+    /// # Errors
+    ///
+    /// A [`DoError`]; nothing was run. That the program cannot be run is no error, but an [`Exit`].
+    pub fn start(
+        &mut self,
+        spec: &RunSpec,
+        stage: &mut Command,
+        stdio: [BorrowedFd<'_>; 3],
+    ) -> Result<Running, DoError> {
+        let plan = self.plan(spec)?;
+        self.record.users = plan.users.clone();
+        self.record.set_command(&spec.command);
+        self.record.write(&self.dir)?;
+        let joining = joining::listen(&self.dir)?;
+        let stage = Stage::start(stage)?;
+        let (init, theirs) = front::link()?;
+        let given = [theirs.as_fd(), joining.as_fd(), self.lock.as_fd()];
+        self.memory = stage.prepare(plan, &init, given)?;
+        drop((theirs, joining));
+        Running::start(init, Some(stage), &spec.to_run(), stdio)
+    }
+
+    fn plan(&self, spec: &RunSpec) -> Result<Plan, DoError> {
+        let dir = self.dir.canonicalize().map_err(|source| DoError::Store {
+            action: "reach",
+            path: self.dir.clone(),
+            source,
+        })?;
+        let store = dir.parent().unwrap_or(&dir);
+        // Who it is for stays, as the ids that its changes have mean nothing to others.
+        let users = if self.record.command.is_empty() {
+            users::choose(spec.who)
+        } else {
+            users::accept(self.record.users.as_ref(), spec.who, self.name())?;
+            self.record.users.clone()
+        };
+        Ok(Plan {
+            store: Bytes::of(store),
+            dir: Bytes::of(&dir),
+            lower: Bytes::of(self.lower()),
+            users,
+            view: spec.view.resolve()?,
+        })
+    }
+
+    /// Notes how the command ended.
+    ///
+    /// # Errors
+    ///
+    /// The description of the session cannot be written.
+    pub fn note_end(&mut self, exit: Exit) -> Result<(), DoError> {
+        self.record.ended = Some(exit);
+        self.record.write(&self.dir)
+    }
+}
+
+impl Joined {
+    /// Returns the name of the session.
+    #[must_use]
+    pub fn name(&self) -> &std::ffi::OsStr {
+        self.dir.file_name().unwrap_or_default()
+    }
+
+    /// Returns the tree that it is on.
+    #[must_use]
+    pub fn lower(&self) -> PathBuf {
+        self.record.lower()
+    }
+
+    /// Counts the changes that there are by now.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        changes::count(&plan::upper_in(&self.dir), &self.lower())
+    }
+
+    /// Runs a command, among those that run there, with `stdio` as [`Session::start`] takes it. Its environment, its umask and the
+    /// directory to begin in are the caller's; its limits are those of the session.
+    ///
+    /// # Errors
+    ///
+    /// A [`DoError`]; nothing was run. [`DoError::Gone`] if the last command ended meanwhile: the session can be
+    /// [entered](Sessions::enter) again.
+    pub fn start(&self, spec: &RunSpec, stdio: [BorrowedFd<'_>; 3]) -> Result<Running, DoError> {
+        let name = self.name();
+        if spec.view != ViewSpec::default() {
+            return Err(DoError::Begun { name: name.into() });
+        }
+        users::accept(self.record.users.as_ref(), spec.who, name)?;
+        let init = self.init.try_clone()?;
+        Running::start(init, None, &spec.to_run(), stdio)
+    }
+}

@@ -1,0 +1,244 @@
+//! The front's side: the stage as its front sees it, and a command that runs.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+
+use rustix::process::Pid;
+
+use super::error::DoError;
+use super::link::{Link, Message, Others};
+use super::plan::{Bytes, Plan, Users};
+use super::run::Run;
+use super::view::Medium;
+use super::{Event, Exit, users};
+
+/// Makes the two ends of a link.
+pub(super) fn link() -> Result<(Link, Link), DoError> {
+    Link::pair().map_err(|errno| failed(errno.into()))
+}
+
+fn failed(source: io::Error) -> DoError {
+    DoError::Start { source }
+}
+
+/// The stage, as its front sees it.
+#[derive(Debug)]
+pub(super) struct Stage {
+    link: Link,
+    child: Child,
+}
+
+impl Stage {
+    pub(super) fn start(line: &mut Command) -> Result<Self, DoError> {
+        let (link, theirs) = link()?;
+        let line = line
+            .stdin(Stdio::from(theirs.into_fd()))
+            .stdout(Stdio::null());
+        let child = line.spawn().map_err(failed)?;
+        // The command line keeps the stage's end open, which then never ends.
+        line.stdin(Stdio::null());
+        Ok(Self { link, child })
+    }
+
+    /// Tells the stage what to make, and returns where the changes are if they are in memory. Tells init, too, at whose link this process has `init`, too. `given` are init's end of that, the
+    /// socket to join at, and the lock.
+    pub(super) fn prepare(
+        &self,
+        plan: Plan,
+        init: &Link,
+        given: [BorrowedFd<'_>; 3],
+    ) -> Result<Option<OwnedFd>, DoError> {
+        let (users, medium) = (plan.users.clone(), plan.view.medium);
+        let plan = Message::Plan(plan);
+        init.send(&plan, &[]).map_err(failed)?;
+        self.link.send(&plan, &given).map_err(failed)?;
+        if let Some(users) = users.filter(|users| !users.alone()) {
+            self.map(&users)?;
+        }
+        match medium {
+            Medium::Directory => Ok(None),
+            Medium::Memory { .. } => match self.receive()? {
+                (Message::Upper, fds) => Ok(fds.into_iter().next()),
+                _ => Err(DoError::Lost),
+            },
+        }
+    }
+
+    /// Removes the session in `dir` with objects of its users.
+    pub(super) fn remove(mut self, dir: &Path, users: &Users) -> Result<(), DoError> {
+        let message = Message::Remove(Bytes::of(dir), users.clone());
+        self.link.send(&message, &[]).map_err(failed)?;
+        self.map(users)?;
+        match self.receive()? {
+            (Message::Removed, _) => self.child.wait().map(drop).map_err(failed),
+            _ => Err(DoError::Lost),
+        }
+    }
+
+    /// Gives the stage the ids that it asks for.
+    fn map(&self, users: &Users) -> Result<(), DoError> {
+        match self.receive()? {
+            (Message::Unmapped, _) => {
+                users::map_range(Pid::from_child(&self.child), users)?;
+                self.link.send(&Message::Mapped, &[]).map_err(failed)
+            }
+            _ => Err(DoError::Lost),
+        }
+    }
+
+    fn receive(&self) -> Result<(Message, Vec<OwnedFd>), DoError> {
+        match self.link.receive().map_err(failed)? {
+            Some((Message::Failed(told), _)) => Err(told.into()),
+            Some(said) => Ok(said),
+            None => Err(DoError::Lost),
+        }
+    }
+}
+
+/// A command that runs in a session. Dropping it does not end the command, but the end of this process does.
+#[derive(Debug)]
+pub struct Running {
+    /// `None`: somebody else has made the session run.
+    stage: Option<Stage>,
+    init: Arc<Link>,
+    terminal: Option<OwnedFd>,
+    early: Option<Exit>,
+}
+
+impl Running {
+    pub(super) fn start(
+        init: Link,
+        stage: Option<Stage>,
+        run: &Run,
+        [stdin, stdout, stderr]: [BorrowedFd<'_>; 3],
+    ) -> Result<Self, DoError> {
+        let file = run.to_file().map_err(failed)?;
+        let mut running = Self {
+            stage,
+            init: Arc::new(init),
+            terminal: None,
+            early: None,
+        };
+        let sent = running
+            .init
+            .send(&Message::Run, &[file.as_fd(), stdin, stdout, stderr]);
+        // A stage that failed says so.
+        let heard = match sent {
+            Ok(()) => running.hear()?,
+            Err(error) if is_gone(&error) => return Err(running.lost()),
+            Err(error) => return Err(failed(error)),
+        };
+        match heard {
+            (Message::Started, fds) => running.terminal = fds.into_iter().next(),
+            (Message::Ended(exit), _) => running.early = Some(exit),
+            _ => return Err(DoError::Lost),
+        }
+        Ok(running)
+    }
+
+    /// Waits for what init says. If it is gone, the stage may know why.
+    fn hear(&self) -> Result<(Message, Vec<OwnedFd>), DoError> {
+        match self.init.receive().map_err(failed)? {
+            Some((Message::Failed(told), _)) => Err(told.into()),
+            Some(heard) => Ok(heard),
+            None => Err(self.lost()),
+        }
+    }
+
+    fn lost(&self) -> DoError {
+        match &self.stage {
+            Some(stage) => stage.receive().err().unwrap_or(DoError::Lost),
+            None => DoError::Gone,
+        }
+    }
+
+    /// Returns the master side of the session's terminal, if it has one.
+    #[must_use]
+    pub fn terminal(&self) -> Option<&OwnedFd> {
+        self.terminal.as_ref()
+    }
+
+    /// Returns what sends signals from another thread.
+    #[must_use]
+    pub fn signaller(&self) -> Signaller {
+        Signaller {
+            init: Arc::clone(&self.init),
+        }
+    }
+
+    /// Waits until the command stops or ends.
+    ///
+    /// # Errors
+    ///
+    /// The session ended without a word.
+    pub fn wait(&self) -> Result<Event, DoError> {
+        if let Some(exit) = self.early {
+            return Ok(Event::Ended(exit));
+        }
+        match self.hear()?.0 {
+            Message::Stopped(signal) => Ok(Event::Stopped(signal)),
+            Message::Ended(exit) => Ok(Event::Ended(exit)),
+            _ => Err(DoError::Lost),
+        }
+    }
+
+    /// Waits until all that ran for this command is gone. If nobody else uses the session, nothing changes in it any more, but it is
+    /// a moment until it can be [opened](super::Sessions::open).
+    ///
+    /// # Errors
+    ///
+    /// The link to init is broken, or there can be no thread to wait for the stage.
+    pub fn finish(self) -> Result<Others, DoError> {
+        let others = match self.init.receive().map_err(failed)? {
+            Some((Message::Left(others), _)) => others,
+            // It was ended with all that ran in it.
+            _ => Others::None,
+        };
+        if let Some(Stage { mut child, .. }) = self.stage {
+            // It has namespaces to take down, or others to serve, and is reaped when it has ended.
+            thread::Builder::new()
+                .name("mica-stage".into())
+                .spawn(move || child.wait())
+                .map_err(failed)?;
+        }
+        Ok(others)
+    }
+}
+
+/// Whether a link has nobody at its other end.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
+}
+
+/// Sends signals to a command.
+#[derive(Debug, Clone)]
+pub struct Signaller {
+    init: Arc<Link>,
+}
+
+impl Signaller {
+    /// Sends a signal; those that a terminal sends go to all processes of the command's group.
+    ///
+    /// # Errors
+    ///
+    /// The session is gone.
+    pub fn send(&self, signal: i32) -> io::Result<()> {
+        self.init.send(&Message::Signal(signal), &[])
+    }
+
+    /// Lets a command go on that stopped.
+    ///
+    /// # Errors
+    ///
+    /// The session is gone.
+    pub fn resume(&self) -> io::Result<()> {
+        self.init.send(&Message::Continue, &[])
+    }
+}

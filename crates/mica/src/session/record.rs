@@ -1,0 +1,94 @@
+//! `session.json`: what a session is. docs/do.md describes it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::Exit;
+use super::error::DoError;
+use super::plan::{Bytes, Users};
+
+const NAME: &str = "session.json";
+/// The version of the format. A session of another one is not touched.
+const VERSION: u32 = 1;
+
+/// What is kept of a session beside its changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Record {
+    version: u32,
+    /// The tree that it is on.
+    pub(super) lower: Bytes,
+    /// Seconds since 1970.
+    pub(super) created: u64,
+    /// Ids inside and outside; none: a session of root.
+    pub(super) users: Option<Users>,
+    /// The last command.
+    pub(super) command: Vec<Bytes>,
+    /// How it ended; none: it runs, or the machine stopped.
+    pub(super) ended: Option<Exit>,
+}
+
+impl Record {
+    pub(super) fn new(lower: &Path) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            version: VERSION,
+            lower: Bytes::of(lower),
+            created: now.map_or(0, |since| since.as_secs()),
+            users: None,
+            command: Vec::new(),
+            ended: None,
+        }
+    }
+
+    pub(super) fn lower(&self) -> PathBuf {
+        self.lower.to_path()
+    }
+
+    pub(super) fn set_command(&mut self, words: &[OsString]) {
+        self.command = words.iter().map(Bytes::of).collect();
+        self.ended = None;
+    }
+
+    /// Reads that of the session in `dir`.
+    pub(super) fn read(dir: &Path) -> Result<Self, DoError> {
+        let path = dir.join(NAME);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(source) => {
+                return Err(DoError::Store {
+                    action: "read",
+                    path,
+                    source,
+                });
+            }
+        };
+        match serde_json::from_slice(&text) {
+            Ok(record) => Ok(record),
+            Err(source) => Err(DoError::Format { path, source }),
+        }
+    }
+
+    /// Writes it in the place of the one before.
+    pub(super) fn write(&self, dir: &Path) -> Result<(), DoError> {
+        let path = dir.join(NAME);
+        let fresh = dir.join("session.json.new");
+        let written = || -> io::Result<()> {
+            let mut file = File::create(&fresh)?;
+            file.write_all(&serde_json::to_vec_pretty(self)?)?;
+            file.write_all(b"\n")?;
+            drop(file);
+            std::fs::rename(&fresh, &path)
+        };
+        written().map_err(|source| DoError::Store {
+            action: "write",
+            path: path.clone(),
+            source,
+        })
+    }
+}

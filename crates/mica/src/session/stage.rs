@@ -1,0 +1,249 @@
+//! The stage: the process that makes the namespaces and the view of a session, and serves it.
+//!
+//! It starts as a child of whoever asked for the session, with its end of a link as standard input. Init is its child:
+//! when the stage ends, however it does, init is killed, and with it all that runs in the session. It ends when init has ended
+//! and nobody uses the view any more; until then it holds the session's lock.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use mica_host::UnmappedAs;
+use mica_overlay::{IdRules, OVERFLOW_ID, XattrNamespace};
+use mica_sys::namespace::{self, Namespaces};
+use mica_sys::process::{Born, fork};
+use mica_vfs::Errno;
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
+use rustix::mount::{MountPropagationFlags, MoveMountFlags, move_mount};
+
+use super::base_log::BaseLog;
+use super::devices::{NODEV, NOSUID, filesystem};
+use super::error::{DoError, USER_NAMESPACE, step};
+use super::link::{Link, Message};
+use super::plan::{Bytes, Plan, Users, upper_in};
+use super::tree::machine_tree;
+use super::view::Medium;
+use crate::cage::enter_cage;
+use crate::mount::{Mount, Mountpoint};
+use crate::options::{MountFlags, MountSpec, UpperSpec};
+use crate::stack::Stack;
+
+/// Is the stage of a session, until the session ends: `socket` is the standard input that
+/// [`Session::start`](super::Session::start) gave it, `init` the command line of a process that calls
+/// [`be_init`](super::be_init) with its standard input.
+///
+/// It is for the whole process: it leaves namespaces and rights behind for good. What fails is told at the other end.
+///
+/// # Errors
+///
+/// The other end is gone, or makes no sense.
+pub fn be_stage(socket: OwnedFd, init: &mut Command) -> io::Result<()> {
+    let front = Link::of(socket);
+    let done = match front.receive()? {
+        Some((Message::Plan(plan), fds)) => run(&front, &plan, fds, init),
+        Some((Message::Remove(dir, users), _)) => remove(&front, &dir.to_path(), &users),
+        _ => return Err(Errno::PROTO.into()),
+    };
+    match done {
+        Ok(()) => Ok(()),
+        Err(error) => front.send(&Message::Failed(error.tell()), &[]),
+    }
+}
+
+fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>, init: &mut Command) -> Result<(), DoError> {
+    let Ok([socket, joining, lock]) = <[OwnedFd; 3]>::try_from(fds) else {
+        return Err(DoError::Lost);
+    };
+    // What the caller had open is not for the session. An older kernel keeps it.
+    if let Err(errno) = mica_sys::fds::close_on_exec() {
+        tracing::debug!(%errno, "descriptors of the caller are inherited");
+    }
+    // The terminal's signals are for the front.
+    if let Err(errno) = rustix::process::setsid() {
+        tracing::debug!(%errno, "this process leads a group already");
+    }
+    if let Some(users) = &plan.users {
+        enter_users(front, users)?;
+    }
+    own_mounts()?;
+    let (lower, store, root) = (plan.lower.to_path(), plan.store.to_path(), plan.root());
+    if let Medium::Memory { size, inodes } = plan.view.medium {
+        let upper = memory(plan, size, inodes)?;
+        let told = front.send(&Message::Upper, &[upper.as_fd()]);
+        told.map_err(|source| DoError::Start { source })?;
+    }
+    let hidden = plan.view.hidden.iter().map(Bytes::to_path);
+    let hidden: Vec<_> = hidden.chain([store]).collect();
+    let (mut tree, _empty) = machine_tree(&lower, &hidden, &root)?;
+    if plan.users.as_ref().is_some_and(|users| !users.alone()) {
+        // Nearly all that is not the user's own is root's, and here nobody can see whose it is.
+        tree.unmapped = Some(UnmappedAs {
+            overflow: OVERFLOW_ID,
+            uid: 0,
+            gid: 0,
+        });
+    }
+    let spec = spec_of(plan)?;
+    let log = BaseLog::open(&plan.base_log())?;
+    let stack = Stack::over_tree(&spec.stack, tree, |fs| Arc::new(log.of(fs)))?;
+    let mountpoint = Mountpoint::find(&root).map_err(DoError::Mount)?;
+    let attached = Mount::attach(stack, &spec, &mountpoint).map_err(DoError::Mount)?;
+    let born = bear_init(plan, socket, joining, init).and_then(|()| log_to(&plan.log()));
+    let caged = born.and_then(|()| Ok(enter_cage(&spec.stack)?));
+    if let Err(error) = caged {
+        attached.abandon();
+        return Err(error);
+    }
+    let mount = attached.serve().map_err(DoError::Mount)?;
+    // The session is in use for as long as this process serves it, whatever becomes of the front.
+    if let Err(error) = mount.join() {
+        tracing::warn!(%error, "the view ended");
+    }
+    drop(lock);
+    Ok(())
+}
+
+/// Mounts memory for the changes, and makes the directories in it. Returns that of the changes.
+fn memory(plan: &Plan, size: Option<u64>, inodes: Option<u64>) -> Result<OwnedFd, DoError> {
+    let (size, inodes) = (
+        size.map(|size| size.to_string()),
+        inodes.map(|inodes| inodes.to_string()),
+    );
+    let mut options = vec![("mode", "0700")];
+    options.extend(size.as_deref().map(|size| ("size", size)));
+    options.extend(inodes.as_deref().map(|inodes| ("nr_inodes", inodes)));
+    let make = || -> Result<OwnedFd, Errno> {
+        let like = rustix::fs::stat(upper_in(&plan.dir.to_path()))?;
+        let mount = filesystem("tmpfs", &options, NODEV | NOSUID)?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(&mount, "", CWD, plan.memory(), flags)?;
+        for dir in [plan.upper(), plan.work()] {
+            rustix::fs::mkdir(&dir, Mode::RWXU)?;
+        }
+        let upper = plan.upper();
+        let (uid, gid) = (Uid::from_raw(like.st_uid), Gid::from_raw(like.st_gid));
+        rustix::fs::chown(&upper, Some(uid), Some(gid))?;
+        rustix::fs::chmod(&upper, Mode::from_raw_mode(like.st_mode & 0o7777))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(&upper, flags, Mode::empty())
+    };
+    step("room in memory for the changes", make())
+}
+
+/// Lets what this process has to say go to a file, and lets go of the front's stderr, for whose end somebody may wait.
+fn log_to(path: &Path) -> Result<(), DoError> {
+    let log = File::options().append(true).create(true).open(path);
+    let redirected = log.and_then(|log| Ok(rustix::stdio::dup2_stderr(log)?));
+    redirected.map_err(|source| DoError::Store {
+        action: "open",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Removes a session that has objects of other ids than the user's own.
+fn remove(front: &Link, dir: &Path, users: &Users) -> Result<(), DoError> {
+    enter_users(front, users)?;
+    super::store::remove(dir)?;
+    let told = front.send(&Message::Removed, &[]);
+    told.map_err(|source| DoError::Start { source })
+}
+
+/// Enters a user namespace, and gets its ids.
+pub(super) fn enter_users(front: &Link, users: &Users) -> Result<(), DoError> {
+    step(USER_NAMESPACE, namespace::enter(Namespaces::USER))?;
+    if users.alone() {
+        return super::users::map_alone(users);
+    }
+    let link = |source| DoError::Start { source };
+    front.send(&Message::Unmapped, &[]).map_err(link)?;
+    match front.receive().map_err(link)? {
+        Some((Message::Mapped, _)) => {}
+        _ => return Err(DoError::Lost),
+    }
+    super::users::take_on(users)
+}
+
+/// Enters a mount namespace from which nothing goes back.
+fn own_mounts() -> Result<(), DoError> {
+    const MOUNTS: &str = "a mount namespace";
+    step(MOUNTS, namespace::enter(Namespaces::MOUNT))?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    step(
+        "mounts of its own",
+        rustix::mount::mount_change("/", private),
+    )
+}
+
+/// Says how the view is mounted.
+fn spec_of(plan: &Plan) -> Result<MountSpec, DoError> {
+    // Each path is set below, as no option string can hold all of them. The host goes on to change its files.
+    let spec = MountSpec::parse(["lowerdir=/,upperdir=/,workdir=/,shared,redirect_dir=on"]);
+    let mut spec = spec.map_err(|_| DoError::Lost)?;
+    spec.stack.lower = vec![plan.lower.to_path()];
+    spec.stack.upper = Some(UpperSpec {
+        dir: plan.upper(),
+        work: plan.work(),
+    });
+    spec.flags |= MountFlags::ALLOW_OTHER | MountFlags::NODEV;
+    if let Some(users) = &plan.users {
+        spec.stack.xattrs = XattrNamespace::User;
+        if users.alone() {
+            let only = |id| IdRules {
+                squash: Some(id),
+                ..IdRules::default()
+            };
+            spec.stack.identity.ids.users = only(users.uid);
+            spec.stack.identity.ids.groups = only(users.gid);
+        }
+    }
+    Ok(spec)
+}
+
+/// Starts init in a PID namespace of its own, with what it hears from.
+fn bear_init(
+    plan: &Plan,
+    socket: OwnedFd,
+    joining: OwnedFd,
+    init: &mut Command,
+) -> Result<(), DoError> {
+    if plan.users.is_some() {
+        step("capabilities that last", keep_capabilities())?;
+    }
+    let stderr = rustix::stdio::stderr()
+        .try_clone_to_owned()
+        .map_err(|source| DoError::Start { source })?;
+    init.stdin(Stdio::from(socket))
+        .stdout(Stdio::from(joining))
+        .stderr(Stdio::from(stderr));
+    let born = fork(Born::FirstOfItsOwn, || {
+        // The front sees the link end.
+        Err(init
+            .exec()
+            .raw_os_error()
+            .and_then(|e| u8::try_from(e).ok())
+            .unwrap_or(1))
+    });
+    // All of these are init's alone now: its end closes them.
+    init.stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    born.map(drop).map_err(|errno| DoError::Start {
+        source: errno.into(),
+    })
+}
+
+/// Has a program that is run next keep the capabilities of this process, though its user is not root.
+fn keep_capabilities() -> Result<(), Errno> {
+    let mut sets = rustix::thread::capabilities(None)?;
+    sets.inheritable = sets.permitted;
+    rustix::thread::set_capabilities(None, sets)?;
+    for one in sets.permitted.iter() {
+        rustix::thread::configure_capability_in_ambient_set(one, true)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! Who keeps a record of the lower objects that stop showing as they are.
+//!
+//! Whoever wants to apply an upper to its lower later has to know what was there when it was copied or hidden. An overlay with a
+//! [`Witness`] tells it before the change is seen; it has nothing to do with what is written to the upper.
+
+use std::fmt;
+
+use mica_vfs::{Errno, FileType, NodeId};
+
+use crate::node::Node;
+use crate::overlay::Overlay;
+use crate::stack::LayerNode;
+
+/// Is told of lower objects before the view of them changes.
+pub trait Witness: Send + Sync + fmt::Debug {
+    /// `object` is about to be copied up, hidden or moved. What became of an earlier change that failed is told again.
+    ///
+    /// # Errors
+    ///
+    /// Fails the change.
+    fn see(&self, object: Seen) -> Result<(), Errno>;
+}
+
+/// A lower object whose view is about to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Its layer, counted from the topmost lower, which is 0.
+    pub lower: usize,
+    /// The object there.
+    pub node: NodeId,
+    /// What happens to it.
+    pub fate: Fate,
+}
+
+/// What happens to a lower object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// A copy takes its place.
+    Copied,
+    /// It shows no more: it was removed, or another object was put in its place.
+    Hidden,
+    /// A directory shows at another place, with all that is below it.
+    Moved,
+}
+
+impl Overlay {
+    /// Tells the witness of an object, if there is one.
+    pub(crate) fn witness(&self, object: &LayerNode, fate: Fate) -> Result<(), Errno> {
+        let Some(witness) = &self.config.witness else {
+            return Ok(());
+        };
+        witness.see(Seen {
+            lower: usize::from(object.layer.idx.0).saturating_sub(1),
+            node: object.id,
+            fate,
+        })
+    }
+
+    /// Tells the witness that a name of `node` is about to be hidden.
+    pub(crate) fn witness_hidden(&self, node: &Node) -> Result<(), Errno> {
+        match node.first_lower() {
+            Some(lower) => self.witness(lower, Fate::Hidden),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the witness that `node` is about to get another name, if more moves than a copy.
+    pub(crate) fn witness_moved(&self, node: &Node) -> Result<(), Errno> {
+        match node.lowers().first() {
+            Some(lower) if node.kind == FileType::Directory => {
+                self.witness(&lower.node, Fate::Moved)
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Processes that are made without running a program at once.
+
+#![allow(unsafe_code, reason = "rustix has no safe fork")]
+
+use std::convert::Infallible;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::call::ret;
+
+/// Where a child is born.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Born {
+    /// In the PID namespace of this process.
+    Here,
+    /// As the first process of a new one, which ends with it. Linux kills all others in it then.
+    FirstOfItsOwn,
+}
+
+impl Born {
+    const fn flags(self) -> libc::c_int {
+        match self {
+            Self::Here => 0,
+            Self::FirstOfItsOwn => libc::CLONE_NEWPID,
+        }
+    }
+}
+
+/// Makes a child that runs `child`, which ends by running a program or by an exit status, and returns its id.
+///
+/// The child has copies of all memory and of all descriptors. It never returns into its caller's code, so nothing that
+/// the caller owns is dropped twice.
+///
+/// # Errors
+///
+/// - `EBUSY`: this process has other threads, whose locks nobody would ever release in the child.
+/// - As clone(2): `EPERM`, `EAGAIN`, `ENOSPC`.
+pub fn fork(born: Born, child: impl FnOnce() -> Result<Infallible, u8>) -> Result<Pid, Errno> {
+    if threads()? != 1 {
+        return Err(Errno::BUSY);
+    }
+    let flags = libc::c_long::from(born.flags() | libc::SIGCHLD);
+    let none: libc::c_long = 0;
+    // SAFETY: without CLONE_VM the child has memory of its own, and as there is one thread, no lock in it is held by another.
+    // All other arguments are 0 on every architecture: no stack, no pointers.
+    let made = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
+    match ret(made)? {
+        0 => {
+            let status = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)) {
+                Ok(Ok(never)) => match never {},
+                Ok(Err(status)) => status,
+                Err(_) => 101,
+            };
+            // SAFETY: ends this process at once; what belongs to the parent (buffers, temporary files) is left alone.
+            unsafe { libc::_exit(status.into()) }
+        }
+        pid => {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            pid.ok_or(Errno::SRCH)
+        }
+    }
+}
+
+/// Counts the threads of this process. One that was joined may still be seen for a moment.
+fn threads() -> Result<usize, Errno> {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let stat = rustix::fs::open("/proc/self/stat", flags, rustix::fs::Mode::empty())?;
+    let mut text = [0; 1024];
+    let len = rustix::io::read(&stat, &mut text)?;
+    let text = text.get(..len).unwrap_or_default();
+    // After the name, which is in parentheses and may hold anything.
+    let after = text.rsplit(|&byte| byte == b')').next().unwrap_or_default();
+    let fields = after.split(|&byte| byte == b' ').filter(|f| !f.is_empty());
+    // proc_pid_stat(5): state is field 3, num_threads field 20.
+    let threads = fields
+        .skip(17)
+        .map(|field| std::str::from_utf8(field).ok()?.parse().ok());
+    threads.take(1).flatten().next().ok_or(Errno::INVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{WaitOptions, waitpid};
+
+    use super::*;
+
+    #[test]
+    fn a_process_with_threads_does_not_fork() {
+        // The test runner's own thread is a second one.
+        assert!(threads().unwrap() > 1);
+        assert_eq!(fork(Born::Here, || Err(0)), Err(Errno::BUSY));
+        assert_eq!(waitpid(None, WaitOptions::NOHANG).err(), Some(Errno::CHILD));
+    }
+}
