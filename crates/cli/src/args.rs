@@ -1,5 +1,6 @@
 //! The command line. The doc comments of the structs are the help texts.
 
+mod archive;
 mod check;
 mod convert;
 mod session;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use mica::Manner;
 use tracing::level_filters::LevelFilter;
 
+pub(crate) use archive::{Compress, ExportArgs, ImportArgs, OwnersOf, TarArgs, TarCommand};
 pub(crate) use check::{CheckArgs, Prefix};
 pub(crate) use convert::{ConvertArgs, To};
 pub(crate) use session::{DiscardArgs, DoArgs, InsideArgs, SessionsArgs};
@@ -33,6 +35,9 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     Check(CheckArgs),
     Convert(ConvertArgs),
+    Export(ExportArgs),
+    Import(ImportArgs),
+    Tar(TarArgs),
     #[command(hide = true)]
     UnmountHelper(UnmountHelperArgs),
     #[command(hide = true)]

@@ -14,6 +14,9 @@ mod convert;
 mod describe;
 mod doctor;
 mod error;
+mod export;
+mod import;
+mod left_out;
 mod log;
 mod mount;
 mod personality;
@@ -64,6 +67,9 @@ fn run() -> ExitCode {
         Command::Mount(args) => error::status(mount::run(&args), args.manner),
         Command::Check(args) => check::run(&args),
         Command::Convert(args) => error::status(convert::run(&args), Manner::Mica),
+        Command::Export(args) => error::status(export::run(&args), Manner::Mica),
+        Command::Import(args) => error::status(import::run(&args), Manner::Mica),
+        Command::Tar(args) => error::status(export::tar(&args), Manner::Mica),
         Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
         Command::Do(args) => run::run(&args),
         Command::Sessions(args) => error::status(sessions::list(&args), Manner::Mica),

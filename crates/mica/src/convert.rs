@@ -32,14 +32,15 @@ use mica_vfs::Errno;
 use crate::offline::{Lowers, Node, namespace_of};
 use crate::stack::{AtRest, Opening, Stack};
 use apply::{Site, apply, rehearse};
+pub(crate) use copying::maker;
 pub use error::ConvertError;
 use error::Failure;
 pub use form::Form;
+pub(crate) use form::{AUFS, NAMED, NAMED_OPAQUE, named};
 use journal::Journal;
 use output::copy_tree;
 use plan::Plan;
-pub(crate) use scratch::{FEATURE, MARKS};
-use scratch::{Scratch, mark, purpose_on, unmark};
+pub(crate) use scratch::{FEATURE, MARKS, Scratch, mark, purpose_on, unmark};
 use survey::{Purpose, Surveyed, survey};
 pub use unsayable::Unsayable;
 

@@ -14,7 +14,7 @@ pub(super) const TEMPORARY: &[u8] = b"#new";
 const CAPABILITY: &[u8] = b"security.capability";
 
 /// Who makes objects; they get their owners afterwards.
-pub(super) fn maker() -> Caller {
+pub(crate) fn maker() -> Caller {
     Caller {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
