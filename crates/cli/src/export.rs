@@ -43,14 +43,24 @@ pub(crate) fn tar(args: &TarArgs) -> Result<(), CliError> {
 
 /// Finds the session of that name, or the directory.
 fn find(from: &OsStr) -> Result<(PathBuf, Option<Session>), CliError> {
-    if !from.as_bytes().contains(&b'/') {
-        match store()?.open(from) {
-            Ok(session) => return Ok((session.upper(), Some(session))),
-            Err(DoError::Missing { .. } | DoError::Name { .. }) if Path::new(from).exists() => {}
-            Err(error) => return Err(error.into()),
+    let opened = if from.as_bytes().contains(&b'/') {
+        None
+    } else {
+        Some(store().and_then(|store| Ok(store.open(from)?)))
+    };
+    match opened {
+        None => Ok((from.into(), None)),
+        Some(Ok(session)) => Ok((session.upper(), Some(session))),
+        // There is none, or none of this user's.
+        Some(Err(error)) if !is_running(&error) && Path::new(from).exists() => {
+            Ok((from.into(), None))
         }
+        Some(Err(error)) => Err(error),
     }
-    Ok((from.into(), None))
+}
+
+fn is_running(error: &CliError) -> bool {
+    matches!(error, CliError::Session(DoError::Running { .. }))
 }
 
 fn write(

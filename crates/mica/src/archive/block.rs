@@ -100,7 +100,7 @@ impl Header {
     ///
     /// The checksum is wrong, or a number is none.
     pub(super) fn decode(block: &[u8; BLOCK]) -> Result<Self, Flaw> {
-        let stored = number(field(block, CHECKSUM))?;
+        let stored = number(field(block, CHECKSUM)).map_err(|_| Flaw::Checksum)?;
         let (sum, signed) = sums(block);
         // Old programs took bytes for signed.
         if stored != i64::from(sum) && stored != signed {

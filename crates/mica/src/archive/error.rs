@@ -174,7 +174,7 @@ pub enum ImportError {
         /// The directory.
         dir: PathBuf,
         /// Why all this.
-        source: Box<ImportError>,
+        source: Box<Self>,
     },
     /// The caller stopped it.
     #[error("stopped")]

@@ -18,12 +18,12 @@ use super::owners::Owners;
 use super::resolve::{Merged, below};
 use super::sparse::{Extent, Map};
 use super::writer::{TarWriter, encode};
-use crate::convert::{MARKS, NAMED, NAMED_OPAQUE, named};
+use crate::convert::{MARKS, NAMED, NAMED_OPAQUE, named, purpose_on};
 use crate::offline::{
     Dir, Lowers, Marks, Node, Object, Visit, is_device_whiteout, namespace_of, walk,
 };
 use crate::session::Session;
-use crate::stack::{AtRest, Opening};
+use crate::stack::{AtRest, LayerDir, Opening, Role, StackError};
 
 /// How much of a file is read at once.
 const CHUNK: usize = 256 * 1024;
@@ -111,9 +111,16 @@ fn open(spec: &ExportSpec) -> Result<(AtRest, Recording), ExportError> {
         access: LayerAccess::ReadOnly,
     };
     let at_rest = AtRest::open(&opening)?;
-    let recorded = at_rest
-        .has_recorded_owners()
-        .map_err(|errno| entry_error(Path::new("/"), Unexportable::Unreadable(errno)))?;
+    let unreadable = |errno| entry_error(Path::new("/"), Unexportable::Unreadable(errno));
+    if let Some(purpose) = purpose_on(&at_rest.upper).map_err(unreadable)? {
+        let dir = LayerDir {
+            role: Role::Upper,
+            path: spec.upper.clone(),
+        };
+        let purpose = purpose.escape_ascii().to_string();
+        return Err(StackError::HalfConverted { dir, purpose }.into());
+    }
+    let recorded = at_rest.has_recorded_owners().map_err(unreadable)?;
     if !recorded {
         return Ok((at_rest, Recording::Real));
     }
@@ -205,8 +212,11 @@ impl Job<'_> {
         let is_whiteout = object.parent.is_some() && is_device_whiteout(attr)
             || is_empty_file && object.marks.has("whiteout");
         if is_whiteout {
-            let path = object.path;
-            return self.out.whiteout(path, object.name, attr.mtime);
+            // Its own time says nothing, and nobody keeps it.
+            let mtime = object
+                .parent
+                .map_or(attr.mtime, |dir| dir.node.attr().mtime);
+            return self.out.whiteout(object.path, object.name, mtime);
         }
         if object.name.starts_with(NAMED) {
             return Err(entry_error(object.path, Unexportable::NameIsWhiteout));

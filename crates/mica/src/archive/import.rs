@@ -195,7 +195,9 @@ impl Target {
             Ok(at_rest) => Ok(Self { at_rest, scratch }),
             Err(error) => {
                 // It is empty, and in nobody's way.
-                drop(scratch.map(|scratch| scratch.remove()));
+                if let Some(scratch) = scratch {
+                    scratch.remove().ok();
+                }
                 Err(error)
             }
         }

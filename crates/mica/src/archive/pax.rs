@@ -25,15 +25,18 @@ pub(super) fn put(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     records.push(b'\n');
 }
 
-/// Writes the record of an extended attribute; `=` and `%` in its name as GNU tar writes them.
+/// Writes the record of an extended attribute. `=`, which ends a key, is `%3D` in it, as GNU tar has it; what would be read as
+/// that, or as `%25`, has its `%` written so. All other names are as they are: Go's readers know of no such thing.
 pub(super) fn put_xattr(records: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let mut key = XATTR.to_vec();
-    for &byte in name {
-        match byte {
-            b'=' => key.extend_from_slice(b"%3D"),
-            b'%' => key.extend_from_slice(b"%25"),
-            _ => key.push(byte),
+    let mut rest = name;
+    while let [first, after @ ..] = rest {
+        match (first, after) {
+            (b'=', _) => key.extend_from_slice(b"%3D"),
+            (b'%', [b'2', b'5', ..] | [b'3', b'D', ..]) => key.extend_from_slice(b"%25"),
+            _ => key.push(*first),
         }
+        rest = after;
     }
     put(records, &key, value);
 }
@@ -59,12 +62,15 @@ pub(super) fn xattr_name(key: &[u8]) -> Option<Vec<u8>> {
     Some(name)
 }
 
+/// A key and its value.
+pub(super) type Record<'a> = (&'a [u8], &'a [u8]);
+
 /// Splits a header into keys and values.
 ///
 /// # Errors
 ///
 /// A record that is none.
-pub(super) fn records(mut rest: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Flaw> {
+pub(super) fn records(mut rest: &[u8]) -> Result<Vec<Record<'_>>, Flaw> {
     let mut records = Vec::new();
     while !rest.is_empty() {
         let space = rest.iter().take(8).position(|&byte| byte == b' ');
@@ -149,6 +155,24 @@ mod tests {
         assert_eq!(read[1].1.len(), 94);
         assert_eq!(xattr_name(read[2].0).unwrap(), b"user.a=b%");
         assert_eq!(read[2].1, b"\0\n=");
+    }
+
+    #[test]
+    fn names_of_attributes_are_read_as_they_were_written() {
+        for (name, key) in [
+            (&b"user.a"[..], &b"user.a"[..]),
+            (b"user.a%b%", b"user.a%b%"),
+            (b"user.a=b", b"user.a%3Db"),
+            (b"user.%3D", b"user.%253D"),
+            (b"user.%25=", b"user.%2525%3D"),
+            (b"user.%%25", b"user.%%2525"),
+        ] {
+            let mut written = Vec::new();
+            put_xattr(&mut written, name, b"");
+            let (read, _) = records(&written).unwrap()[0];
+            assert_eq!(read, [XATTR, key].concat());
+            assert_eq!(xattr_name(read).unwrap(), name);
+        }
     }
 
     #[test]
