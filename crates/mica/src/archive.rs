@@ -13,18 +13,21 @@
 
 mod block;
 mod compression;
+mod dress;
 mod entry;
 mod error;
 mod export;
 mod import;
 mod leaving_out;
 mod names;
+mod output;
 mod owners;
 mod pax;
 mod place;
 mod reader;
 mod resolve;
 mod sparse;
+mod target;
 mod writer;
 
 pub use compression::Compression;

@@ -4,31 +4,26 @@ use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use mica_host::{LayerAccess, OwnerXattr, Owners as Recording};
 use mica_overlay::XattrNamespace;
-use mica_vfs::{
-    Errno, FileName, FileType, KillPriv, Mode, Rdev, SetAttr, SetTime, XATTR_SIZE_MAX, XattrMode,
-    XattrName,
-};
+use mica_vfs::{FileName, FileType, Mode, Rdev, SetAttr};
 
 use super::compression::unpack;
+use super::dress::{Dress, born, forget_acls, write};
 use super::entry::{Entry, Kind};
 use super::error::{Flaw, ImportError};
-use super::export::{OF_MACHINE, is_record, would_be_mark};
 use super::leaving_out::{LeftOut, Note};
 use super::names::{self, Meaning};
-use super::place::{Place, Stop, clear, set_times};
+use super::place::{Place, Stop};
 use super::reader::{ReadError, TarReader};
 use super::sparse::{Extent, Map};
-use crate::convert::{MARKS, NAMED, Scratch, maker, mark, purpose_on, unmark};
+use super::target::{Target, make};
+use crate::convert::{NAMED, maker, unmark};
 use crate::offline::{Node, is_device_whiteout};
 use crate::options::path as path_of;
-use crate::stack::{AtRest, Opening, Stack};
+use crate::stack::Stack;
 
 /// How much of a file is written at once.
 const CHUNK: usize = 256 * 1024;
-/// What the mark on a directory says while a part of a layer is in it.
-const PURPOSE: &[u8] = b"mica import";
 
 /// Whose the objects are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -143,105 +138,6 @@ pub fn import(
             source: Box::new(failed),
         }),
     }
-}
-
-/// Makes the directory, if there is none; returns whether there was none.
-fn make(dir: &Path) -> Result<bool, ImportError> {
-    match std::fs::create_dir(dir) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(ImportError::Make {
-            dir: dir.to_owned(),
-            source: Errno::from_io_error(&error).unwrap_or(Errno::IO),
-        }),
-    }
-}
-
-/// The directory, open and marked.
-struct Target {
-    at_rest: AtRest,
-    /// Where objects are prepared, if their owners are recorded.
-    scratch: Option<Scratch>,
-}
-
-impl Target {
-    fn open(spec: &ImportSpec) -> Result<Self, ImportError> {
-        let prepare = |source| ImportError::Prepare {
-            dir: spec.dir.clone(),
-            source,
-        };
-        let (scratch, recording) = match spec.owners {
-            ImportOwners::Real | ImportOwners::Mine => (None, Recording::Real),
-            ImportOwners::Recorded => {
-                let scratch = Scratch::of(&spec.dir, None).map_err(prepare)?;
-                scratch.make().map_err(prepare)?;
-                (Some(scratch), Recording::Xattr(OwnerXattr::User))
-            }
-        };
-        let opened = AtRest::open_with(
-            &Opening {
-                upper: &spec.dir,
-                work: scratch.as_ref().map(Scratch::path),
-                lowers: &[],
-                access: LayerAccess::ReadWrite,
-            },
-            recording,
-        );
-        let begun = opened.map_err(ImportError::from).and_then(|at_rest| {
-            begin(&at_rest, spec)?;
-            Ok(at_rest)
-        });
-        match begun {
-            Ok(at_rest) => Ok(Self { at_rest, scratch }),
-            Err(error) => {
-                // It is empty, and in nobody's way.
-                if let Some(scratch) = scratch {
-                    scratch.remove().ok();
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Removes what was made.
-    fn undo(self, made: Option<&Path>) -> Result<(), Errno> {
-        let root = &self.at_rest.upper;
-        clear(root)?;
-        let attr = *root.attr();
-        unmark(root)?;
-        set_times(root, (attr.atime, attr.mtime))?;
-        if let Some(scratch) = &self.scratch {
-            scratch.remove()?;
-        }
-        if let Some(dir) = made {
-            std::fs::remove_dir(dir)
-                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        }
-        Ok(())
-    }
-}
-
-/// Marks the directory, which is empty or has what an interrupted import left.
-fn begin(at_rest: &AtRest, spec: &ImportSpec) -> Result<(), ImportError> {
-    let prepare = |source| ImportError::Prepare {
-        dir: spec.dir.clone(),
-        source,
-    };
-    let root = &at_rest.upper;
-    match purpose_on(root).map_err(prepare)? {
-        Some(purpose) if purpose == PURPOSE => clear(root).map_err(prepare)?,
-        None if root.names().map_err(prepare)?.is_empty() => {
-            mark(root, PURPOSE).map_err(prepare)?;
-        }
-        _ => {
-            let dir = spec.dir.clone();
-            return Err(ImportError::NotEmpty { dir });
-        }
-    }
-    if spec.owners == ImportOwners::Recorded {
-        at_rest.record_root().map_err(prepare)?;
-    }
-    Ok(())
 }
 
 /// Gives the root what it is to have, puts all on disk, and takes the mark away.
@@ -508,115 +404,5 @@ fn check_kind(kind: &Kind, devices: DevicePolicy) -> Result<(), Flaw> {
         Kind::Device(..) if devices == DevicePolicy::Refuse => Err(Flaw::Device),
         Kind::Symlink(target) if target.is_empty() || target.contains(&0) => Err(Flaw::Name),
         _ => Ok(()),
-    }
-}
-
-/// Makes an object that is nobody else's yet.
-fn born(dir: &Node, name: &[u8], kind: &Kind) -> Result<Node, Errno> {
-    let (fs, id, name) = (dir.fs(), dir.id(), FileName::new(name)?);
-    let private = Mode::new(0o600);
-    let made = match kind {
-        Kind::Plain(FileType::Directory) => fs.mkdir(&maker(), id, name, Mode::new(0o700))?,
-        Kind::Plain(FileType::Regular) => fs.create(&maker(), id, name, private)?,
-        Kind::Symlink(target) => fs.symlink(&maker(), id, name, target)?,
-        Kind::Plain(kind) => fs.mknod(&maker(), id, name, *kind, private, Rdev::default())?,
-        Kind::Device(kind, rdev) => fs.mknod(&maker(), id, name, *kind, private, *rdev)?,
-        // It has its object already.
-        Kind::Link(_) => return Err(Errno::INVAL),
-    };
-    Ok(dir.adopt(made.node, made.attr))
-}
-
-/// Removes the ACLs that an object got from its directory.
-fn forget_acls(node: &Node) -> Result<(), Errno> {
-    for name in [&b"system.posix_acl_access"[..], b"system.posix_acl_default"] {
-        match node.fs().remove_xattr(node.id(), XattrName::new(name)?) {
-            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
-fn write(node: &Node, mut offset: u64, mut bytes: &[u8]) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        let written = node.fs().write(node.id(), offset, bytes, KillPriv::Keep)?;
-        if written == 0 {
-            return Err(Errno::IO);
-        }
-        bytes = bytes.get(written..).unwrap_or_default();
-        offset += u64::try_from(written).unwrap_or_default();
-    }
-    Ok(())
-}
-
-/// Gives an object its owner, attributes, mode and time.
-struct Dress<'a> {
-    owners: ImportOwners,
-    note: &'a mut dyn FnMut(Note),
-}
-
-impl Dress<'_> {
-    fn put_on(&mut self, node: &Node, entry: &Entry) -> Result<(), Stop> {
-        let (fs, id) = (node.fs(), node.id());
-        if self.owners != ImportOwners::Mine {
-            let owner = SetAttr {
-                uid: Some(entry.uid),
-                gid: Some(entry.gid),
-                ..SetAttr::default()
-            };
-            fs.set_attr(id, &owner)?;
-        }
-        for (name, value) in &entry.xattrs {
-            self.xattr(node, entry, (name, value))?;
-        }
-        let rest = SetAttr {
-            mode: (node.kind() != FileType::Symlink).then_some(entry.mode),
-            atime: Some(SetTime::At(entry.mtime)),
-            mtime: Some(SetTime::At(entry.mtime)),
-            ..SetAttr::default()
-        };
-        fs.set_attr(id, &rest)?;
-        Ok(())
-    }
-
-    fn xattr(
-        &mut self,
-        node: &Node,
-        entry: &Entry,
-        (name, value): (&[u8], &[u8]),
-    ) -> Result<(), Stop> {
-        if would_be_mark(name) || is_record(name) || MARKS.contains(&name) {
-            return Err(Flaw::Mark(name.to_vec()).into());
-        }
-        let Ok(checked) = XattrName::new(name) else {
-            return Err(Flaw::Attribute(name.to_vec()).into());
-        };
-        if value.len() > XATTR_SIZE_MAX {
-            return Err(Flaw::Attribute(name.to_vec()).into());
-        }
-        let is_acl = name.starts_with(b"system.posix_acl_");
-        if OF_MACHINE.contains(&name) || (name.starts_with(b"system.") && !is_acl) {
-            self.note(entry, LeftOut::Attribute(name.to_vec()));
-            return Ok(());
-        }
-        let mode = XattrMode::Set;
-        let set = node
-            .fs()
-            .set_xattr(node.id(), checked, value, mode, KillPriv::Keep);
-        match set {
-            Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP)
-                if self.owners != ImportOwners::Real =>
-            {
-                self.note(entry, LeftOut::Forbidden(name.to_vec()));
-                Ok(())
-            }
-            set => Ok(set?),
-        }
-    }
-
-    fn note(&mut self, entry: &Entry, what: LeftOut) {
-        let path = path_of(entry.path.clone());
-        (self.note)(Note { path, what });
     }
 }

@@ -150,7 +150,7 @@ mod tests {
         put(&mut written, b"k", &[b'v'; 5]);
         put(&mut written, b"k", &[b'v'; 94]);
         put_xattr(&mut written, b"user.a=b%", b"\0\n=");
-        assert!(written.starts_with(b"10 k=vvvvv\n101 k=vvv"));
+        assert!(written.starts_with(b"11 k=vvvvv\n101 k=vvv"));
         let read = records(&written).unwrap();
         assert_eq!(read[1].1.len(), 94);
         assert_eq!(xattr_name(read[2].0).unwrap(), b"user.a=b%");
