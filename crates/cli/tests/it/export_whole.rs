@@ -172,3 +172,41 @@ fn an_upper_in_use_is_refused_and_nothing_is_written_into_one() {
     let mode = fs::metadata(ground.at("layer.tar")).unwrap().mode();
     assert_eq!(mode & 0o111, 0);
 }
+
+#[test]
+fn what_a_session_renamed_is_exported_whole() {
+    if !can_mount("what_a_session_renamed_is_exported_whole") {
+        return;
+    }
+    let place = Place::new();
+    fs::create_dir_all(place.at("d/dir/sub")).unwrap();
+    fs::write(place.at("d/dir/sub/f"), "machine").unwrap();
+    fs::write(place.at("d/dir/gone"), "").unwrap();
+    let ran = run(&mut place.script(&[], "mv dir moved; rm moved/gone; echo 1 > moved/new"));
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let ground = Ground::new();
+    let out = ground.at("layer.tar");
+    let exported = run(&mut place.mica(&["export", "1", "-o", out.to_str().unwrap()]));
+    assert_eq!(exported, ok());
+    let below = place.at("d");
+    let below = format!("{}/", below.strip_prefix("/").unwrap().display());
+    let list = listed(&ground, "layer.tar");
+    let names: Vec<_> = list
+        .lines()
+        .filter_map(|line| line.strip_prefix(&below))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "",
+            ".wh.dir",
+            "moved/",
+            "moved/.wh..wh..opq",
+            "moved/new",
+            "moved/sub/",
+            "moved/sub/f"
+        ]
+    );
+    let read = sh(&ground, &format!("tar -xOf layer.tar {below}moved/sub/f"));
+    assert_eq!(read.stdout, "machine");
+}

@@ -59,6 +59,8 @@ pub enum Unexportable {
     Owner(u32),
     /// Another filesystem is mounted there.
     Mountpoint,
+    /// It was renamed in a session, and on the machine another filesystem is mounted there or in it.
+    MountBelow,
     /// It cannot be read.
     Unreadable(Errno),
 }
@@ -77,6 +79,9 @@ impl fmt::Display for Unexportable {
             Self::Attributes => f.write_str("its attributes take more than 1 MiB"),
             Self::Owner(id) => write!(f, "the session has no id for its owner {id}"),
             Self::Mountpoint => f.write_str("another filesystem is mounted there"),
+            Self::MountBelow => f.write_str(
+                "it was renamed, and where it was the machine has another filesystem mounted",
+            ),
             Self::Unreadable(errno) => {
                 let text = io::Error::from_raw_os_error(errno.raw_os_error());
                 write!(f, "it cannot be read: {text}")
@@ -103,6 +108,7 @@ impl ExportError {
                 Unexportable::Mountpoint => "unmount it first",
                 Unexportable::Unreadable(Errno::ACCESS | Errno::PERM) => "run as root",
                 Unexportable::Unreadable(_) => "`mica check` tells more",
+                Unexportable::MountBelow => "copy it in the session, with `cp -a`, and remove it there",
                 Unexportable::Attributes | Unexportable::Owner(_) => return None,
             }
             .into(),

@@ -13,14 +13,12 @@ use mica_vfs::{Errno, FileType};
 use super::compression::{Compression, Packer};
 use super::error::{ExportError, Unexportable};
 use super::leaving_out::{LeftOut, Note};
-use super::output::{CHUNK, Output, Source};
+use super::output::{CHUNK, Output, Source, Whose};
 use super::owners::Owners;
-use super::resolve::{Merged, below};
+use super::resolve::{Beneath, Merged, below};
 use super::writer::TarWriter;
 use crate::convert::{NAMED, purpose_on};
-use crate::offline::{
-    Dir, Lowers, Marks, Node, Object, Visit, is_device_whiteout, namespace_of, walk,
-};
+use crate::offline::{Dir, Marks, Node, Object, Visit, is_device_whiteout, namespace_of, walk};
 use crate::session::Session;
 use crate::stack::{AtRest, LayerDir, Opening, Role, StackError};
 
@@ -59,16 +57,18 @@ pub fn export(
     note: &mut dyn FnMut(Note),
 ) -> Result<Exported, ExportError> {
     let owners = session.map_or_else(|| Ok(Owners::default()), Owners::of)?;
-    let (at_rest, recording) = open(spec)?;
+    let beneath = match session {
+        // A tree that is gone is needed only for what was renamed, which is refused then.
+        Some(session) if spec.lowers.is_empty() => {
+            Beneath::of(session).unwrap_or_else(|_| Beneath::Dirs(Vec::new(), Vec::new()))
+        }
+        _ => Beneath::Dirs(spec.lowers.clone(), spec.data.clone()),
+    };
+    let (at_rest, recording) = open(spec, &beneath)?;
     let root = |errno| entry_error(Path::new("/"), Unexportable::Unreadable(errno));
     let xattrs = namespace_of(&at_rest.upper).map_err(root)?;
-    let merged = if spec.lowers.is_empty() {
-        None
-    } else {
-        let lowers = (spec.lowers.as_slice(), spec.data.as_slice());
-        Some(Merged::open(&spec.upper, lowers, xattrs, recording)?)
-    };
-    let lowers = Lowers::new(at_rest.lowers.clone(), spec.data.len(), xattrs);
+    let merged = Merged::open(&spec.upper, &beneath, xattrs, recording)?;
+    let lowers = beneath.lowers(&at_rest.lowers, xattrs).map_err(root)?;
     let packer = Packer::new(out, spec.compression).map_err(ExportError::Write)?;
     let mut job = Job {
         out: Output {
@@ -80,6 +80,7 @@ pub fn export(
             progress,
             note,
         },
+        beneath: &beneath,
         merged,
         xattrs,
         copied: None,
@@ -98,8 +99,8 @@ pub fn export(
 }
 
 /// Opens the upper, and finds out where its owners are.
-fn open(spec: &ExportSpec) -> Result<(AtRest, Recording), ExportError> {
-    let lowers = [&spec.lowers[..], &spec.data].concat();
+fn open(spec: &ExportSpec, beneath: &Beneath) -> Result<(AtRest, Recording), ExportError> {
+    let lowers = beneath.dirs();
     let opening = Opening {
         upper: &spec.upper,
         work: None,
@@ -134,6 +135,7 @@ pub(super) fn entry_error(path: &Path, why: Unexportable) -> ExportError {
 
 struct Job<'a> {
     out: Output<'a>,
+    beneath: &'a Beneath,
     merged: Option<Merged>,
     xattrs: XattrNamespace,
     /// The directory that was written from the union, with all that is in it.
@@ -197,7 +199,10 @@ impl Job<'_> {
             self.out.note(object.path, LeftOut::Flags);
         }
         let is_metacopy = attr.kind == FileType::Regular && object.marks.has("metacopy");
-        let is_redirect = attr.kind == FileType::Directory && object.marks.has("redirect");
+        let is_redirect = attr.kind == FileType::Directory
+            && object.marks.has("redirect")
+            && object.parent.is_some()
+            && !object.marks.is_opaque();
         let whole = if is_metacopy || is_redirect {
             Some(self.resolve(object)?)
         } else {
@@ -208,7 +213,7 @@ impl Job<'_> {
             path: object.path,
             node: object.node,
             data: whole.as_ref().unwrap_or(object.node),
-            of: 0,
+            of: Whose::Upper,
             xattrs,
         })?;
         if attr.kind != FileType::Directory {
@@ -250,6 +255,9 @@ impl Job<'_> {
         if object.node.kind() == FileType::Directory && object.below.is_empty() {
             return Err(entry_error(object.path, Unexportable::NotBelow));
         }
+        if self.beneath.has_mounts(object.below) {
+            return Err(entry_error(object.path, Unexportable::MountBelow));
+        }
         merged.find(object.path).map_err(|errno| {
             let why = match errno {
                 Errno::IO | Errno::NOENT => Unexportable::NotBelow,
@@ -277,7 +285,7 @@ impl Job<'_> {
                 path,
                 node,
                 data: node,
-                of: 1,
+                of: Whose::Union,
                 xattrs,
             })
         };

@@ -22,14 +22,20 @@ use crate::offline::Node;
 /// How much of a file is read at once.
 pub(super) const CHUNK: usize = 256 * 1024;
 
+/// The filesystem that an object is of, which its number is unique in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Whose {
+    Upper,
+    Union,
+}
+
 /// An object to write, and where its parts are.
 pub(super) struct Source<'a> {
     pub(super) path: &'a Path,
     pub(super) node: &'a Node,
     /// Whose data it has.
     pub(super) data: &'a Node,
-    /// The filesystem that its number is of: 0 the upper, 1 the union.
-    pub(super) of: u8,
+    pub(super) of: Whose,
     /// Names of the attributes that are its own.
     pub(super) xattrs: Vec<Vec<u8>>,
 }
@@ -39,7 +45,7 @@ pub(super) struct Output<'a> {
     pub(super) tar: TarWriter<Packer<'a>>,
     pub(super) owners: Owners,
     /// The first names of files that have more to come, and how many.
-    pub(super) links: HashMap<(u8, u64), (Vec<u8>, u32)>,
+    pub(super) links: HashMap<(Whose, u64), (Vec<u8>, u32)>,
     pub(super) buffer: Vec<u8>,
     pub(super) entries: u64,
     pub(super) progress: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
@@ -82,7 +88,7 @@ impl Output<'_> {
             return Ok(());
         }
         if let Some(first) = self.other_name(source.of, attr, &path) {
-            let link = self.entry(source.path, path, Kind::Link(first), attr)?;
+            let link = self.entry((source.of, source.path), path, Kind::Link(first), attr)?;
             return self.begin(source.path, &link);
         }
         let kind = match attr.kind {
@@ -93,7 +99,7 @@ impl Output<'_> {
             FileType::CharDevice | FileType::BlockDevice => Kind::Device(attr.kind, attr.rdev),
             kind => Kind::Plain(kind),
         };
-        let mut entry = self.entry(source.path, path, kind, attr)?;
+        let mut entry = self.entry((source.of, source.path), path, kind, attr)?;
         for name in &source.xattrs {
             if let Some(value) = source.node.xattr(name).map_err(failed)? {
                 entry.xattrs.push((name.clone(), value));
@@ -118,13 +124,18 @@ impl Output<'_> {
 
     fn entry(
         &self,
-        at: &Path,
+        (of, at): (Whose, &Path),
         path: Vec<u8>,
         kind: Kind,
         attr: &Attr,
     ) -> Result<Entry, ExportError> {
-        let owners = self.owners.inside(attr.uid, attr.gid);
-        let (uid, gid) = owners.map_err(|why| entry_error(at, why))?;
+        let (uid, gid) = match of {
+            Whose::Upper => {
+                let owners = self.owners.inside(attr.uid, attr.gid);
+                owners.map_err(|why| entry_error(at, why))?
+            }
+            Whose::Union => self.owners.shown(attr.uid, attr.gid),
+        };
         Ok(Entry {
             path,
             kind,
@@ -140,7 +151,7 @@ impl Output<'_> {
     }
 
     /// Returns the first name of a file that was written under it.
-    fn other_name(&mut self, of: u8, attr: &Attr, path: &[u8]) -> Option<Vec<u8>> {
+    fn other_name(&mut self, of: Whose, attr: &Attr, path: &[u8]) -> Option<Vec<u8>> {
         if attr.kind == FileType::Directory || attr.nlink < 2 {
             return None;
         }

@@ -47,6 +47,22 @@ impl Owners {
         Ok(Self { users })
     }
 
+    /// Returns owner and group of an object of the machine as the session shows them: those that have no id in it are root's, or
+    /// all are of the one that there is.
+    pub(super) fn shown(&self, uid: u32, gid: u32) -> (u32, u32) {
+        let Some(users) = &self.users else {
+            return (uid, gid);
+        };
+        let shown = |ids: &[Ids], id| {
+            let other = match ids {
+                [only] if only.count == 1 => only.inside,
+                _ => 0,
+            };
+            inside(ids, id).unwrap_or(other)
+        };
+        (shown(&users.uids, uid), shown(&users.gids, gid))
+    }
+
     /// Returns owner and group as the session has them.
     ///
     /// # Errors
@@ -84,6 +100,9 @@ mod tests {
         for uid in [999, 1001, 100_010] {
             assert_eq!(owners.inside(uid, 1000), Err(Unexportable::Owner(uid)));
         }
+        assert_eq!(owners.shown(7, 1000), (0, 5));
+        assert_eq!(owners.shown(1000, 7), (0, 5));
         assert_eq!(Owners::default().inside(1, 2), Ok((1, 2)));
+        assert_eq!(Owners::default().shown(1, 2), (1, 2));
     }
 }

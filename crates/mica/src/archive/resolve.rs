@@ -5,12 +5,101 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mica_overlay::{Index, Metacopies, XattrNamespace, Xino};
+use mica_host::{FdCache, HostFs, MountTree};
+use mica_overlay::{Durability, Index, Metacopies, XattrNamespace, Xino};
 use mica_vfs::{Coherence, Errno, FileType, Filesystem, NodeId};
+use rustix::fs::{Mode, OFlags};
 
-use crate::offline::Node;
+use crate::mountinfo::mounts;
+use crate::offline::{Lowers, Node, Place};
 use crate::options::{Identity, OverlayUuid, RedirectDir, StackSpec, path as path_of};
-use crate::stack::{Stack, StackError};
+use crate::session::Session;
+use crate::stack::{LayerDir, Role, Stack, StackError};
+
+/// What lies below an upper.
+pub(super) enum Beneath {
+    /// Directories, topmost first, and data-only ones.
+    Dirs(Vec<PathBuf>, Vec<PathBuf>),
+    /// The tree of a session.
+    Machine {
+        /// As a layer.
+        fs: Arc<HostFs>,
+        /// What is mounted in it: a session may have had something else there.
+        mountpoints: Vec<PathBuf>,
+    },
+}
+
+impl Beneath {
+    /// Opens the tree of a session, as it is now. Its mounts are reached by their names; the session's own directory and its
+    /// neighbours are not there, as they were not in the session.
+    pub(super) fn of(session: &Session) -> Result<Self, StackError> {
+        let lower = session.lower();
+        let failed = |source| StackError::Open {
+            dir: lower_dir(&lower),
+            source,
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&lower, flags, Mode::empty()).map_err(failed)?;
+        let upper = session.upper();
+        let store = upper.ancestors().nth(2);
+        let store = store.and_then(|store| store.strip_prefix(&lower).ok());
+        let tree = MountTree {
+            root,
+            mountpoints: Vec::new(),
+            hidden: store.map(Path::to_owned).into_iter().collect(),
+            unmapped: None,
+        };
+        let fs = HostFs::tree(tree, FdCache::new(FDS)).map_err(failed)?;
+        let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+        let points = mounts(&table).map(|mount| mount.point());
+        let points = points.filter_map(|point| Some(point.strip_prefix(&lower).ok()?.to_owned()));
+        Ok(Self::Machine {
+            fs: Arc::new(fs),
+            mountpoints: points.collect(),
+        })
+    }
+
+    /// Returns the directories that are named.
+    pub(super) fn dirs(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Dirs(lowers, data) => [&lowers[..], data].concat(),
+            Self::Machine { .. } => Vec::new(),
+        }
+    }
+
+    /// Returns the layers, given what was opened of the directories.
+    pub(super) fn lowers(&self, opened: &[Node], xattrs: XattrNamespace) -> Result<Lowers, Errno> {
+        Ok(match self {
+            Self::Dirs(_, data) => Lowers::new(opened.to_vec(), data.len(), xattrs),
+            Self::Machine { fs, .. } => {
+                let fs: Arc<dyn Filesystem> = Arc::<HostFs>::clone(fs);
+                Lowers::new(vec![Node::root(fs, NodeId::ROOT)?], 0, xattrs)
+            }
+        })
+    }
+
+    /// Whether something is mounted at or below one of these places of the machine.
+    pub(super) fn has_mounts(&self, places: &[Place]) -> bool {
+        let Self::Machine { mountpoints, .. } = self else {
+            return false;
+        };
+        places.iter().any(|place| {
+            let names = place.path.iter().map(|name| path_of(name.to_vec()));
+            let path: PathBuf = names.collect();
+            mountpoints.iter().any(|point| point.starts_with(&path))
+        })
+    }
+}
+
+fn lower_dir(path: &Path) -> LayerDir {
+    LayerDir {
+        role: Role::Lower,
+        path: path.to_owned(),
+    }
+}
+
+/// How many files of the machine stay open for the next one.
+const FDS: usize = 64;
 
 /// The union of an upper and its lowers, to be read.
 #[derive(Debug)]
@@ -21,20 +110,21 @@ pub(super) struct Merged {
 }
 
 impl Merged {
-    /// Lays `upper` over the others.
+    /// Lays `upper` over what is beneath; `None` if there is nothing.
     pub(super) fn open(
         upper: &Path,
-        (lowers, data): (&[PathBuf], &[PathBuf]),
+        beneath: &Beneath,
         xattrs: XattrNamespace,
         owners: mica_host::Owners,
-    ) -> Result<Self, StackError> {
-        let identity = Identity {
-            owners,
-            ..Identity::default()
+    ) -> Result<Option<Self>, StackError> {
+        let (lowers, data) = match beneath {
+            Beneath::Dirs(lowers, _) if lowers.is_empty() => return Ok(None),
+            Beneath::Dirs(lowers, data) => (lowers.as_slice(), data.clone()),
+            Beneath::Machine { .. } => (&[][..], Vec::new()),
         };
-        let stack = Stack::open(&StackSpec {
+        let spec = StackSpec {
             lower: [&[upper.to_owned()][..], lowers].concat(),
-            data: data.to_vec(),
+            data,
             upper: None,
             xattrs,
             redirects: RedirectDir::On,
@@ -43,21 +133,25 @@ impl Merged {
             xino: Xino::Off,
             uuid: OverlayUuid::Auto,
             coherence: Coherence::Exclusive,
-            durability: crate::Durability::Auto,
-            identity,
-        })?;
+            durability: Durability::Auto,
+            identity: Identity {
+                owners,
+                ..Identity::default()
+            },
+        };
+        let stack = match beneath {
+            Beneath::Dirs(..) => Stack::open(&spec)?,
+            Beneath::Machine { fs, .. } => Stack::above_tree(&spec, Arc::clone(fs))?,
+        };
         let fs: Arc<dyn Filesystem> = Arc::<mica_overlay::Overlay>::clone(stack.overlay());
         let root = Node::root(fs, NodeId::ROOT).map_err(|source| StackError::Open {
-            dir: crate::LayerDir {
-                role: crate::Role::Lower,
-                path: upper.to_owned(),
-            },
+            dir: lower_dir(upper),
             source,
         })?;
-        Ok(Self {
+        Ok(Some(Self {
             root,
             _stack: stack,
-        })
+        }))
     }
 
     /// Finds the object at a path of the upper.
