@@ -27,6 +27,7 @@ mod durability;
 mod export_archive;
 mod export_layers;
 mod export_streams;
+mod export_users;
 mod export_whole;
 mod features;
 mod features_scripted;
