@@ -466,11 +466,11 @@ mod tests {
             usize::try_from(state % u64::try_from(below).unwrap()).unwrap()
         };
         let mut read = 0;
-        for _ in 0..20_000 {
+        for _ in 0..4_000 {
             let mut damaged = whole.clone();
             for _ in 0..=random(3) {
                 let at = random(damaged.len());
-                damaged[at] = b"\0 07=\n/.\x80\xff19xgLKS"[random(18)];
+                damaged[at] = b"\0 07=\n/.\x80\xff19xgLKS"[random(17)];
             }
             // Most would end at a checksum.
             for at in (0..damaged.len()).step_by(BLOCK) {
@@ -486,6 +486,6 @@ mod tests {
             read += u64::from(check_archive(&mut source).unwrap().is_ok());
         }
         // Some damage is to data, owners and times.
-        assert!((100..19_000).contains(&read), "{read}");
+        assert!((20..3_900).contains(&read), "{read}");
     }
 }
