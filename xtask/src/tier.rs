@@ -75,6 +75,7 @@ pub(crate) static ALL: &[Tier] = &[
             Program("fuse-overlayfs", Debian("fuse-overlayfs")),
             Apart("fuse-overlayfs", "2.0.0"),
             Program("python3", Debian("python3")),
+            Program("umoci", Debian("umoci")),
         ],
         place: Place::PrivateIfRoot,
         limit: MINUTE.saturating_mul(15),

@@ -1,5 +1,6 @@
 //! The command line. The doc comments of the structs are the help texts.
 
+mod archive;
 mod check;
 mod commit;
 mod convert;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use mica::Manner;
 use tracing::level_filters::LevelFilter;
 
+pub(crate) use archive::{Compress, ExportArgs, ImportArgs, OwnersOf, TarArgs, TarCommand};
 pub(crate) use check::{CheckArgs, Prefix};
 pub(crate) use commit::CommitArgs;
 pub(crate) use convert::{ConvertArgs, To};
@@ -42,6 +44,9 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     Check(CheckArgs),
     Convert(ConvertArgs),
+    Export(ExportArgs),
+    Import(ImportArgs),
+    Tar(TarArgs),
     #[command(hide = true)]
     UnmountHelper(UnmountHelperArgs),
     #[command(hide = true)]

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use mica::{
-    CheckError, CommitError, ConvertError, DoError, Escaped, Manner, MountError, OptionError,
-    RemountError, SessionError, Told, UnmountError,
+    CheckError, CommitError, ConvertError, DoError, Escaped, ExportError, ImportError, Manner,
+    MountError, OptionError, RemountError, SessionError, Told, UnmountError,
 };
 use mica_vfs::Errno;
 use thiserror::Error;
@@ -55,6 +55,15 @@ pub(crate) enum CliError {
         upper: PathBuf,
         source: ConvertError,
     },
+    /// An upper could not be exported.
+    #[error("cannot export {}", Escaped::new(upper))]
+    Export { upper: PathBuf, source: ExportError },
+    /// A layer could not be imported.
+    #[error("cannot import to {}", Escaped::new(dir))]
+    Import { dir: PathBuf, source: ImportError },
+    /// A file to be read cannot be opened.
+    #[error("cannot open {}", Escaped::new(path))]
+    Open { path: PathBuf, source: io::Error },
     /// The mount could not be changed.
     #[error("cannot remount {}", Escaped::new(mountpoint))]
     Remount {
@@ -162,6 +171,8 @@ impl CliError {
             Self::Mount { mountpoint, source } => source.hint(mountpoint),
             Self::Check { source, .. } => source.hint(),
             Self::Convert { source, .. } => source.hint(),
+            Self::Export { source, .. } => source.hint(),
+            Self::Import { source, .. } => source.hint(),
             Self::Unmount { mountpoint, source } => source.hint(mountpoint),
             Self::Remount { mountpoint, source } => source.hint(mountpoint),
             Self::Usage { hint, .. } => Some((*hint).into()),

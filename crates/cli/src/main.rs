@@ -17,6 +17,9 @@ mod describe;
 mod diff;
 mod doctor;
 mod error;
+mod export;
+mod import;
+mod left_out;
 mod log;
 mod mount;
 mod personality;
@@ -70,6 +73,9 @@ fn run() -> ExitCode {
         Command::Mount(args) => error::status(mount::run(&args), args.manner),
         Command::Check(args) => check::run(&args),
         Command::Convert(args) => error::status(convert::run(&args), Manner::Mica),
+        Command::Export(args) => error::status(export::run(&args), Manner::Mica),
+        Command::Import(args) => error::status(import::run(&args), Manner::Mica),
+        Command::Tar(args) => error::status(export::tar(&args), Manner::Mica),
         Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
         Command::Do(args) => run::run(&args),
         Command::Diff(args) => within::outside(&args, diff::run),

@@ -45,6 +45,7 @@
 
 #![forbid(unsafe_code)]
 
+mod archive;
 mod cage;
 mod check;
 mod commit;
@@ -77,6 +78,11 @@ pub use mica_overlay::{
 pub use mica_vfs as vfs;
 pub use mica_vfs::Coherence;
 
+pub use archive::{
+    Compression, DevicePolicy, ExportError, ExportSpec, Exported, Flaw, ImportError, ImportOwners,
+    ImportSpec, Imported, LeftOut, Note as ArchiveNote, Unexportable, check_archive, export,
+    import,
+};
 pub use cage::{Cage, CageError, CageStep, enter_cage};
 pub use check::{Area, CheckError, CheckSpec, Checked, Finding, Fix, Severity, Trouble, check};
 pub use commit::{

@@ -118,6 +118,27 @@ impl Stack {
         Self::of(spec, checked)
     }
 
+    /// Lays the lowers of `spec` over a tree of mounts, to be read. Nobody is looked for who uses the directories.
+    ///
+    /// # Errors
+    ///
+    /// A [`StackError`] that names the directory that does not fit.
+    pub(crate) fn above_tree(spec: &StackSpec, tree: Arc<HostFs>) -> Result<Self, StackError> {
+        let fds = FdCache::new(raise_fd_limit());
+        let (owners, coherence) = (spec.identity.owners, spec.coherence);
+        let opened = open_lowers(spec)?.into_iter();
+        let layers = opened.map(|dir| dir.into_lower(owners, coherence, &fds));
+        let mut layers = layers.collect::<Result<Vec<_>, _>>()?;
+        layers.push(Layer {
+            fs: tree,
+            root: NodeId::ROOT,
+            label: "the machine".into(),
+        });
+        let layers = (layers, Vec::new());
+        let checked = Checked::assemble(spec, fds, layers, (None, None), (Vec::new(), Vec::new()))?;
+        Self::of(spec, checked)
+    }
+
     fn of(spec: &StackSpec, checked: Checked) -> Result<Self, StackError> {
         let Checked {
             upper,

@@ -38,11 +38,11 @@ impl fmt::Display for Form {
 }
 
 /// What begins the name of a whiteout.
-pub(super) const NAMED: &[u8] = b".wh.";
+pub(crate) const NAMED: &[u8] = b".wh.";
 /// What begins the names that aufs keeps for itself.
-pub(super) const AUFS: &[u8] = b".wh..wh.";
+pub(crate) const AUFS: &[u8] = b".wh..wh.";
 /// The file that makes its directory opaque.
-pub(super) const NAMED_OPAQUE: &[u8] = b".wh..wh..opq";
+pub(crate) const NAMED_OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// Returns the name that a whiteout by name hides; `None` if the object is none.
 pub(super) fn hidden_by(name: &[u8], kind: FileType, size: u64) -> Option<&[u8]> {
@@ -52,7 +52,7 @@ pub(super) fn hidden_by(name: &[u8], kind: FileType, size: u64) -> Option<&[u8]>
 }
 
 /// Returns the file that hides `name` by its name, if there can be one.
-pub(super) fn named(name: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn named(name: &[u8]) -> Option<Vec<u8>> {
     let file = [NAMED, name].concat();
     (file.len() <= 255 && !name.starts_with(NAMED)).then_some(file)
 }

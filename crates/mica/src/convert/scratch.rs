@@ -26,13 +26,13 @@ pub(crate) const MARKS: [&[u8]; 2] = [b"trusted.mica.convert", b"user.mica.conve
 
 /// The directory.
 #[derive(Debug)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     path: PathBuf,
 }
 
 impl Scratch {
     /// Finds where it is, or would be.
-    pub(super) fn of(upper: &Path, work: Option<&Path>) -> Result<Self, Errno> {
+    pub(crate) fn of(upper: &Path, work: Option<&Path>) -> Result<Self, Errno> {
         let path = match work {
             Some(work) => work.join("work/incompat").join(FEATURE),
             None => {
@@ -49,12 +49,12 @@ impl Scratch {
         Ok(Self { path })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Makes it, if it is not there.
-    pub(super) fn make(&self) -> Result<(), Errno> {
+    pub(crate) fn make(&self) -> Result<(), Errno> {
         let mut builder = DirBuilder::new();
         let made = builder.recursive(true).mode(0o700).create(&self.path);
         made.map_err(|error| errno(&error))
@@ -83,7 +83,7 @@ impl Scratch {
     }
 
     /// Removes it, and of the directories above it those that were made for it and are empty.
-    pub(super) fn remove(&self) -> Result<(), Errno> {
+    pub(crate) fn remove(&self) -> Result<(), Errno> {
         let remove = || -> io::Result<()> {
             // The journal first: a half-removed one says nothing.
             for name in [JOURNAL, JOURNAL_NEW] {
@@ -123,7 +123,7 @@ pub(crate) fn purpose_on(root: &Node) -> Result<Option<Vec<u8>>, Errno> {
 }
 
 /// Marks a root as one of an upper that is being converted.
-pub(super) fn mark(root: &Node, purpose: &[u8]) -> Result<(), Errno> {
+pub(crate) fn mark(root: &Node, purpose: &[u8]) -> Result<(), Errno> {
     let [trusted, user] = MARKS;
     let name = if Stack::may_use_trusted() {
         trusted
@@ -136,7 +136,7 @@ pub(super) fn mark(root: &Node, purpose: &[u8]) -> Result<(), Errno> {
 }
 
 /// Takes the mark away.
-pub(super) fn unmark(root: &Node) -> Result<(), Errno> {
+pub(crate) fn unmark(root: &Node) -> Result<(), Errno> {
     for mark in MARKS {
         match root.fs().remove_xattr(root.id(), XattrName::new(mark)?) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}

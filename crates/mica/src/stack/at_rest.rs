@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mica_host::{FdCache, HostFs, LayerAccess};
+use mica_host::{FdCache, HostFs, LayerAccess, Owners};
 use mica_vfs::{Errno, Filesystem, NodeId};
 
 use super::apart::{apart, check_apart};
@@ -34,6 +34,8 @@ pub(crate) struct AtRest {
     /// Topmost first.
     pub(crate) lowers: Vec<Node>,
     in_use: Vec<InUse>,
+    /// The layer of the upper.
+    fs: Arc<HostFs>,
 }
 
 impl AtRest {
@@ -43,6 +45,16 @@ impl AtRest {
     ///
     /// A [`StackError`] that names the directory: it is missing, in use by a mount, or inside another one.
     pub(crate) fn open(opening: &Opening<'_>) -> Result<Self, StackError> {
+        Self::open_with(opening, Owners::Real)
+    }
+
+    /// Opens them, and reads and writes the owners of the upper as `owners` says. With a work directory and owners that
+    /// are recorded, objects are prepared there.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub(crate) fn open_with(opening: &Opening<'_>, owners: Owners) -> Result<Self, StackError> {
         let fds = FdCache::new(raise_fd_limit());
         let mut upper = Opened::open_for(Role::Upper, opening.upper, opening.access)?;
         let work = opening.work;
@@ -67,20 +79,34 @@ impl AtRest {
         if let (Some(work), LayerAccess::ReadWrite) = (&mut work, opening.access) {
             reach::narrow(&mut upper, work);
         }
-        let (upper, work) = nodes(upper, work, opening.access, &fds)?;
-        let lowers = lowers
-            .into_iter()
-            .map(|lower| alone(lower, LayerAccess::ReadOnly, &fds).map(|(node, _)| node));
+        let (upper, work, fs) = nodes(upper, work, (opening.access, owners), &fds)?;
+        let lowers = lowers.into_iter().map(|lower| {
+            alone(lower, (LayerAccess::ReadOnly, Owners::Real), &fds).map(|(node, _)| node)
+        });
         Ok(Self {
             upper,
             work,
             lowers: lowers.collect::<Result<_, _>>()?,
             in_use,
+            fs,
         })
     }
 }
 
 impl AtRest {
+    /// Tells whether owners and modes of the upper are recorded in attributes.
+    pub(crate) fn has_recorded_owners(&self) -> Result<bool, Errno> {
+        let names = self.upper.xattr_names()?;
+        let is_record = |name: &Vec<u8>| name.ends_with(b".override_stat");
+        Ok(names.iter().any(is_record))
+    }
+
+    /// Records the owner of the upper's root, if owners are recorded, and finds out whether they can be.
+    pub(crate) fn record_root(&self) -> Result<(), Errno> {
+        self.fs.probe_owners()?;
+        self.fs.record_root(None)
+    }
+
     /// Puts all of the upper's filesystem on disk.
     pub(crate) fn sync(&self) -> Result<(), Errno> {
         self.in_use.first().map_or(Ok(()), InUse::sync)
@@ -91,17 +117,18 @@ impl AtRest {
 fn nodes(
     upper: Opened,
     work: Option<Opened>,
-    access: LayerAccess,
+    (access, owners): (LayerAccess, Owners),
     fds: &Arc<FdCache>,
-) -> Result<(Node, Option<Node>), StackError> {
+) -> Result<(Node, Option<Node>, Arc<HostFs>), StackError> {
     let upper_dir = upper.dir.clone();
     let upper_place = upper.place;
-    let (upper, fs) = alone(upper, access, fds)?;
+    let (upper, fs) = alone(upper, (access, owners), fds)?;
     let Some(work) = work else {
-        return Ok((upper, None));
+        return Ok((upper, None, fs));
     };
     if access == LayerAccess::ReadOnly {
-        return Ok((upper, Some(alone(work, access, fds)?.0)));
+        let (work, _) = alone(work, (access, Owners::Real), fds)?;
+        return Ok((upper, Some(work), fs));
     }
     if !upper_place.same_mount(work.place) {
         return Err(apart(&upper_dir, upper_place, &work));
@@ -109,20 +136,20 @@ fn nodes(
     let dir = work.dir;
     let opened = |source| not_opened(&dir, source);
     let id = fs.attach(work.fd).map_err(opened)?;
-    let fs: Arc<dyn Filesystem> = fs;
-    let work = Node::root(fs, id).map_err(opened)?;
-    Ok((upper, Some(work)))
+    let shared: Arc<dyn Filesystem> = Arc::<HostFs>::clone(&fs);
+    let work = Node::root(shared, id).map_err(opened)?;
+    Ok((upper, Some(work), fs))
 }
 
 fn alone(
     opened: Opened,
-    access: LayerAccess,
+    (access, owners): (LayerAccess, Owners),
     fds: &Arc<FdCache>,
 ) -> Result<(Node, Arc<HostFs>), StackError> {
     let dir = opened.dir;
     let failed = |source| not_opened(&dir, source);
     let fs = HostFs::new(opened.fd, access, Arc::clone(fds)).map_err(failed)?;
-    let fs = Arc::new(fs);
+    let fs = Arc::new(fs.with_owners(owners));
     let shared: Arc<dyn Filesystem> = Arc::<HostFs>::clone(&fs);
     let node = Node::root(shared, NodeId::ROOT).map_err(failed)?;
     Ok((node, fs))

@@ -292,6 +292,9 @@ impl StackError {
                 format!("choose another directory; `lsattr -d {}` shows this one's `F`, and a copy made with `cp -a` has it only if the place it is made in has it", word(&dir.path))
             }
             Self::Foreign { upper, mark, xattrs } => mark.hint(&upper.path, *xattrs),
+            Self::HalfConverted { dir, purpose } if purpose.starts_with("mica import") => {
+                format!("run `mica import` again: it begins anew in {}", word(&dir.path))
+            }
             Self::HalfConverted { .. } => {
                 "run the same `mica convert` again: it goes on where it was".into()
             }
