@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "rustix has no safe fork")]
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -37,9 +38,7 @@ impl Born {
 /// - `EBUSY`: this process has other threads, whose locks nobody would ever release in the child.
 /// - As clone(2): `EPERM`, `EAGAIN`, `ENOSPC`.
 pub fn fork(born: Born, child: impl FnOnce() -> Result<Infallible, u8>) -> Result<Pid, Errno> {
-    if threads()? != 1 {
-        return Err(Errno::BUSY);
-    }
+    wait_until_alone()?;
     let flags = libc::c_long::from(born.flags() | libc::SIGCHLD);
     let none: libc::c_long = 0;
     // SAFETY: without CLONE_VM the child has memory of its own, and as there is one thread, no lock in it is held by another.
@@ -62,7 +61,22 @@ pub fn fork(born: Born, child: impl FnOnce() -> Result<Infallible, u8>) -> Resul
     }
 }
 
-/// Counts the threads of this process. One that was joined may still be seen for a moment.
+/// How often it is looked whether a thread that was joined is gone, and how long is waited each time.
+const PATIENCE: (u32, Duration) = (500, Duration::from_micros(200));
+
+/// Fails with `EBUSY` if there are other threads. One that was joined may still be seen for a moment.
+fn wait_until_alone() -> Result<(), Errno> {
+    let (times, pause) = PATIENCE;
+    for _ in 0..times {
+        if threads()? == 1 {
+            return Ok(());
+        }
+        std::thread::sleep(pause);
+    }
+    Err(Errno::BUSY)
+}
+
+/// Counts the threads of this process.
 fn threads() -> Result<usize, Errno> {
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
     let stat = rustix::fs::open("/proc/self/stat", flags, rustix::fs::Mode::empty())?;

@@ -23,6 +23,7 @@ mod diff_users;
 mod do_base;
 mod do_join;
 mod do_live;
+mod do_lookup;
 mod do_options;
 mod do_run;
 mod do_signals;
