@@ -12,7 +12,7 @@ const DAEMON: u32 = 1;
 
 /// Runs `script` as an ordinary user among the files of `place`, after `as_root`, in a mount namespace of their own.
 #[track_caller]
-fn as_user(place: &Place, as_root: &str, script: &str) -> Outcome {
+pub(crate) fn as_user(place: &Place, as_root: &str, script: &str) -> Outcome {
     fs::set_permissions(place.at(""), Permissions::from_mode(0o755)).unwrap();
     for name in ["d", "d/changed", "d/gone"] {
         chown(place.at(name), Some(DAEMON), Some(DAEMON)).unwrap();

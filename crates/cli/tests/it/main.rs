@@ -15,6 +15,7 @@ mod carried;
 mod check;
 mod coherence;
 mod do_base;
+mod do_hostile;
 mod do_join;
 mod do_live;
 mod do_lookup;
