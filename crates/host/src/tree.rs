@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mica_vfs::lock::{Rank, RwLock};
-use mica_vfs::{Attr, DevId, Errno, Ino};
+use mica_vfs::{Attr, DevId, Errno, Ino, XATTR_NAME_MAX};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use crate::HostFs;
@@ -25,6 +25,9 @@ const MIXED: u64 = 1 << 61;
 /// So many mounts have numbers of their own.
 const MOUNTS_MAX: u64 = 1 << 13;
 
+/// What stands after the prefix in names of another overlay's attributes.
+const ESCAPE: &[u8] = b"overlay.";
+
 /// A tree of mounts that is to be a layer.
 #[derive(Debug)]
 pub struct MountTree {
@@ -34,6 +37,9 @@ pub struct MountTree {
     pub mountpoints: Vec<PathBuf>,
     /// Objects that the layer does not have, whatever leads to them; from the root on.
     pub hidden: Vec<PathBuf>,
+    /// Attributes whose names begin so are not those of the overlay that this is a layer of, and get to it as another overlay's: with
+    /// `overlay.` after the prefix (OVL-40).
+    pub foreign: Option<&'static [u8]>,
     /// Whose objects are shown whose owner or group has no id in this user namespace; `None`: the overflow id's.
     pub unmapped: Option<UnmappedAs>,
 }
@@ -58,6 +64,7 @@ pub(crate) struct Tree {
     mounts: RwLock<Vec<DevId>>,
     hidden: HashSet<Real>,
     unmapped: Option<UnmappedAs>,
+    foreign: Option<&'static [u8]>,
     /// Directories in which not every name is what a listing tells.
     looked_at: HashSet<Real>,
 }
@@ -119,6 +126,29 @@ impl Tree {
         })
     }
 
+    /// Returns the name on the host of an attribute that the layer shows; `None` if that is none of the host's.
+    pub(crate) fn name_on_host(&self, name: &[u8]) -> Option<Vec<u8>> {
+        let rest = self
+            .foreign
+            .and_then(|prefix| Some((prefix, name.strip_prefix(prefix)?)));
+        match rest {
+            None => Some(name.to_vec()),
+            Some((prefix, rest)) => Some([prefix, rest.strip_prefix(ESCAPE)?].concat()),
+        }
+    }
+
+    /// Returns the name that the layer shows for an attribute of the host; `None` if it would be too long.
+    pub(crate) fn name_shown(&self, name: &[u8]) -> Option<Vec<u8>> {
+        let rest = self
+            .foreign
+            .and_then(|prefix| Some((prefix, name.strip_prefix(prefix)?)));
+        let shown = match rest {
+            None => name.to_vec(),
+            Some((prefix, rest)) => [prefix, ESCAPE, rest].concat(),
+        };
+        (shown.len() <= XATTR_NAME_MAX).then_some(shown)
+    }
+
     /// Fails with `ENOENT` if the layer does not have an object.
     pub(crate) fn refuse_hidden(&self, told: &Attr) -> Result<(), Errno> {
         if self.hidden.contains(&real(told.dev, told.ino)) {
@@ -145,12 +175,14 @@ impl HostFs {
             root,
             mountpoints,
             hidden,
+            foreign,
             unmapped,
         } = tree;
         let told = stat_fd(root.as_fd(), Ids::Mounts)?;
         let known = Tree {
             dev: stat_fd(root.as_fd(), Ids::Devices)?.dev,
             unmapped,
+            foreign,
             mounts: RwLock::new(Rank(200), vec![told.dev]),
             hidden: hidden
                 .iter()
@@ -205,6 +237,7 @@ mod tests {
             mounts: RwLock::new(Rank(200), vec![DevId(10)]),
             hidden: HashSet::new(),
             unmapped: None,
+            foreign: Some(b"trusted.overlay."),
             looked_at: HashSet::new(),
         }
     }
@@ -217,6 +250,30 @@ mod tests {
         assert_eq!(number(11, 7), 7 | 1 << 48);
         assert_eq!(number(12, 7), 7 | 2 << 48);
         assert_eq!(number(11, 8), 8 | 1 << 48);
+    }
+
+    #[test]
+    fn marks_of_the_host_are_those_of_another_overlay() {
+        let tree = tree();
+        for (host, shown) in [
+            ("trusted.overlay.opaque", "trusted.overlay.overlay.opaque"),
+            (
+                "trusted.overlay.overlay.x",
+                "trusted.overlay.overlay.overlay.x",
+            ),
+            ("trusted.other", "trusted.other"),
+            ("user.overlay.opaque", "user.overlay.opaque"),
+        ] {
+            assert_eq!(
+                tree.name_shown(host.as_bytes()).as_deref(),
+                Some(shown.as_bytes())
+            );
+            assert_eq!(
+                tree.name_on_host(shown.as_bytes()).as_deref(),
+                Some(host.as_bytes())
+            );
+        }
+        assert_eq!(tree.name_on_host(b"trusted.overlay.opaque"), None);
     }
 
     #[test]

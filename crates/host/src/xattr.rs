@@ -26,7 +26,10 @@ impl HostFs {
         value: &mut [u8],
     ) -> Result<usize, Errno> {
         self.expect_visible(name, Errno::NODATA)?;
-        let name = EntryName::new(name.as_bytes());
+        let name = match &self.tree {
+            None => EntryName::new(name.as_bytes()),
+            Some(tree) => EntryName::new(&tree.name_on_host(name.as_bytes()).ok_or(Errno::NODATA)?),
+        };
         let kind = self.table.read()?.node(id)?.kind;
         self.reading(id, |site| {
             xattr::get(object(site, kind), name.as_c_str(), value)
@@ -35,17 +38,25 @@ impl HostFs {
 
     pub(crate) fn xattr_names(&self, id: NodeId, names: &mut [u8]) -> Result<usize, Errno> {
         let kind = self.table.read()?.node(id)?.kind;
-        if self.owners == Owners::Real {
+        if self.owners == Owners::Real && self.tree.is_none() {
             return self.reading(id, |site| xattr::list(object(site, kind), names));
         }
         let mut all = vec![0; XATTR_LIST_MAX];
         let len = self.reading(id, |site| xattr::list(object(site, kind), &mut all))?;
         let all = all.get(..len).unwrap_or_default();
-        let kept = all
-            .split_inclusive(|&b| b == 0)
-            .filter(|name| !is_unseen(name.strip_suffix(b"\0").unwrap_or(name)))
-            .collect::<Vec<_>>()
-            .concat();
+        let mut kept = Vec::new();
+        for name in all.split(|&b| b == 0).filter(|name| !name.is_empty()) {
+            let shown = match &self.tree {
+                _ if self.owners != Owners::Real && is_unseen(name) => continue,
+                None => name.to_vec(),
+                Some(tree) => match tree.name_shown(name) {
+                    Some(shown) => shown,
+                    None => continue,
+                },
+            };
+            kept.extend(shown);
+            kept.push(0);
+        }
         if !names.is_empty() {
             let room = names.get_mut(..kept.len()).ok_or(Errno::RANGE)?;
             room.copy_from_slice(&kept);

@@ -18,6 +18,7 @@ pub mod fuse_dev;
 pub mod handle;
 pub mod heap;
 pub mod idmap;
+pub mod landlock;
 pub mod mount;
 pub mod namespace;
 pub mod pages;

@@ -74,6 +74,37 @@ fn what_a_kernel_makes_up_is_not_in_the_view() {
 }
 
 #[test]
+fn marks_of_other_overlays_are_attributes_like_any_other() {
+    if !can_mount("marks_of_other_overlays_are_attributes_like_any_other") {
+        return;
+    }
+    let place = Place::new();
+    let mark = |path: &str, name: &str, value: &[u8]| {
+        let flags = rustix::fs::XattrFlags::empty();
+        let name = format!("trusted.overlay.{name}");
+        rustix::fs::setxattr(place.at("d").join(path), &*name, value, flags).unwrap();
+    };
+    std::fs::create_dir(place.at("d/dir")).unwrap();
+    std::fs::write(place.at("d/empty"), "").unwrap();
+    mark("kept", "metacopy", b"");
+    mark("kept", "redirect", b"/no/such");
+    mark("empty", "whiteout", b"y");
+    mark("dir", "opaque", b"x");
+    mark("dir", "redirect", b"elsewhere");
+    let script = "cat kept; ls; chmod 600 kept; touch dir/new; cat kept; mv dir dir2; ls dir2";
+    let done = run(&mut place.script(&[], script));
+    assert_eq!(
+        done.stdout, "host\nchanged\ndir\nempty\ngone\nkept\nhost\nnew\n",
+        "{done:?}"
+    );
+    // As an overlay below this one has them.
+    let mut value = [0; 9];
+    let name = "trusted.overlay.overlay.redirect";
+    let copied = rustix::fs::getxattr(place.upper("1").join("kept"), name, &mut value);
+    assert_eq!(copied, Ok(8));
+}
+
+#[test]
 fn the_sessions_do_not_exist_inside() {
     if !can_mount("the_sessions_do_not_exist_inside") {
         return;

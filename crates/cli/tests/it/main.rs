@@ -21,6 +21,7 @@ mod diff;
 mod diff_forms;
 mod diff_users;
 mod do_base;
+mod do_hostile;
 mod do_join;
 mod do_live;
 mod do_lookup;

@@ -96,6 +96,10 @@ fn prepare(plan: &Plan) -> Result<Prepared, DoError> {
     // The old root lies over the new one.
     let gone = rustix::mount::unmount(".", UnmountFlags::DETACH);
     step("the machine's files unreachable", gone)?;
+    // While this process may.
+    if let Err(errno) = mica_sys::landlock::scope() {
+        tracing::debug!(%errno, "abstract sockets of the machine are in reach");
+    }
     step(
         "capabilities that can be given up",
         rights::keep(plan.view.capabilities, plan.users.is_some()),

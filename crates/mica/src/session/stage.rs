@@ -88,6 +88,7 @@ fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>, init: &mut Command) -> Resu
         });
     }
     let spec = spec_of(plan)?;
+    tree.foreign = Some(spec.stack.xattrs.prefix());
     let log = BaseLog::open(&plan.base_log())?;
     let stack = Stack::over_tree(&spec.stack, tree, |fs| Arc::new(log.of(fs)))?;
     let mountpoint = Mountpoint::find(&root).map_err(DoError::Mount)?;

@@ -102,6 +102,7 @@ pub(super) fn machine_tree(
         root,
         mountpoints: below.into_iter().map(|(path, _)| path).collect(),
         hidden: hidden.map(Path::to_owned).collect(),
+        foreign: None,
         unmapped: None,
     };
     Ok((tree, empty))
