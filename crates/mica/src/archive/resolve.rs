@@ -47,6 +47,7 @@ impl Beneath {
             root,
             mountpoints: Vec::new(),
             hidden: store.map(Path::to_owned).into_iter().collect(),
+            foreign: Some(session.xattrs().prefix()),
             unmapped: None,
         };
         let fs = HostFs::tree(tree, FdCache::new(FDS)).map_err(failed)?;
