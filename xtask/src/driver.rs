@@ -3,15 +3,20 @@
 //! All of them are started as a user would: a command line with `lowerdir=`, `upperdir=` and `workdir=`. Servers
 //! stay in the foreground, so that their process id and their exit status are known.
 
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::process::{Pid, PidfdFlags};
 
+use crate::dump::{self, Dump};
 use crate::image::make_open;
 use crate::repo::{self, Profile};
 use crate::run::{find_program, quiet, show};
@@ -251,6 +256,17 @@ impl Driver {
     }
 }
 
+impl Driver {
+    /// Reads the tree that it has mounted on `point`. Numbers of the kernel's overlayfs are what its options make them.
+    pub(crate) fn read(&self, point: &Path) -> Result<Dump> {
+        if *self == Self::Kernel {
+            dump::read(point)
+        } else {
+            dump::read_numbered(point)
+        }
+    }
+}
+
 /// A mounted overlay. Dropping it unmounts it and ends its server.
 #[derive(Debug)]
 pub(crate) struct Mounted {
@@ -301,16 +317,22 @@ impl Mounted {
 
     fn wait_until_mounted(&mut self) -> Result<()> {
         let start = Instant::now();
+        // Polled, it tells that mounts have changed since it was opened or polled last (mounts_poll).
+        let table = File::open("/proc/self/mountinfo").context("cannot open mountinfo")?;
+        let end = self.server.as_ref().map(end_of).transpose()?;
         while !is_mounted(&self.point)? {
             if let Some(server) = &mut self.server
                 && let Some(status) = server.try_wait()?
             {
                 bail!("the server ended with {status} before the mount appeared");
             }
-            if start.elapsed() > PATIENCE {
+            let left = PATIENCE.saturating_sub(start.elapsed());
+            if left.is_zero() {
                 bail!("no mount after {PATIENCE:?}");
             }
-            std::thread::sleep(Duration::from_millis(1));
+            let mut events = vec![PollFd::new(&table, PollFlags::PRI)];
+            events.extend(end.iter().map(|end| PollFd::new(end, PollFlags::IN)));
+            wait_for(&mut events, left)?;
         }
         // The first request waits for the server's INIT.
         rustix::fs::statfs(&self.point).context("the mount does not answer")?;
@@ -331,8 +353,9 @@ impl Drop for Mounted {
     }
 }
 
-/// Unmounts what nobody uses for long: who looks at all mounts of a machine has each of them open for a moment.
-fn detach(point: &Path) -> Result<(), Errno> {
+/// Unmounts what nobody uses for long: who looks at all mounts of a machine has each of them open for a moment. When that
+/// moment is over nothing tells, so it is tried again.
+pub(crate) fn detach(point: &Path) -> Result<(), Errno> {
     let start = Instant::now();
     loop {
         match rustix::mount::unmount(point, UnmountFlags::empty()) {
@@ -346,14 +369,23 @@ fn detach(point: &Path) -> Result<(), Errno> {
 
 /// Waits for `child` to end, at most [`PATIENCE`].
 fn wait(child: &mut Child) -> Result<Option<std::process::ExitStatus>> {
-    let start = Instant::now();
-    while start.elapsed() < PATIENCE {
-        if let Some(status) = child.try_wait().context("cannot wait for the server")? {
-            return Ok(Some(status));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(None)
+    let end = end_of(child)?;
+    wait_for(&mut [PollFd::new(&end, PollFlags::IN)], PATIENCE)?;
+    child.try_wait().context("cannot wait for the server")
+}
+
+/// Opens what can be read when `child` has ended.
+fn end_of(child: &Child) -> Result<OwnedFd> {
+    let pid = Pid::from_child(child);
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).context("cannot watch the server")
+}
+
+/// Waits for one of `events`, at most for `time`.
+fn wait_for(events: &mut [PollFd<'_>], time: Duration) -> Result<()> {
+    let time = Timespec::try_from(time).context("too long")?;
+    rustix::io::retry_on_intr(|| rustix::event::poll(events, Some(&time)))
+        .context("cannot wait")?;
+    Ok(())
 }
 
 /// Says whether something is mounted on `point`, without asking the filesystem there.

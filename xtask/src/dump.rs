@@ -12,7 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirEntryExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use rustix::fs::IFlags;
 
 /// All objects of a tree by their path from its root, which itself is the empty path.
 pub(crate) type Dump = BTreeMap<PathBuf, Node>;
@@ -35,6 +36,8 @@ pub(crate) struct Node {
     /// The target of a link; a hash of the content of a file.
     pub(crate) body: String,
     pub(crate) xattrs: BTreeMap<String, String>,
+    /// Those flags of chattr(1) that an overlay keeps.
+    pub(crate) flags: String,
 }
 
 impl Node {
@@ -54,6 +57,7 @@ impl Node {
             // The system's words without the path, which is another one on each side.
             body: error.root_cause().to_string(),
             xattrs: BTreeMap::new(),
+            flags: String::new(),
         }
     }
 
@@ -86,7 +90,23 @@ pub(crate) fn read(root: &Path) -> Result<Dump> {
     read_with(root, Faults::Fail)
 }
 
-/// The same; `faults` says what becomes of objects that cannot be read.
+/// The same of a tree whose numbers can be relied on.
+///
+/// # Errors
+///
+/// If a listing has another number than the object, or an object lies on another device than the root.
+pub(crate) fn read_numbered(root: &Path) -> Result<Dump> {
+    let dump = read(root)?;
+    let faults = check_numbers(&dump);
+    ensure!(
+        faults.is_empty(),
+        "inode numbers:\n  {}",
+        faults.join("\n  ")
+    );
+    Ok(dump)
+}
+
+/// Reads as [`read`] does; `faults` says what becomes of objects that cannot be read.
 pub(crate) fn read_with(root: &Path, faults: Faults) -> Result<Dump> {
     let mut dump = Dump::new();
     let meta = std::fs::symlink_metadata(root).with_context(|| failed("stat", root))?;
@@ -150,7 +170,26 @@ fn node(path: &Path, meta: &Metadata, listed_ino: u64) -> Result<Node> {
         listed_ino,
         body,
         xattrs: xattrs(path)?,
+        flags: flags(path, kind)?,
     })
+}
+
+fn flags(path: &Path, kind: char) -> Result<String> {
+    const KNOWN: [(char, IFlags); 5] = [
+        ('a', IFlags::APPEND),
+        ('i', IFlags::IMMUTABLE),
+        ('d', IFlags::NODUMP),
+        ('A', IFlags::NOATIME),
+        ('S', IFlags::SYNC),
+    ];
+    if !matches!(kind, 'f' | 'd') {
+        return Ok(String::new());
+    }
+    let file = std::fs::File::open(path).with_context(|| failed("open", path))?;
+    // Not every filesystem has flags.
+    let flags = rustix::fs::ioctl_getflags(&file).unwrap_or(IFlags::empty());
+    let set = KNOWN.iter().filter(|(_, flag)| flags.contains(*flag));
+    Ok(set.map(|(letter, _)| letter).collect())
 }
 
 fn kind(meta: &Metadata) -> char {
@@ -263,8 +302,8 @@ pub(crate) fn compare(
     lines
 }
 
-const FIELDS: [&str; 8] = [
-    "type", "mode", "owner", "nlink", "size", "device", "mtime", "content",
+const FIELDS: [&str; 9] = [
+    "type", "mode", "owner", "nlink", "size", "device", "mtime", "flags", "content",
 ];
 
 /// Writes what the lens lets through, in the order of [`FIELDS`]; the xattrs come with the content.
@@ -299,6 +338,7 @@ fn describe(node: &Node, lens: Lens) -> [String; FIELDS.len()] {
         node.size.to_string(),
         format!("{:x}", node.rdev),
         masked(mtime),
+        node.flags.clone(),
         body,
     ]
 }

@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
+use crate::driver::detach;
 use crate::repo;
 use crate::run::quiet;
 
@@ -84,8 +85,8 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = quiet(Command::new("umount").arg(&self.point)) {
-            eprintln!("warning: {error}");
+        if let Err(error) = detach(&self.point) {
+            eprintln!("warning: cannot unmount {}: {error}", self.point.display());
             // A lazy unmount lets the image's directory be removed; the loop device goes with the last user.
             drop(quiet(Command::new("umount").arg("-l").arg(&self.point)));
         }

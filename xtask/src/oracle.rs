@@ -19,6 +19,7 @@ mod handle;
 mod job;
 pub(crate) mod layout;
 mod plants;
+mod protected;
 mod purity;
 mod regress;
 mod set;
@@ -49,7 +50,7 @@ A difference is printed as a case for xtask/src/oracle/regress.rs: option set, l
 it. `--script FILE --options SET --layout NAME` runs the lines of such a script alone; `--script -` reads them from
 standard input. A line is `WORKER OPERATION`, with worker 0 root, 1 root with umask 077, 2 user 1000, 3 user 1001 who is in
 group 1000, or `remount`, `swap` (each driver goes on with what the other left) or `look PATH`. The operations are
-those of xtask/src/oracle/call/*.rs; the layouts are in xtask/src/oracle/layout.rs, each of them at the root and once more
+those of xtask/src/oracle/call/*.rs; the layouts are in xtask/src/oracle/layout/shapes.rs, each at the root and once more
 in the directories 0 to 5.
 
   cargo xtask oracle --seconds 60 --options redirect --keep-going

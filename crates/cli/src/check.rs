@@ -3,7 +3,6 @@
 mod json;
 mod text;
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,6 +10,7 @@ use mica::{CheckSpec, Manner, Request, check};
 
 use crate::args::CheckArgs;
 use crate::error::{self, CliError};
+use crate::print::print;
 use crate::progress::Progress;
 
 /// Exit status of a check that found something.
@@ -37,8 +37,7 @@ fn checked(args: &CheckArgs) -> Result<ExitCode, CliError> {
     } else {
         text::show(&spec, &checked)
     };
-    // A reader that has seen enough is no failure.
-    drop(io::stdout().lock().write_all(shown.as_bytes()));
+    print(&shown);
     Ok(if checked.is_clean() && checked.failed.is_empty() {
         ExitCode::SUCCESS
     } else {

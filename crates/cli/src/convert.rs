@@ -1,6 +1,5 @@
 //! `mica convert`
 
-use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::args::{ConvertArgs, Prefix, To};
 use crate::error::CliError;
+use crate::print::print;
 use crate::progress::Progress;
 
 pub(crate) fn run(args: &ConvertArgs) -> Result<(), CliError> {
@@ -49,8 +49,7 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<(), CliError> {
     } else {
         as_text(&converted)
     };
-    // A reader that has seen enough is no failure.
-    drop(io::stdout().lock().write_all(shown.as_bytes()));
+    print(&shown);
     Ok(())
 }
 

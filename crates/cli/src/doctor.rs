@@ -1,7 +1,6 @@
 //! `mica doctor`
 
 use std::error::Error;
-use std::io::{self, Write as _};
 use std::iter;
 use std::process::ExitCode;
 
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 use crate::args::DoctorArgs;
 use crate::cause::Cause;
 use crate::error::in_words;
+use crate::print::print;
 
 /// Both drivers, and the command that mounts with each.
 const DRIVERS: [(Driver, &str, &str); 2] = [
@@ -26,8 +26,7 @@ pub(crate) fn run(args: &DoctorArgs) -> ExitCode {
     } else {
         as_text(&diagnosis)
     };
-    // A reader that has seen enough is no failure.
-    drop(io::stdout().lock().write_all(text.as_bytes()));
+    print(&text);
     let works =
         |(driver, ..): &(Driver, &str, &str)| diagnosis.verdict(*driver) != Verdict::Refuses;
     if DRIVERS.iter().any(works) {

@@ -20,6 +20,7 @@ mod mount;
 mod personality;
 #[cfg(feature = "planted")]
 mod planted;
+mod print;
 mod progress;
 mod run;
 mod run_spec;

@@ -7,7 +7,6 @@ mod fuse_overlayfs;
 mod mount_helper;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,6 +15,7 @@ use mica::{Manner, MountError, Mountpoint, Request};
 use crate::args::MountArgs;
 use crate::error::{self, CliError};
 use crate::mount;
+use crate::print::print;
 
 /// A program that this one can be called as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +55,7 @@ impl Personality {
             Asked::Mount(args) => mount::run(&args),
             Asked::Check(args) => check(&args),
             Asked::Text(text) => {
-                // A reader that has seen enough is no failure.
-                drop(io::stdout().lock().write_all(text.as_bytes()));
+                print(&text);
                 Ok(())
             }
         });

@@ -14,12 +14,14 @@ mod apply;
 mod copying;
 mod error;
 mod form;
+mod in_place;
 mod journal;
 mod output;
 mod plain;
 mod plan;
 mod scratch;
 mod survey;
+mod to_output;
 mod unsayable;
 
 use std::ops::ControlFlow;
@@ -31,16 +33,14 @@ use mica_vfs::Errno;
 
 use crate::offline::{Lowers, Node, namespace_of};
 use crate::stack::{AtRest, Opening, Stack};
-use apply::{Site, apply, rehearse};
 pub use error::ConvertError;
 use error::Failure;
 pub use form::Form;
-use journal::Journal;
-use output::copy_tree;
-use plan::Plan;
+use in_place::in_place;
 pub(crate) use scratch::{FEATURE, MARKS};
-use scratch::{Scratch, mark, purpose_on, unmark};
+use scratch::{Scratch, unmark};
 use survey::{Purpose, Surveyed, survey};
+use to_output::to_output;
 pub use unsayable::Unsayable;
 
 /// What is converted, and to what.
@@ -122,180 +122,6 @@ pub fn convert(
     }
 }
 
-fn in_place(spec: &ConvertSpec, pace: &mut Pace<'_>) -> Result<Converted, ConvertError> {
-    let work = spec.work.as_deref();
-    // Whether a mount uses the directories is known before anything is made in them.
-    drop(open(spec, work, LayerAccess::ReadOnly)?);
-    let scratch = make_scratch(&spec.upper, work)?;
-    let at_rest = match open(spec, Some(scratch.path()), LayerAccess::ReadWrite) {
-        Ok(at_rest) => at_rest,
-        Err(error) => {
-            remove_unused(&scratch);
-            return Err(error);
-        }
-    };
-    let purpose = purpose_of(spec, &at_rest.lowers);
-    let begun = begin(spec, &at_rest, (&scratch, &purpose), pace);
-    let (journal, converted) = match begun {
-        Ok(Some(begun)) => begun,
-        Ok(None) => {
-            scratch
-                .remove()
-                .map_err(|source| in_journal(&scratch, source))?;
-            return Ok(Converted {
-                steps: 0,
-                found: Vec::new(),
-                resumed: false,
-            });
-        }
-        Err(error) => {
-            if !matches!(error, ConvertError::Stopped) {
-                remove_unused(&scratch);
-            }
-            return Err(error);
-        }
-    };
-    let site = Site {
-        upper: &at_rest.upper,
-        scratch: scratch_node(&at_rest)?,
-        lowers: &at_rest.lowers,
-        xattrs: journal.xattrs,
-    };
-    apply(&site, &journal.plan, pace)?;
-    finish(&at_rest, &scratch, pace)?;
-    Ok(converted)
-}
-
-/// Reads the journal of an interrupted conversion, or makes a plan, puts it on disk and marks the upper; `None` if there is
-/// nothing to do.
-fn begin(
-    spec: &ConvertSpec,
-    at_rest: &AtRest,
-    (scratch, purpose): (&Scratch, &[u8]),
-    pace: &mut Pace<'_>,
-) -> Result<Option<(Journal, Converted)>, ConvertError> {
-    let journal_failed = |source| in_journal(scratch, source);
-    let marked = purpose_on(&at_rest.upper).map_err(journal_failed)?;
-    if let Some(marked) = marked {
-        if marked != purpose {
-            return Err(other(&marked));
-        }
-        let journal = scratch.journal().map_err(journal_failed)?;
-        let Some(journal) = journal.filter(|journal| journal.purpose == purpose) else {
-            let at = scratch.path().to_owned();
-            return Err(ConvertError::NoJournal { at });
-        };
-        let converted = Converted {
-            steps: journal.plan.steps(),
-            found: Vec::new(),
-            resumed: true,
-        };
-        return Ok(Some((journal, converted)));
-    }
-    let (surveyed, from) = look(spec, at_rest)?;
-    let journal = Journal {
-        purpose: purpose.to_vec(),
-        xattrs: from,
-        plan: surveyed.plan,
-    };
-    let site = Site {
-        upper: &at_rest.upper,
-        scratch: scratch_node(at_rest)?,
-        lowers: &at_rest.lowers,
-        xattrs: from,
-    };
-    rehearse(&site, &journal.plan).map_err(no_room)?;
-    if journal.plan.dirs.is_empty() {
-        return Ok(None);
-    }
-    pace.check()?;
-    scratch.write(&journal).map_err(journal_failed)?;
-    pace.check()?;
-    mark(&at_rest.upper, purpose).map_err(journal_failed)?;
-    at_rest.sync().map_err(journal_failed)?;
-    let converted = Converted {
-        steps: journal.plan.steps(),
-        found: found(surveyed.forms),
-        resumed: false,
-    };
-    Ok(Some((journal, converted)))
-}
-
-fn to_output(
-    spec: &ConvertSpec,
-    output: &Path,
-    pace: &mut Pace<'_>,
-) -> Result<Converted, ConvertError> {
-    let journal_failed = |source| ConvertError::Journal {
-        at: output.to_owned(),
-        source,
-    };
-    let source = open(spec, spec.work.as_deref(), LayerAccess::ReadOnly)?;
-    let (surveyed, from) = look(spec, &source)?;
-    make_output(output).map_err(journal_failed)?;
-    let scratch = make_scratch(output, None)?;
-    let target = AtRest::open(&Opening {
-        upper: output,
-        work: Some(scratch.path()),
-        // So it is seen whether one lies inside the other.
-        lowers: &[&[spec.upper.clone()][..], &spec.lowers, &spec.data].concat(),
-        access: LayerAccess::ReadWrite,
-    })?;
-    let purpose = purpose_of(spec, &target.lowers);
-    let marked = purpose_on(&target.upper).map_err(journal_failed)?;
-    let mut site = Site {
-        upper: &source.upper,
-        scratch: scratch_node(&target)?,
-        lowers: &source.lowers,
-        xattrs: from,
-    };
-    rehearse(&site, &surveyed.plan).map_err(|refused| {
-        if marked.is_none() {
-            remove_unused(&scratch);
-        }
-        no_room(refused)
-    })?;
-    match &marked {
-        Some(marked) if *marked != purpose => return Err(other(marked)),
-        Some(_) => {}
-        // All was done but the last step.
-        None if is_begun(&scratch, &purpose) && !is_empty(&target.upper)? => {
-            scratch.remove().map_err(journal_failed)?;
-            return Ok(Converted {
-                steps: 0,
-                found: Vec::new(),
-                resumed: true,
-            });
-        }
-        None if is_empty(&target.upper)? => {
-            let journal = Journal {
-                purpose: purpose.clone(),
-                xattrs: from,
-                plan: Plan::default(),
-            };
-            scratch.write(&journal).map_err(journal_failed)?;
-            mark(&target.upper, &purpose).map_err(journal_failed)?;
-        }
-        None => {
-            remove_unused(&scratch);
-            let output = output.to_owned();
-            return Err(ConvertError::NotEmpty { output });
-        }
-    }
-    let trees = (&source.upper, &target.upper);
-    copy_tree(trees, site.scratch, &surveyed.plan, from, pace)?;
-    site.upper = &target.upper;
-    apply(&site, &surveyed.plan, pace)?;
-    let attr = source.upper.attr();
-    copying::set_times(&target.upper, (attr.atime, attr.mtime)).map_err(journal_failed)?;
-    finish(&target, &scratch, pace)?;
-    Ok(Converted {
-        steps: surveyed.objects + surveyed.plan.steps(),
-        found: found(surveyed.forms),
-        resumed: marked.is_some(),
-    })
-}
-
 /// Looks at the whole upper.
 fn look(spec: &ConvertSpec, at_rest: &AtRest) -> Result<(Surveyed, XattrNamespace), ConvertError> {
     let upper = &at_rest.upper;
@@ -367,29 +193,6 @@ fn remove_unused(scratch: &Scratch) {
     if matches!(scratch.journal(), Ok(None)) {
         // It is in nobody's way.
         scratch.remove().ok();
-    }
-}
-
-/// Whether the journal tells of this very conversion.
-fn is_begun(scratch: &Scratch, purpose: &[u8]) -> bool {
-    let journal = scratch.journal();
-    matches!(journal, Ok(Some(journal)) if journal.purpose == purpose)
-}
-
-fn is_empty(dir: &Node) -> Result<bool, ConvertError> {
-    let names = dir.names().map_err(|source| ConvertError::Step {
-        path: PathBuf::from("/"),
-        source,
-    })?;
-    Ok(names.is_empty())
-}
-
-fn make_output(output: &Path) -> Result<(), Errno> {
-    match std::fs::create_dir(output) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -162,7 +162,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{Durability, Metacopies, Stack, StackSpec, UpperSpec, XattrNamespace};
+    use crate::{Stack, StackSpec, UpperSpec, XattrNamespace};
 
     #[test]
     fn dropping_it_ends_the_thread_at_once() {
@@ -182,21 +182,14 @@ mod tests {
             std::fs::create_dir(at(name)).unwrap();
         }
         let stack = Stack::open(&StackSpec {
-            lower: vec![at("l")],
-            data: Vec::new(),
             upper: Some(UpperSpec {
                 dir: at("u"),
                 work: at("w"),
             }),
             xattrs: XattrNamespace::User,
             redirects: crate::RedirectDir::Off,
-            metacopies: Metacopies::Off,
-            index: mica_overlay::Index::Off,
-            xino: mica_overlay::Xino::Off,
             uuid: crate::OverlayUuid::Null,
-            coherence: mica_vfs::Coherence::Exclusive,
-            durability: Durability::Auto,
-            identity: crate::Identity::default(),
+            ..StackSpec::new(vec![at("l")])
         });
         (dir, stack.unwrap())
     }

@@ -5,9 +5,8 @@
 //! [`Filesystem`](vfs::Filesystem) in it, which takes no privileges:
 //!
 //! ```
-//! use mica::vfs::{Caller, Coherence, FileName, Filesystem, KillPriv, NodeId};
-//! use mica::{Durability, Identity, Index, Metacopies, OverlayUuid, RedirectDir};
-//! use mica::{Stack, StackSpec, UpperSpec, XattrNamespace, Xino};
+//! use mica::vfs::{FileName, Filesystem, KillPriv, NodeId};
+//! use mica::{RedirectDir, Stack, StackSpec, UpperSpec, XattrNamespace};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dir = tempfile::tempdir()?;
@@ -17,21 +16,13 @@
 //! std::fs::write(dir.path().join("lower/hello"), "hello")?;
 //!
 //! let stack = Stack::open(&StackSpec {
-//!     lower: vec![dir.path().join("lower")],
-//!     data: Vec::new(),
 //!     upper: Some(UpperSpec {
 //!         dir: dir.path().join("upper"),
 //!         work: dir.path().join("work"),
 //!     }),
 //!     xattrs: XattrNamespace::User,
 //!     redirects: RedirectDir::Off,
-//!     metacopies: Metacopies::Off,
-//!     index: Index::Off,
-//!     xino: Xino::Off,
-//!     uuid: OverlayUuid::Auto,
-//!     coherence: Coherence::Exclusive,
-//!     durability: Durability::Auto,
-//!     identity: Identity::default(),
+//!     ..StackSpec::new(vec![dir.path().join("lower")])
 //! })?;
 //! let merged = stack.overlay();
 //! let hello = merged.lookup(NodeId::ROOT, FileName::new(b"hello")?)?;

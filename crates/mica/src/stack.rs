@@ -9,6 +9,7 @@
 //!   use, an upper inside a lower, an upper whose listings would show whiteouts.
 //! - Until all checks are passed nothing is written but the probe's scratch files, in the work directory.
 
+mod apart;
 mod at_rest;
 mod casefold;
 pub(crate) mod error;
@@ -27,7 +28,6 @@ pub(crate) mod unmapped;
 mod warning;
 mod writable;
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +38,7 @@ use mica_vfs::{Caller, Coherence, NodeId, Uuid};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 
+use apart::check_separate;
 pub(crate) use at_rest::{AtRest, Opening};
 pub use error::{Boundary, LayerDir, Role, StackError};
 pub use foreign::ForeignMark;
@@ -45,7 +46,6 @@ pub use holder::{Holder, Overlayer};
 use in_use::InUse;
 use opened::{Opened, open_data, open_lowers};
 use owners::{RootRecord, recorded_root, with_overflow_ids};
-use place::{DirId, Place};
 pub use reach::Reach;
 pub use warning::StackWarning;
 use writable::Writable;
@@ -392,71 +392,6 @@ fn refuse_shared<'a>(
         in_use::warn_of_shared_lower(lower, &others, warnings);
     }
     Ok(())
-}
-
-/// Checks that no directory of the stack is, or lies inside, another one, and that upper and work are on one mount.
-fn check_separate<'a>(
-    lowers: impl Iterator<Item = &'a Opened>,
-    writable: Option<&'a Writable>,
-) -> Result<(), StackError> {
-    let written = writable.iter().flat_map(|w| [&w.upper, &w.work]);
-    let all: Vec<&Opened> = written.chain(lowers).collect();
-    check_distinct(&all)?;
-    if let Some(Writable { upper, work, .. }) = writable
-        && !upper.place.same_mount(work.place)
-    {
-        return Err(apart(&upper.dir, upper.place, work));
-    }
-    check_nested(&all)
-}
-
-/// Checks that no directory is, or lies inside, another one.
-fn check_apart(all: &[&Opened]) -> Result<(), StackError> {
-    check_distinct(all)?;
-    check_nested(all)
-}
-
-fn check_distinct(all: &[&Opened]) -> Result<(), StackError> {
-    let mut known: HashMap<DirId, &Opened> = HashMap::new();
-    for &opened in all {
-        if let Some(first) = known.insert(opened.place.id, opened) {
-            return Err(StackError::Same {
-                first: first.dir.clone(),
-                second: opened.dir.clone(),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn check_nested(all: &[&Opened]) -> Result<(), StackError> {
-    let known: HashMap<DirId, &Opened> = all
-        .iter()
-        .map(|&opened| (opened.place.id, opened))
-        .collect();
-    for &inner in all {
-        if let Some(outer) = inner.above.iter().find_map(|id| known.get(id)) {
-            return Err(StackError::Inside {
-                inner: inner.dir.clone(),
-                outer: outer.dir.clone(),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Says what lies between an upper and a work directory that are not on one mount.
-fn apart(upper: &LayerDir, at: Place, work: &Opened) -> StackError {
-    let boundary = if at.same_filesystem(work.place) {
-        Boundary::Mount
-    } else {
-        Boundary::Filesystem
-    };
-    StackError::Apart {
-        upper: upper.clone(),
-        work: work.dir.clone(),
-        boundary,
-    }
 }
 
 /// Raises the limit of open files to what this process may have, and returns how many of them a cache may keep.

@@ -164,10 +164,7 @@ impl Overlay {
         let key = Key::inode(upper.layer.idx, attr);
         let ino = self.number(&upper.layer, attr.dev, attr.ino);
         let is_dir = attr.kind == FileType::Directory;
-        let place = is_dir.then(|| Place {
-            parent: Arc::clone(dir),
-            name: name.to_owned(),
-        });
+        let place = is_dir.then(|| Place::new(dir, name));
         let new = NewNode {
             kind: attr.kind,
             ino,

@@ -3,8 +3,8 @@
 //! A file is copied up by the first change of it, not by opening it: there is no open (OVL-20).
 
 use mica_vfs::{
-    Access, Errno, FallocateMode, FileType, Filesystem, HostFile, KillPriv, NodeId, SeekFrom,
-    SetAttr, SyncScope, met,
+    Access, CopyMethod, Errno, FallocateMode, FileType, Filesystem, HostFile, KillPriv, NodeId,
+    SeekFrom, SetAttr, SyncScope, met,
 };
 
 use crate::durability::Durability;
@@ -63,9 +63,7 @@ impl Overlay {
         let DataObject { node: real, end } = self.data_of(&node)?;
         let rest = end.map_or(u64::MAX, |end| end.saturating_sub(offset));
         let len = usize::try_from(rest).unwrap_or(usize::MAX).min(data.len());
-        if end.is_some() {
-            met!(101);
-        }
+        met!(101, end.is_some());
         let data = data.get_mut(..len).unwrap_or_default();
         real.fs().read(real.id, offset, data)
     }
@@ -192,7 +190,7 @@ impl Overlay {
         source: &dyn Filesystem,
         from: NodeId,
         len: u64,
-    ) -> Result<mica_vfs::CopyMethod, Errno> {
+    ) -> Result<CopyMethod, Errno> {
         let node = self.table.get(to)?;
         expect_regular(&node)?;
         node.expect_unprotected()?;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use mica_vfs::{Attr, Errno, FileName, met};
 
-use crate::copy_up::set_times;
+use crate::copy_up::restore_times;
 use crate::index::Nlink;
 use crate::node::{Node, Place};
 use crate::overlay::Overlay;
@@ -77,35 +77,37 @@ impl Overlay {
         dir: &Arc<Node>,
         name: FileName<'_>,
     ) -> Result<(), Errno> {
-        if node.upper().is_none() {
-            let place = Place {
-                parent: Arc::clone(dir),
-                name: name.to_owned(),
-            };
-            return self.table.move_to(node, Some(place));
+        let copied = node.upper().is_some();
+        // The redirect of a metacopy names it by that one (ovl_get_redirect).
+        if !copied || node.is_metacopy() {
+            self.table.move_to(node, Some(Place::new(dir, name)))?;
         }
-        if node.is_metacopy() {
-            // A redirect names it by that one (ovl_get_redirect).
-            let place = Place {
-                parent: Arc::clone(dir),
-                name: name.to_owned(),
-            };
-            self.table.move_to(node, Some(place))?;
+        if copied {
+            let before = self.table.links.replace(node, links, dir, name)?;
+            self.table.put_parents(before);
         }
-        let before = self.table.links.replace(node, links, dir, name)?;
-        self.table.put_parents(before);
         Ok(())
     }
 
-    /// Forgets the name that the upper was to get of a file in the index, which was now found by one that it has.
-    pub(crate) fn drop_notes(&self, node: &Node) -> Result<(), Errno> {
+    /// Notes that `node` was found by a name that the upper has when `dir` had `version`: if it is a file in the index, no other
+    /// is the one that was looked up last.
+    pub(crate) fn note_upper_name(
+        &self,
+        node: &Node,
+        (dir, version): (&Arc<Node>, u32),
+        name: FileName<'_>,
+    ) -> Result<Noted, Errno> {
         if self.index_for(node).is_none() {
-            return Ok(());
+            return Ok(Noted::Yes);
         }
         while let Some(noted) = self.table.links.take(node, |_| true)? {
-            self.table.drop_place(Some(noted));
+            self.table.put_parents([noted]);
         }
-        Ok(())
+        // Its data is copied by way of this name: no directory of another one is copied for it (ovl_copy_up_flags).
+        if node.is_metacopy() && !node.is_at(dir, name)? {
+            return self.table.move_found(node, Place::new(dir, name), version);
+        }
+        Ok(Noted::Yes)
     }
 
     /// Lets the place of a file that goes to the index be the first name that the upper gets.
@@ -123,7 +125,7 @@ impl Overlay {
     /// Forgets that `node` is called `name`, as the name is gone or in the upper.
     fn drop_note(&self, node: &Node, dir: &Node, name: FileName<'_>) -> Result<(), Errno> {
         let noted = self.table.links.take(node, |place| place.is(dir, name))?;
-        self.table.drop_place(noted);
+        self.table.put_parents(noted);
         Ok(())
     }
 
@@ -165,7 +167,7 @@ impl Overlay {
             let other = self.table.links.take(victim, |_| true)?;
             // Moving there takes a reference of its own.
             self.table.move_to(victim, other.clone())?;
-            self.table.drop_place(other);
+            self.table.put_parents(other);
         }
         if links > 0 {
             return Ok(LinksLeft::Some);
@@ -176,7 +178,7 @@ impl Overlay {
             let lower = || victim.lowers().first()?.node.attr().ok();
             let key = self.table.links.key(victim);
             let key = key.or_else(|| lower().map(|attr| Key::shared(&attr)));
-            key.map_or(Ok(()), |key| self.table.release_copied(key))?;
+            key.map_or(Ok(()), |key| self.table.release_copied(key, victim.id))?;
         }
         Ok(LinksLeft::None)
     }
@@ -215,11 +217,7 @@ impl Overlay {
         let Some(upper) = node.upper().filter(|_| node.is_shared()) else {
             return Ok(());
         };
-        let place = Place {
-            parent: Arc::clone(dir),
-            name: name.to_owned(),
-        };
-        self.link_name(node, upper, &place)
+        self.link_name(node, upper, &Place::new(dir, name))
     }
 
     /// Whether the upper object of `victim`, which is about to lose a name, has to stay for those that only a lower has.
@@ -287,10 +285,7 @@ impl Overlay {
         let links = i64::from(Self::lasting_links(node, &entry.attr));
         self.table.links.changed();
         self.set_nlink(node, upper, |all| Nlink::Upper(all - links))?;
-        // The link is made: a parent with another time is not worth an error.
-        if let Err(errno) = set_times(dir, &before) {
-            tracing::debug!(%errno, "the parent's times were not restored");
-        }
+        restore_times(dir, &before);
         self.table.bump(parent)
     }
 

@@ -10,16 +10,18 @@ mod setup;
 
 use std::sync::Arc;
 
-use mica_vfs::{Attr, Errno, FileName, FileNameBuf, FileType, invent, met};
+use mica_vfs::{Attr, Errno, FileName, FileNameBuf, FileType, RenameFlags, invent, met};
 
 use crate::gate::Inside;
 use crate::lookup::Top;
 use crate::marks::Marks;
 use crate::node::{Lower, NewNode, Node, XattrWhiteouts};
+use crate::origin;
 use crate::overlay::Overlay;
 use crate::stack::{LayerIdx, LayerNode};
 use crate::table::{Alias, Inserted, Key};
 use crate::whiteout::is_device_whiteout;
+use crate::work::Temp;
 
 pub use nlink::Nlink;
 
@@ -46,7 +48,7 @@ impl Overlay {
         (dir, version): (&Arc<Node>, u32),
         name: FileName<'_>,
         key: Key,
-        top: Top,
+        mut top: Top,
     ) -> Result<Inserted, Errno> {
         let parent = Some((&**dir, version));
         let path = || format!("{}/{name}", dir.path());
@@ -55,8 +57,8 @@ impl Overlay {
             return self.table.get_or_insert(key, parent, new);
         }
         let changes = self.table.links.changes();
-        if top.node.layer.idx == LayerIdx::UPPER {
-            let alias = self.alias_of_upper(&top, changes, &path)?;
+        if top.node.is_upper() {
+            let alias = self.alias_of_upper(&mut top, changes, &path)?;
             let new = self.assemble(dir, name, top)?;
             return self.table.get_or_insert_as(key, parent, new, alias);
         }
@@ -66,7 +68,7 @@ impl Overlay {
                 self.table.get_or_insert(key, parent, new)
             }
             Some((copy, attr)) => {
-                let links = self.links_in_index(&copy, &attr, Some(&top.attr))?;
+                let links = self.links_in_index(&copy, &attr, &top.attr)?;
                 let new = self.of_copy((dir, name), (copy, &attr), top)?;
                 let own = Key::inode(LayerIdx::UPPER, &attr);
                 let alias = Some(Alias {
@@ -124,10 +126,7 @@ impl Overlay {
             return Ok(None);
         }
         let origin = Self::origin_of(&top.node)?;
-        let Some((copy, attr)) = self.entry_of(&origin, top.attr.kind, path)? else {
-            return Ok(None);
-        };
-        Ok(Some((copy, attr)))
+        self.entry_of(&origin, top.attr.kind, path)
     }
 
     /// Says which lower file an upper one is the copy of, if that is in the index (ovl_lookup_index).
@@ -137,18 +136,23 @@ impl Overlay {
     /// `EIO` if the index has another file in its place.
     fn alias_of_upper(
         &self,
-        top: &Top,
+        top: &mut Top,
         changes: u32,
         path: &dyn Fn() -> String,
     ) -> Result<Option<Alias>, Errno> {
-        let marks = self.marks(&top.node)?;
-        let kind = top.attr.kind;
-        let nothing = || Ok(None);
-        let Some((layer, lower)) = self.origin_attr(&top.node, kind, marks, &nothing, path)? else {
+        let marks = top.marks.map_or_else(|| self.marks(&top.node), Ok)?;
+        top.marks = Some(marks);
+        if !marks.contains(Marks::ORIGIN) {
+            return Ok(None);
+        }
+        let mut value = [0; origin::LEN_MAX];
+        let origin = self.value_of_origin(&top.node, &mut value, path)?;
+        let (kind, nothing) = (top.attr.kind, || Ok(None));
+        let found = self.origin_attr((&top.node, origin), kind, &nothing, path)?;
+        let Some((layer, lower)) = found else {
             return Ok(None);
         };
-        let origin = self.value_of_origin(&top.node)?;
-        let Some((copy, attr)) = self.entry_of(&origin, kind, path)? else {
+        let Some((copy, attr)) = self.entry_of(origin, kind, path)? else {
             return Ok(None);
         };
         if (attr.dev, attr.ino) != (top.attr.dev, top.attr.ino) {
@@ -159,7 +163,7 @@ impl Overlay {
                 path = path()
             ));
         }
-        let links = self.links_in_index(&copy, &attr, Some(&lower))?;
+        let links = self.links_in_index(&copy, &attr, &lower)?;
         let key = Key::shared(&lower);
         tracing::trace!(lower = layer.label, links, "found in the index");
         Ok(Some(Alias {
@@ -194,18 +198,12 @@ impl Overlay {
     }
 
     /// Returns how many names show an indexed file (ovl_get_nlink).
-    fn links_in_index(
-        &self,
-        copy: &LayerNode,
-        attr: &Attr,
-        lower: Option<&Attr>,
-    ) -> Result<u32, Errno> {
-        let lower = lower.map(|lower| lower.nlink).filter(|&links| links > 1);
-        let Some(lower) = lower else {
+    fn links_in_index(&self, copy: &LayerNode, attr: &Attr, lower: &Attr) -> Result<u32, Errno> {
+        if lower.nlink <= 1 {
             return Ok(attr.nlink);
-        };
+        }
         let links = self.nlink_mark(copy)?;
-        let links = links.and_then(|nlink| nlink.links(attr.nlink, lower));
+        let links = links.and_then(|nlink| nlink.links(attr.nlink, lower.nlink));
         Ok(links.unwrap_or_else(|| {
             let layer = &copy.layer.label;
             tracing::warn!(%layer, "no usable `nlink` on a file of the index");
@@ -269,7 +267,7 @@ impl Overlay {
     pub(crate) fn to_entry(
         &self,
         index: &IndexDir,
-        temp: crate::work::Temp<'_>,
+        temp: Temp<'_>,
         lower: &LayerNode,
     ) -> Result<(), Errno> {
         let name = entry_name(&Self::origin_of(lower)?)?;
@@ -283,7 +281,7 @@ impl Overlay {
             ));
         }
         met!(111);
-        temp.publish(&index.dir, name, mica_vfs::RenameFlags::empty())
+        temp.publish(&index.dir, name, RenameFlags::empty())
     }
 
     /// Removes the entry of `victim`, which has lost its last name (ovl_cleanup_index). What stays the next mount removes.
@@ -300,7 +298,9 @@ impl Overlay {
                     self.set_nlink(victim, copy, |all| Nlink::Upper(all - i64::from(links)))
                 });
             }
-            let name = entry_name(&self.value_of_origin(copy)?)?;
+            let mut value = [0; origin::LEN_MAX];
+            let origin = self.value_of_origin(copy, &mut value, &|| victim.path())?;
+            let name = entry_name(origin)?;
             self.remove_upper(&index.dir, name.as_name(), victim)
         };
         if let Err(errno) = dropped() {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Attr, Errno, FileName, FileType, Ino, NodeId, invent, met};
+use mica_vfs::{Attr, DevId, Errno, FileName, FileType, Ino, NodeId, invent, met};
 
 use crate::hard_link::Noted;
 use crate::marks::Marks;
@@ -15,7 +15,7 @@ use crate::node::{Lower, NewNode, Node, Place, XattrWhiteouts};
 use crate::overlay::Overlay;
 use crate::revalidate::Validity;
 use crate::search::{Found, Search};
-use crate::stack::{LayerIdx, LayerInfo, LayerNode, Position};
+use crate::stack::{LayerInfo, LayerNode, Position};
 use crate::table::{Held, Inserted, Key};
 use crate::whiteout::{is_device_whiteout, may_be_xattr_whiteout};
 
@@ -27,8 +27,8 @@ const RETRIES: usize = 1000;
 pub(crate) struct Top {
     pub(crate) node: LayerNode,
     pub(crate) attr: Attr,
-    /// Read on the way if the object could have been a whiteout.
-    marks: Option<Marks>,
+    /// Read on the way if the object could have been a whiteout, or the copy of one that the index ties to others.
+    pub(crate) marks: Option<Marks>,
     /// Which of the directory's lowers come after it.
     pub(crate) below: usize,
 }
@@ -61,38 +61,38 @@ impl Overlay {
             let key = Key::of(top.node.layer.idx, &top.attr);
             let attr = top.attr;
             let node = match self.table.reference(key)? {
-                Some(node) if self.is_shared() => {
-                    let held = Held::adopt(&self.table, Arc::clone(&node));
-                    match self.revalidate(&held, key, (dir, version), name, top)? {
-                        Validity::Valid => held.keep(),
-                        Validity::LookAgain => continue,
+                Some(node) => {
+                    let node = Held::adopt(&self.table, node);
+                    if self.is_shared()
+                        && self.revalidate(&node, key, (dir, version), name, top)?
+                            == Validity::LookAgain
+                    {
+                        continue;
                     }
                     node
                 }
-                Some(node) => node,
                 None => match self.insert_found((dir, version), name, key, top)? {
-                    Inserted::Node(node) => node,
+                    Inserted::Node(node) => Held::adopt(&self.table, node),
                     Inserted::Raced => continue,
                 },
             };
             let attr = match key {
                 Key::Inode { .. } => {
-                    self.drop_notes(&node)?;
+                    if self.note_upper_name(&node, (dir, version), name)? == Noted::Raced {
+                        continue;
+                    }
                     attr
                 }
                 Key::Shared { .. } => {
-                    let held = Held::adopt(&self.table, Arc::clone(&node));
                     if self.note_name(&node, (dir, version), name, &attr)? == Noted::Raced {
                         continue;
                     }
                     // The name may be a lower's, and the file copied up by another.
-                    let attr = node.upper().map_or(Ok(attr), LayerNode::attr)?;
-                    held.keep();
-                    attr
+                    node.upper().map_or(Ok(attr), LayerNode::attr)?
                 }
             };
             let attr = self.shown(&node, attr);
-            return Ok((node, attr));
+            return Ok((node.keep(), attr));
         }
         Err(invent!(
             Errno::AGAIN,
@@ -152,10 +152,7 @@ impl Overlay {
         name: FileName<'_>,
         top: Top,
     ) -> Result<NewNode, Errno> {
-        let place = Place {
-            parent: Arc::clone(dir),
-            name: name.to_owned(),
-        };
+        let place = Place::new(dir, name);
         if top.attr.kind == FileType::Directory {
             return self.assemble_dir(dir, name, top, place);
         }
@@ -181,7 +178,7 @@ impl Overlay {
             None
         };
         let shown = kind_shown(&attr, marks);
-        if node.layer.idx != LayerIdx::UPPER {
+        if !node.is_upper() {
             let lowers = vec![Lower {
                 node,
                 xattr_whiteouts: XattrWhiteouts::None,
@@ -226,10 +223,11 @@ impl Overlay {
             node, attr, below, ..
         } = top;
         let own = self.number(&node.layer, attr.dev, attr.ino);
-        let protection = self.protection_of(&node, &attr, None, &|| dir.path_of(name))?;
         let (mut search, seen) = Search::below(self, (dir, name), (&node, &attr, None), below)?;
+        let path = || dir.path_of(name);
+        let protection = self.protection_of(&node, &attr, seen.marks, &path)?;
         let (mut lowers, mut lower_ino) = (Vec::new(), None);
-        let upper = if node.layer.idx == LayerIdx::UPPER {
+        let upper = if node.is_upper() {
             Some(node)
         } else {
             let xattr_whiteouts = seen.whiteouts;
@@ -278,7 +276,7 @@ impl Overlay {
     }
 
     /// Returns the overlay's number for inode `ino` of device `dev` in `layer`.
-    pub(crate) fn number(&self, layer: &LayerInfo, dev: mica_vfs::DevId, ino: Ino) -> Ino {
+    pub(crate) fn number(&self, layer: &LayerInfo, dev: DevId, ino: Ino) -> Ino {
         let own = (dev == layer.dev)
             .then(|| self.numbering.number(layer.fs_idx, ino))
             .flatten();

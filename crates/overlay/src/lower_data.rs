@@ -15,7 +15,7 @@ use crate::node::{Data, Node};
 use crate::overlay::Overlay;
 use crate::redirect::Way;
 use crate::search::{Found, Search};
-use crate::stack::{LayerIdx, LayerInfo, LayerNode, Position};
+use crate::stack::{LayerInfo, LayerNode, Position};
 
 /// The data of a metacopy.
 #[derive(Debug)]
@@ -168,7 +168,7 @@ impl Overlay {
         self.expect_followed(metacopy, &search, &path)?;
         let size = attr.size;
         // An upper one leads to a data-only layer by way of a lower one alone.
-        let mut of_lower = metacopy.layer.idx != LayerIdx::UPPER;
+        let mut of_lower = !metacopy.is_upper();
         while let Some(Found { node, seen, .. }) = search.next()? {
             if !seen.is_metacopy {
                 met!(100);
@@ -209,7 +209,7 @@ impl Overlay {
         path: &dyn Fn() -> String,
     ) -> Result<(), Errno> {
         let to_data = search.absolute().is_some()
-            && node.layer.idx != LayerIdx::UPPER
+            && !node.is_upper()
             && node.layer.position == Position::Bottom
             && !self.data_layers.is_empty();
         if to_data && self.config.metacopies == Metacopies::Off {

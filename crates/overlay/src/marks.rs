@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use bitflags::bitflags;
-use mica_vfs::{Errno, XattrMode, XattrName, met};
+use mica_vfs::{Errno, KillPriv, XattrMode, XattrName, met};
 
 use crate::bad_mark::{BadMark, MarkError};
 use crate::config::XattrNamespace;
@@ -59,6 +59,51 @@ pub fn parse_opaque(value: &[u8]) -> Result<Opaque, BadMark> {
     }
 }
 
+impl XattrNamespace {
+    /// Reads one of the overlay's attributes into `value`.
+    pub(crate) fn read<'v>(
+        self,
+        node: &LayerNode,
+        suffix: &str,
+        value: &'v mut [u8],
+    ) -> Result<&'v [u8], Errno> {
+        let name = self.name(suffix);
+        let len = node
+            .fs()
+            .get_xattr(node.id, XattrName::new(&name)?, value)?;
+        value.get(..len).ok_or(Errno::IO)
+    }
+
+    /// Reads one of the overlay's attributes, however long; `None` if there is none.
+    pub(crate) fn value(self, node: &LayerNode, suffix: &str) -> Result<Option<Vec<u8>>, Errno> {
+        let name = self.name(suffix);
+        match node.xattr(XattrName::new(&name)?) {
+            Ok(value) => Ok(Some(value)),
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Whether there is such an attribute, whatever it says.
+    pub(crate) fn is_on(self, node: &LayerNode, suffix: &str) -> Result<bool, Errno> {
+        let name = self.name(suffix);
+        let name = XattrName::new(&name)?;
+        match node.fs().get_xattr(node.id, name, &mut []) {
+            Ok(_) => Ok(true),
+            Err(Errno::NODATA) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Sets one of the overlay's attributes on an upper object.
+    pub(crate) fn set(self, node: &LayerNode, suffix: &str, value: &[u8]) -> Result<(), Errno> {
+        let name = self.name(suffix);
+        let (name, mode) = (XattrName::new(&name)?, XattrMode::Set);
+        node.fs()
+            .set_xattr(node.id, name, value, mode, KillPriv::Keep)
+    }
+}
+
 impl Marks {
     /// Reads which of the overlay's attributes `node` carries.
     pub(crate) fn read(node: &LayerNode, namespace: XattrNamespace) -> Result<Self, Errno> {
@@ -80,13 +125,8 @@ impl Marks {
         if !self.contains(Self::OPAQUE) {
             return Ok(Opaque::No);
         }
-        let name = namespace.name("opaque");
-        let mut value = [0; 8];
-        match node
-            .fs()
-            .get_xattr(node.id, XattrName::new(&name)?, &mut value)
-        {
-            Ok(len) => Ok(parse_opaque(value.get(..len).unwrap_or_default())?),
+        match namespace.read(node, "opaque", &mut [0; 8]) {
+            Ok(value) => Ok(parse_opaque(value)?),
             Err(Errno::NODATA) => Ok(Opaque::No),
             // A value that is longer than the buffer is as meaningless as any other.
             Err(Errno::RANGE) => Err(BadMark::Opaque.into()),
@@ -122,11 +162,7 @@ impl Overlay {
         suffix: &str,
         value: &'v mut [u8],
     ) -> Result<&'v [u8], Errno> {
-        let name = self.config.xattrs.name(suffix);
-        let len = node
-            .fs()
-            .get_xattr(node.id, XattrName::new(&name)?, value)?;
-        value.get(..len).ok_or(Errno::IO)
+        self.config.xattrs.read(node, suffix, value)
     }
 
     /// Sets one of the overlay's attributes on an upper object.
@@ -136,10 +172,7 @@ impl Overlay {
         suffix: &str,
         value: &[u8],
     ) -> Result<(), Errno> {
-        let name = self.config.xattrs.name(suffix);
-        let (name, mode) = (XattrName::new(&name)?, XattrMode::Set);
-        node.fs()
-            .set_xattr(node.id, name, value, mode, mica_vfs::KillPriv::Keep)
+        self.config.xattrs.set(node, suffix, value)
     }
 
     /// Removes one of the overlay's attributes from an upper object, which need not have it.
@@ -199,13 +232,9 @@ impl Overlay {
     ///
     /// One call instead of a list of names, as most files of most stacks are of the lowest layer and have neither.
     pub(crate) fn marks_of_bottom_file(&self, node: &LayerNode) -> Result<Marks, Errno> {
-        let name = self.config.xattrs.name("metacopy");
-        match node
-            .fs()
-            .get_xattr(node.id, XattrName::new(&name)?, &mut [])
-        {
-            Ok(_) => self.marks(node),
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(Marks::empty()),
+        match self.config.xattrs.is_on(node, "metacopy") {
+            Ok(true) => self.marks(node),
+            Ok(false) | Err(Errno::OPNOTSUPP) => Ok(Marks::empty()),
             // A user's attribute of a file that this process may not read.
             Err(Errno::ACCESS) if self.config.xattrs == XattrNamespace::User => Ok(Marks::empty()),
             Err(errno) => Err(errno),

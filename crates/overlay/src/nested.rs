@@ -60,14 +60,18 @@ impl Node {
     /// Returns what of the `stored` attributes is another in the overlay.
     pub(crate) fn shown_device(&self, stored: Attr) -> Attr {
         if self.is_nested_whiteout(&stored) {
-            let (kind, rdev) = (FileType::CharDevice, Rdev::WHITEOUT);
-            return Attr {
-                kind,
-                rdev,
-                ..stored
-            };
+            return as_device(stored);
         }
         stored
+    }
+}
+
+/// Returns the attributes that a whiteout of another overlay shows, which is stored as a file.
+fn as_device(stored: Attr) -> Attr {
+    Attr {
+        kind: FileType::CharDevice,
+        rdev: Rdev::WHITEOUT,
+        ..stored
     }
 }
 
@@ -88,19 +92,14 @@ impl Overlay {
         self.expect_free(dir, name)?;
         let upper_dir = self.copy_up(dir)?;
         let _names = self.names.enter(dir.id);
-        let spot = self.spot(dir, upper_dir, name)?;
-        if spot == Spot::Taken {
+        if self.spot(dir, upper_dir, name)? == Spot::Taken {
             return Err(Errno::EXIST);
         }
         let (temp, upper, attr) = self.make_in_work(upper_dir, caller, Make::File(mode))?;
         self.mark_nested_whiteout(&upper)?;
         self.mark_nested(dir)?;
         temp.publish(upper_dir, name, RenameFlags::empty())?;
-        let attr = Attr {
-            kind: FileType::CharDevice,
-            rdev: Rdev::WHITEOUT,
-            ..attr
-        };
+        let attr = as_device(attr);
         let node = self.born(dir, name, upper, &attr)?;
         Ok(Entry {
             node: node.id,
@@ -131,7 +130,7 @@ impl Overlay {
         let (temp, upper, attr) = self.nested_whiteout_in_work()?;
         self.mark_nested(&dir)?;
         self.rename_at(from, to, flags)?;
-        let left = self.leave_nested_whiteout(&dir, from.1, temp, upper, &attr);
+        let left = self.leave_nested_whiteout(&dir, from.1, temp, upper, attr);
         if left.is_err() && !replaces {
             self.undone(self.rename_at(to, from, RenameFlags::NOREPLACE));
         }
@@ -145,22 +144,16 @@ impl Overlay {
         name: FileName<'_>,
         temp: Temp<'_>,
         upper: LayerNode,
-        attr: &Attr,
+        attr: Attr,
     ) -> Result<(), Errno> {
         let upper_dir = dir.upper().ok_or(Errno::STALE)?;
         let _names = self.names.enter(dir.id);
-        let spot = self.spot(dir, upper_dir, name)?;
-        if spot == Spot::Taken {
+        if self.spot(dir, upper_dir, name)? == Spot::Taken {
             // Both names were one file, which stays; or somebody was faster.
             return Ok(());
         }
         temp.publish(upper_dir, name, RenameFlags::empty())?;
-        let attr = Attr {
-            kind: FileType::CharDevice,
-            rdev: Rdev::WHITEOUT,
-            ..*attr
-        };
-        let node = self.born(dir, name, upper, &attr)?;
+        let node = self.born(dir, name, upper, &as_device(attr))?;
         drop(Held::adopt(&self.table, node));
         Ok(())
     }
@@ -207,11 +200,7 @@ impl Overlay {
             dir.set_holds_nested();
             return Ok(());
         }
-        let theirs = match self.mark(upper, OPAQUE, &mut [0; 8]) {
-            Ok(_) | Err(Errno::RANGE) => true,
-            Err(Errno::NODATA) => false,
-            Err(errno) => return Err(errno),
-        };
+        let theirs = self.config.xattrs.is_on(upper, OPAQUE)?;
         // First what hides the other: who is stopped in between has shown nothing.
         self.set_mark(upper, NESTED, if theirs { THEIRS } else { OURS })?;
         if !theirs {
@@ -237,12 +226,10 @@ impl Overlay {
 
     /// Whether files of directory `dir` of a layer may be whiteouts of another overlay: a listing has to look.
     pub(crate) fn is_marked_nested(&self, dir: &LayerNode) -> Result<bool, Errno> {
-        match self.mark(dir, NESTED, &mut [0; 8]) {
-            Ok(_) | Err(Errno::RANGE) => Ok(true),
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
-            // A user's attribute of a directory that this process may list, but not read.
-            Err(Errno::ACCESS | Errno::PERM) => Ok(false),
-            Err(errno) => Err(errno),
+        match self.config.xattrs.is_on(dir, NESTED) {
+            // The last two: a user's attribute of a directory that this process may list, but not read.
+            Err(Errno::OPNOTSUPP | Errno::ACCESS | Errno::PERM) => Ok(false),
+            marked => marked,
         }
     }
 

@@ -1,57 +1,26 @@
 //! Nodes: what the overlay remembers of an object that somebody refers to.
 
+mod made_of;
+mod place;
+
+use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
-use std::sync::{Arc, OnceLock};
 
 use bitflags::bitflags;
 use mica_vfs::lock::{Mutex, Rank};
-use mica_vfs::{Coherence, Errno, FileName, FileNameBuf, FileType, Ino, NodeId, Protection};
+use mica_vfs::{Coherence, Errno, FileType, Ino, NodeId, Protection};
 
 use crate::lower_data::LowerData;
 use crate::stack::LayerNode;
+use made_of::MadeOf;
+
+pub(crate) use made_of::{Changing, Lower, Renewed, XattrWhiteouts};
+pub(crate) use place::Place;
 
 const PLACE: Rank = Rank(120);
-
-/// A lower object under a node.
-#[derive(Debug)]
-pub(crate) struct Lower {
-    pub(crate) node: LayerNode,
-    /// Whether names in this directory may be whiteouts in the xattr form (opaque `x`, OVL-6).
-    pub(crate) xattr_whiteouts: XattrWhiteouts,
-}
-
-impl Lower {
-    const fn of_upper(node: LayerNode) -> Self {
-        Self {
-            node,
-            xattr_whiteouts: XattrWhiteouts::None,
-        }
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        let whiteouts = self.xattr_whiteouts == other.xattr_whiteouts;
-        let (own, other) = (&self.node, &other.node);
-        whiteouts && own.layer.idx == other.layer.idx && own.id == other.id
-    }
-}
-
-/// Whether a directory of a lower holds whiteouts in the xattr form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum XattrWhiteouts {
-    None,
-    Possible,
-}
-
-/// Where a node is found: what copy-up needs to publish it.
-#[derive(Debug, Clone)]
-pub(crate) struct Place {
-    /// The directory, on which the node holds a reference.
-    pub(crate) parent: Arc<Node>,
-    pub(crate) name: FileNameBuf,
-}
 
 bitflags! {
     /// What nobody sees of a node.
@@ -64,12 +33,12 @@ bitflags! {
         const SHARED = 4;
         /// The table holds a reference on it.
         const KEPT = 8;
-        /// Of a directory: the upper one is known to be marked as holding whiteouts of another overlay (OVL-130).
-        const NESTED = 128;
-        /// Of a regular file: the upper object is a metacopy, the data lies below. Set before the upper object is.
-        const DATA = 64;
         /// Not hidden at all: the two bits of [`Protection`], moved up by [`PROTECTION_SHIFT`].
         const PROTECTION = 16 + 32;
+        /// Of a regular file: the upper object is a metacopy, the data lies below. Set before the upper object is.
+        const DATA = 64;
+        /// Of a directory: the upper one is known to be marked as holding whiteouts of another overlay (OVL-130).
+        const NESTED = 128;
     }
 }
 
@@ -102,81 +71,6 @@ pub(crate) struct Node {
     /// Where it is found: a directory, or a file that may have to be copied up. `None`: it has no name, or it never
     /// needs one again. A metacopy of the upper keeps it, as a redirect may have to say it.
     place: Mutex<Option<Place>>,
-}
-
-/// Objects of layers, topmost first: one for a file, those that merge for a directory.
-#[derive(Debug)]
-enum MadeOf {
-    One(Lower),
-    Several(Box<[Lower]>),
-    /// A metacopy, and where its data is.
-    Metacopy(Box<(Lower, LowerData)>),
-    /// The directories of a shared mount.
-    Changing(Box<Changing>),
-}
-
-/// How often others may change which directories merge in a node, before it is another node.
-const RENEWALS_MAX: usize = 32;
-
-/// Directories that merge, and those that come instead of them. What was replaced stays, as somebody may be reading it.
-#[derive(Debug)]
-pub(crate) struct Changing {
-    objects: Box<[Lower]>,
-    /// Set once.
-    newer: OnceLock<Box<Self>>,
-}
-
-impl Changing {
-    fn new(upper: Option<LayerNode>, lowers: Vec<Lower>) -> Self {
-        let objects = upper.map(Lower::of_upper).into_iter().chain(lowers);
-        Self {
-            objects: objects.collect(),
-            newer: OnceLock::new(),
-        }
-    }
-
-    /// All that there were, the present one last.
-    fn versions(&self) -> impl Iterator<Item = &Self> {
-        std::iter::successors(Some(self), |at| at.newer.get().map(|newer| &**newer))
-    }
-
-    fn present(&self) -> &Self {
-        self.versions().last().unwrap_or(self)
-    }
-}
-
-/// What became of a change of the directories that merge in a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Renewed {
-    Yes,
-    /// The parent changed meanwhile.
-    Raced,
-    /// The node holds what it was made of too often already.
-    TooOften,
-}
-
-impl MadeOf {
-    fn new(upper: Option<LayerNode>, lowers: Vec<Lower>, data: Option<LowerData>) -> Self {
-        let upper = upper.map(Lower::of_upper);
-        let mut objects = upper.into_iter().chain(lowers);
-        match (objects.next(), objects.next(), data) {
-            (Some(metacopy), None, Some(data)) => Self::Metacopy(Box::new((metacopy, data))),
-            (Some(only), None, None) => Self::One(only),
-            (first, second, _) => {
-                let first_two = [first, second].into_iter().flatten();
-                Self::Several(first_two.chain(objects).collect())
-            }
-        }
-    }
-
-    fn objects(&self) -> &[Lower] {
-        match self {
-            Self::One(object) => std::slice::from_ref(object),
-            Self::Several(objects) => objects,
-            Self::Metacopy(metacopy) => std::slice::from_ref(&metacopy.0),
-            Self::Changing(changing) => &changing.present().objects,
-        }
-    }
 }
 
 /// Where the data of a regular file is.
@@ -287,16 +181,7 @@ impl Node {
 
     /// Lets a directory of a shared mount merge other lowers, and takes `newer` then. The caller holds the table's lock.
     pub(crate) fn renew(&self, newer: &mut Option<Box<Changing>>) -> Renewed {
-        let MadeOf::Changing(changing) = &self.made_of else {
-            return Renewed::TooOften;
-        };
-        if changing.versions().count() > RENEWALS_MAX {
-            return Renewed::TooOften;
-        }
-        if let Some(newer) = newer.take() {
-            changing.present().newer.get_or_init(|| newer);
-        }
-        Renewed::Yes
+        self.made_of.renew(newer)
     }
 
     /// The lower objects that show through.
@@ -315,7 +200,7 @@ impl Node {
 
     /// Hides the lower objects, as the upper directory's opaque mark does on disk.
     pub(crate) fn set_opaque(&self) {
-        self.hidden.fetch_or(Hidden::LOWERS.bits(), Release);
+        self.set(Hidden::LOWERS, true);
     }
 
     /// Whether [`set_opaque`](Self::set_opaque) hid them.
@@ -326,7 +211,7 @@ impl Node {
     /// The object that data and attributes come from: the upper one, else the topmost lower one.
     pub(crate) fn real(&self) -> Result<&LayerNode, Errno> {
         self.upper()
-            .or_else(|| self.all_lowers().first().map(|l| &l.node))
+            .or_else(|| self.first_lower())
             .ok_or(Errno::STALE)
     }
 
@@ -336,8 +221,8 @@ impl Node {
             (Some(upper), _) if !self.is_metacopy() => Ok(Data::In(upper)),
             (_, MadeOf::Metacopy(metacopy)) => Ok(Data::Below(&metacopy.1)),
             _ => {
-                let lower = self.all_lowers().first().ok_or(Errno::STALE)?;
-                Ok(Data::In(&lower.node))
+                let lower = self.first_lower().ok_or(Errno::STALE)?;
+                Ok(Data::In(lower))
             }
         }
     }
@@ -371,13 +256,15 @@ impl Node {
         self.set(Hidden::NAME, orphan);
     }
 
-    fn set(&self, hidden: Hidden, on: bool) {
-        let bits = hidden.bits();
-        if on {
-            self.hidden.fetch_or(bits, Release);
+    /// Sets one bit or clears it, and returns whether it was set.
+    fn set(&self, hidden: Hidden, on: bool) -> bool {
+        let bit = hidden.bits();
+        let before = if on {
+            self.hidden.fetch_or(bit, Release)
         } else {
-            self.hidden.fetch_and(!bits, Release);
-        }
+            self.hidden.fetch_and(!bit, Release)
+        };
+        before & bit != 0
     }
 
     /// Whether it was made of a lower file with several names.
@@ -386,7 +273,7 @@ impl Node {
     }
 
     pub(crate) fn set_shared(&self) {
-        self.hidden.fetch_or(Hidden::SHARED.bits(), Release);
+        self.set(Hidden::SHARED, true);
     }
 
     /// Whether the table holds a reference on it.
@@ -396,13 +283,7 @@ impl Node {
 
     /// Notes whether the table holds a reference on it, and returns whether it did.
     pub(crate) fn set_kept(&self, kept: bool) -> bool {
-        let bit = Hidden::KEPT.bits();
-        let before = if kept {
-            self.hidden.fetch_or(bit, Release)
-        } else {
-            self.hidden.fetch_and(!bit, Release)
-        };
-        before & bit != 0
+        self.set(Hidden::KEPT, kept)
     }
 
     pub(crate) fn holds_nested(&self) -> bool {
@@ -440,57 +321,6 @@ impl Node {
 
     pub(crate) fn bump_version(&self) {
         self.version.fetch_add(1, Release);
-    }
-
-    pub(crate) fn place(&self) -> Result<Option<Place>, Errno> {
-        Ok(self.place.lock()?.clone())
-    }
-
-    /// Sets where the node is found and returns where it was.
-    pub(crate) fn set_place(&self, place: Option<Place>) -> Result<Option<Place>, Errno> {
-        Ok(std::mem::replace(&mut *self.place.lock()?, place))
-    }
-
-    /// Sets where the node was found when the directory had `version`, and returns where it was; `None` if that has changed.
-    pub(crate) fn set_place_found(
-        &self,
-        found: Place,
-        version: u32,
-    ) -> Result<Option<Option<Place>>, Errno> {
-        let mut place = self.place.lock()?;
-        // Who takes a name away changes the version first, and then the place.
-        if found.parent.version() != version {
-            return Ok(None);
-        }
-        Ok(Some(place.replace(found)))
-    }
-
-    /// Whether the node is found as `name` in `dir`.
-    pub(crate) fn is_at(&self, dir: &Self, name: FileName<'_>) -> Result<bool, Errno> {
-        let place = self.place.lock()?;
-        Ok(place
-            .as_ref()
-            .is_some_and(|p| p.parent.id == dir.id && p.name.as_name() == name))
-    }
-
-    /// The path of a name in the directory, for messages.
-    pub(crate) fn path_of(&self, name: FileName<'_>) -> String {
-        match self.path().as_str() {
-            "/" => format!("/{name}"),
-            dir => format!("{dir}/{name}"),
-        }
-    }
-
-    /// The path from the root, for messages.
-    pub(crate) fn path(&self) -> String {
-        let mut names = Vec::new();
-        let mut at = self.place().ok().flatten();
-        while let Some(place) = at {
-            names.push(place.name.as_name().to_string());
-            at = place.parent.place().ok().flatten();
-        }
-        names.reverse();
-        format!("/{}", names.join("/"))
     }
 }
 

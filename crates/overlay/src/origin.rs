@@ -14,10 +14,12 @@ use crate::stack::{LayerInfo, LayerNode};
 
 const VERSION: u8 = 0;
 const MAGIC: u8 = 0xfb;
+/// No value is longer: its length is one byte.
+pub(crate) const LEN_MAX: usize = 0xff;
 /// Version, magic, length, flags, type, UUID.
 const HEADER_LEN: usize = 21;
 /// Largest handle that fits the length byte.
-const FID_MAX: usize = 0xff - HEADER_LEN;
+const FID_MAX: usize = LEN_MAX - HEADER_LEN;
 const FLAG_BIG_ENDIAN: u8 = 1;
 const FLAG_ANY_ENDIAN: u8 = 2;
 const FLAG_PATH_UPPER: u8 = 4;
@@ -130,12 +132,17 @@ impl Overlay {
         }
     }
 
-    /// Returns the value of `origin` of upper object `node`: empty if there is none.
-    pub(crate) fn value_of_origin(&self, node: &LayerNode) -> Result<Vec<u8>, Errno> {
-        let mut value = [0; 256];
-        match self.mark(node, "origin", &mut value) {
-            Ok(value) => Ok(value.to_vec()),
-            Err(Errno::NODATA) => Ok(Vec::new()),
+    /// Reads the `origin` of upper object `node` into `value`: empty if there is none.
+    pub(crate) fn value_of_origin<'v>(
+        &self,
+        node: &LayerNode,
+        value: &'v mut [u8; LEN_MAX],
+        path: &dyn Fn() -> String,
+    ) -> Result<&'v [u8], Errno> {
+        match self.mark(node, "origin", value) {
+            Ok(value) => Ok(value),
+            Err(Errno::NODATA) => Ok(&[]),
+            Err(Errno::RANGE) => Err(MarkError::Bad(BadMark::Origin).errno(node, path)),
             Err(errno) => Err(errno),
         }
     }
@@ -153,30 +160,25 @@ impl Overlay {
         candidate: &dyn Fn() -> Result<Option<(LayerNode, Attr)>, Errno>,
         path: &dyn Fn() -> String,
     ) -> Result<Option<Ino>, Errno> {
-        let found = self.origin_attr(node, kind, marks, candidate, path)?;
-        Ok(found.map(|(layer, attr)| self.number(&layer, attr.dev, attr.ino)))
-    }
-
-    /// Returns the attributes of that lower object, and a layer of its filesystem.
-    pub(crate) fn origin_attr(
-        &self,
-        node: &LayerNode,
-        kind: FileType,
-        marks: Marks,
-        candidate: &dyn Fn() -> Result<Option<(LayerNode, Attr)>, Errno>,
-        path: &dyn Fn() -> String,
-    ) -> Result<Option<(Arc<LayerInfo>, Attr)>, Errno> {
         if !marks.contains(Marks::ORIGIN) {
             return Ok(None);
         }
-        let mut value = [0; 256];
-        let origin = match self.mark(node, "origin", &mut value) {
-            Ok(value) => Origin::parse(value),
-            Err(Errno::NODATA) => return Ok(None),
-            Err(Errno::RANGE) => Err(OriginError::Malformed),
-            Err(errno) => return Err(errno),
-        };
-        let origin = match origin {
+        let mut value = [0; LEN_MAX];
+        let origin = self.value_of_origin(node, &mut value, path)?;
+        let found = self.origin_attr((node, origin), kind, candidate, path)?;
+        Ok(found.map(|(layer, attr)| self.number(&layer, attr.dev, attr.ino)))
+    }
+
+    /// Returns the attributes of the lower object that upper object `node` was copied up from by its `origin`, and a layer of its
+    /// filesystem.
+    pub(crate) fn origin_attr(
+        &self,
+        (node, origin): (&LayerNode, &[u8]),
+        kind: FileType,
+        candidate: &dyn Fn() -> Result<Option<(LayerNode, Attr)>, Errno>,
+        path: &dyn Fn() -> String,
+    ) -> Result<Option<(Arc<LayerInfo>, Attr)>, Errno> {
+        let origin = match Origin::parse(origin) {
             Ok(origin) => origin,
             Err(OriginError::Unknown) => return Ok(None),
             Err(OriginError::Malformed) => {

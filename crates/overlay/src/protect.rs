@@ -4,9 +4,7 @@
 //! are set here, lie in the attribute `protattr` of the upper object, and the overlay itself refuses what they forbid
 //! (OVL-120, OVL-121), where the kernel's VFS does it for overlayfs.
 
-use mica_vfs::{
-    Attr, Errno, FallocateMode, FileFlags, NodeId, Protection, SetAttr, SetTime, XattrName,
-};
+use mica_vfs::{Attr, Errno, FallocateMode, FileFlags, NodeId, Protection, SetAttr, SetTime, met};
 
 use crate::marks::Marks;
 use crate::node::Node;
@@ -86,7 +84,10 @@ impl Overlay {
     ) -> Result<(), Errno> {
         match self.set_mark(upper, "protattr", protattr(protection)) {
             Err(Errno::OPNOTSUPP) => Err(Errno::PERM),
-            set => set,
+            set => {
+                met!(120);
+                set
+            }
         }
     }
 
@@ -125,9 +126,8 @@ impl Overlay {
         if !protection.is_empty() {
             return self.keep_protection(upper, protection);
         }
-        let name = self.config.xattrs.name("protattr");
-        match upper.fs().remove_xattr(upper.id, XattrName::new(&name)?) {
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+        match self.remove_mark(upper, "protattr") {
+            Err(Errno::OPNOTSUPP) => Ok(()),
             removed => removed,
         }
     }
@@ -140,12 +140,14 @@ impl Node {
         if self.protection().is_empty() {
             return Ok(());
         }
+        met!(121);
         Err(Errno::PERM)
     }
 
     /// Refuses with `EPERM` to change an immutable object, and to give an immutable directory a name (inode_permission).
     pub(crate) fn expect_mutable(&self) -> Result<(), Errno> {
         if self.protection().contains(Protection::IMMUTABLE) {
+            met!(121);
             return Err(Errno::PERM);
         }
         Ok(())
@@ -174,6 +176,7 @@ impl Node {
         }
         self.expect_mutable()?;
         if self.real()?.attr()?.size == offset {
+            met!(122);
             return Ok(());
         }
         Err(Errno::PERM)

@@ -101,21 +101,23 @@ impl Overlay {
         met!(10);
         let mut listing = Vec::new();
         let mut hidden = Hidden::default();
-        let mut below = dir.lowers().len();
+        // Asked once: where others change the lowers, other directories may merge before this is done.
+        let lowers = dir.lowers();
+        let mut below = lowers.len();
         if let Some(upper) = dir.upper() {
             let purity = self.purity(dir, upper)?;
             for raw in self.read_layer(upper, XattrWhiteouts::None, &mut hidden, below)? {
                 let ino = match (purity, raw.kind) {
                     (Purity::Pure, Some(kind)) if kind != FileType::Directory => Some(raw.ino),
                     // A directory that merges has the number of the lower one.
-                    (Purity::Pure, Some(_)) if dir.lowers().is_empty() => Some(raw.ino),
+                    (Purity::Pure, Some(_)) if lowers.is_empty() => Some(raw.ino),
                     _ => None,
                 };
                 let ino = ino.map(|ino| self.number(&upper.layer, upper.layer.dev, ino));
                 listing.push((self.hash(raw.name.as_name()), raw.listed(ino, 0)));
             }
         }
-        for (at, lower) in dir.lowers().iter().enumerate() {
+        for (at, lower) in lowers.iter().enumerate() {
             below -= 1;
             let layer = &lower.node.layer;
             let first = u16::try_from(at).unwrap_or(u16::MAX);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Errno, FileName, FileType, XattrName, met};
+use mica_vfs::{Errno, FileName, FileType, met};
 
 use crate::bad_mark::{BadMark, MarkError};
 use crate::marks::{Marks, Opaque};
@@ -57,15 +57,11 @@ impl Overlay {
         node: &LayerNode,
         path: &dyn Fn() -> String,
     ) -> Result<Option<Vec<u8>>, Errno> {
-        let name = self.config.xattrs.name("redirect");
-        match node.xattr(XattrName::new(&name)?) {
-            Ok(value) => match parse_redirect(&value) {
-                Ok(_) => Ok(Some(value)),
-                Err(bad) => Err(MarkError::Bad(bad).errno(node, path)),
-            },
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
-            Err(errno) => Err(errno),
+        let value = self.config.xattrs.value(node, "redirect")?;
+        if let Some(Err(bad)) = value.as_deref().map(parse_redirect) {
+            return Err(MarkError::Bad(bad).errno(node, path));
         }
+        Ok(value)
     }
 
     /// Lets merged directory or metacopy `node` of the upper find its lowers from another name of the same directory, or from another one
@@ -91,12 +87,8 @@ impl Overlay {
             Way::SameDirectory => name.as_bytes().to_vec(),
             Way::Elsewhere => self.path_below(node)?,
         };
-        if node.kind == FileType::Directory {
-            met!(90);
-        }
-        if node.kind != FileType::Directory {
-            met!(105);
-        }
+        met!(90, node.kind == FileType::Directory);
+        met!(105, node.kind != FileType::Directory);
         self.set_mark(upper, "redirect", &redirect)
             .map_err(|errno| {
                 tracing::warn!(%errno, path = node.path(), "failed to set redirect");

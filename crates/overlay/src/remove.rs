@@ -80,9 +80,7 @@ impl Overlay {
         match victim.upper() {
             Some(upper) => {
                 let whiteouts = self.whiteouts_in(upper)?;
-                if !whiteouts.is_empty() {
-                    met!(25);
-                }
+                met!(25, !whiteouts.is_empty());
                 if lower_has {
                     self.replace_dir_by_whiteout(upper_dir, name, &victim)?;
                 } else if whiteouts.is_empty() {

@@ -26,10 +26,7 @@ impl<'a> End<'a> {
     }
 
     fn place(&self) -> Place {
-        Place {
-            parent: Arc::clone(&self.dir),
-            name: self.name.to_owned(),
-        }
+        Place::new(&self.dir, self.name)
     }
 }
 

@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use mica_vfs::{Access, Attr, Coherence, Errno, FileName, FileType, HostFile, met};
 
+use crate::hard_link::Noted;
 use crate::lookup::Top;
 use crate::node::{NewNode, Node, Place, Renewed};
 use crate::overlay::Overlay;
 use crate::stack::LayerNode;
-use crate::table::{Inserted, Key};
+use crate::table::Key;
 
 /// What a lookup that found a known node is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,13 +105,12 @@ impl Overlay {
                 .links
                 .add(node, attr.nlink, &parent, name.as_name())?;
         }
-        let place = Place {
-            parent: Arc::clone(dir),
-            name: name.to_owned(),
-        };
-        match self.table.move_found(node, place, version)? {
-            Inserted::Node(_) => Ok(Validity::Valid),
-            Inserted::Raced => Ok(Validity::LookAgain),
+        match self
+            .table
+            .move_found(node, Place::new(dir, name), version)?
+        {
+            Noted::Yes => Ok(Validity::Valid),
+            Noted::Raced => Ok(Validity::LookAgain),
         }
     }
 

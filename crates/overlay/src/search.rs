@@ -14,7 +14,7 @@ use crate::config::Redirects;
 use crate::marks::{Marks, Opaque};
 use crate::node::{Node, XattrWhiteouts};
 use crate::overlay::Overlay;
-use crate::stack::{LayerIdx, LayerInfo, LayerNode, Position};
+use crate::stack::{LayerInfo, LayerNode, Position};
 
 /// A search for what lies below an object (`struct ovl_lookup_data`).
 pub(crate) struct Search<'a> {
@@ -49,6 +49,8 @@ pub(crate) struct Found {
 /// What the marks of an object say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
+    /// All of them; `None` where nothing depends on them.
+    pub(crate) marks: Option<Marks>,
     /// Of a directory of a lower: how its files may be whiteouts.
     pub(crate) whiteouts: XattrWhiteouts,
     /// Of a regular file: its data lies below.
@@ -57,6 +59,7 @@ pub(crate) struct Seen {
 
 impl Seen {
     const NOTHING: Self = Self {
+        marks: None,
         whiteouts: XattrWhiteouts::None,
         is_metacopy: false,
     };
@@ -265,7 +268,10 @@ impl<'a> Search<'a> {
             return Ok(Seen::NOTHING);
         }
         let marks = marks.map_or_else(|| overlay.marks(node), Ok)?;
-        let mut seen = Seen::NOTHING;
+        let mut seen = Seen {
+            marks: Some(marks),
+            ..Seen::NOTHING
+        };
         if is_dir {
             match overlay.opaque(node, marks, &|| self.path())? {
                 Opaque::Stop => {
@@ -273,7 +279,7 @@ impl<'a> Search<'a> {
                     self.stopped = true;
                     return Ok(seen);
                 }
-                Opaque::XattrWhiteouts if part.is_last && node.layer.idx != LayerIdx::UPPER => {
+                Opaque::XattrWhiteouts if part.is_last && !node.is_upper() => {
                     met!(6);
                     seen.whiteouts = XattrWhiteouts::Possible;
                 }

@@ -1,6 +1,6 @@
 //! The UUID of the overlay itself: an attribute of the upper root, by which the kernel tells its mounts apart (OVL-115).
 
-use mica_vfs::{Errno, KillPriv, Uuid, XattrMode, XattrName};
+use mica_vfs::{Errno, Uuid};
 
 use crate::config::XattrNamespace;
 use crate::stack::LayerNode;
@@ -32,16 +32,8 @@ fn set(upper: &LayerNode, own: OwnUuid, xattrs: XattrNamespace) -> Result<(), Er
         OwnUuid::Always(fresh) => (fresh, false),
         OwnUuid::Never | OwnUuid::Off => return Ok(()),
     };
-    let name = xattrs.name("uuid");
-    let name = XattrName::new(&name)?;
-    let has = |name| match upper.fs().get_xattr(upper.id, name, &mut []) {
-        Ok(_) => Ok(true),
-        Err(Errno::NODATA) => Ok(false),
-        Err(errno) => Err(errno),
-    };
-    if has(name)? || (if_new && has(XattrName::new(&xattrs.name("impure"))?)?) {
+    if xattrs.is_on(upper, "uuid")? || (if_new && xattrs.is_on(upper, "impure")?) {
         return Ok(());
     }
-    let (fs, mode) = (upper.fs(), XattrMode::Set);
-    fs.set_xattr(upper.id, name, &fresh.0, mode, KillPriv::Keep)
+    xattrs.set(upper, "uuid", &fresh.0)
 }

@@ -6,6 +6,7 @@
 use mica_vfs::{Errno, FileType, KillPriv, NodeId, XATTR_NAME_MAX, XattrMode, XattrName, met};
 
 use crate::acl::{Acls, is_acl};
+use crate::config::XattrNamespace;
 use crate::node::Node;
 use crate::overlay::Overlay;
 use crate::stack::LayerNode;
@@ -127,22 +128,13 @@ impl Overlay {
         let node = self.table.get(id)?;
         node.expect_user_attributes(name, Errno::PERM)?;
         node.expect_unprotected()?;
-        let stored = escape(self.config.xattrs.prefix(), name.as_bytes())?;
-        if stored.len() > name.as_bytes().len() {
-            met!(40);
-        }
-        if name
-            .as_bytes()
-            .strip_prefix(self.config.xattrs.prefix())
-            .is_some_and(|rest| rest.starts_with(ESCAPE))
-        {
-            met!(132);
-        }
-        if self.config.xattrs == crate::config::XattrNamespace::User
-            && name.as_bytes().starts_with(b"trusted.")
-        {
-            met!(133);
-        }
+        let (namespace, bytes) = (self.config.xattrs, name.as_bytes());
+        let stored = escape(namespace.prefix(), bytes)?;
+        let own = bytes.strip_prefix(namespace.prefix());
+        met!(40, own.is_some());
+        met!(132, own.is_some_and(|rest| rest.starts_with(ESCAPE)));
+        let is_user = namespace == XattrNamespace::User;
+        met!(133, is_user && bytes.starts_with(b"trusted."));
         let stored = XattrName::new(&stored)?;
         let value = if is_acl(name.as_bytes()) {
             self.config.ids.stored_acl(value)?

@@ -92,7 +92,7 @@ impl State {
     }
 }
 
-/// What somebody else does right before a change.
+/// What somebody else does right before a call.
 struct Meanwhile {
     call: Call,
     done: Box<dyn FnOnce() + Send>,
@@ -109,7 +109,7 @@ impl fmt::Debug for Meanwhile {
 pub struct FaultLayer {
     inner: Arc<dyn Filesystem>,
     state: Arc<Mutex<State>>,
-    /// Taken by the first such change.
+    /// Taken by the first such call.
     meanwhile: Arc<Mutex<Option<Meanwhile>>>,
 }
 
@@ -156,7 +156,7 @@ impl FaultLayer {
         state.plan = Some(plan);
     }
 
-    /// Lets somebody do something right before the next change that is a `call`.
+    /// Lets somebody do something right before the next `call`.
     pub fn meanwhile(&self, call: Call, done: impl FnOnce() + Send + 'static) {
         let done = Box::new(done);
         let mut meanwhile = self.lock_meanwhile();
@@ -242,8 +242,17 @@ impl FaultLayer {
         Ok(())
     }
 
+    /// Lets somebody else do what is to come before `call`.
+    fn let_others(&self, call: Call) {
+        let meanwhile = self.lock_meanwhile().take_if(|is| is.call == call);
+        if let Some(meanwhile) = meanwhile {
+            (meanwhile.done)();
+        }
+    }
+
     /// Notes a read and finds whether it is made.
     fn reading(&self, call: Call) -> Result<(), Errno> {
+        self.let_others(call);
         let mut state = self.state();
         state.reads.push(call);
         let number = state.reads.len();
@@ -256,10 +265,7 @@ impl FaultLayer {
 
     /// Notes a change and finds whether it is made.
     fn change(&self, call: Call, what: &dyn Display) -> Result<Verdict, Errno> {
-        let meanwhile = self.lock_meanwhile().take_if(|is| is.call == call);
-        if let Some(meanwhile) = meanwhile {
-            (meanwhile.done)();
-        }
+        self.let_others(call);
         let mut state = self.state();
         state.changes.push((call, what.to_string()));
         let number = state.changes.len();

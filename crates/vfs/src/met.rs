@@ -2,20 +2,29 @@
 //!
 //! A rule is counted at the place that makes it true, when it does. Without the feature [`met!`](crate::met!) is nothing at all.
 
-/// Counts that the rule of this number, an OVL-n of docs/semantics.md, took effect.
+/// Counts that the rule of this number, an OVL-n of docs/semantics.md, took effect: always, or where a condition holds.
 #[cfg(feature = "met")]
 #[macro_export]
 macro_rules! met {
     ($rule:literal) => {
         $crate::met::count($rule)
     };
+    ($rule:literal, $where:expr) => {
+        if $where {
+            $crate::met::count($rule)
+        }
+    };
 }
 
-/// Counts that the rule of this number, an OVL-n of docs/semantics.md, took effect: only with feature `met`.
+/// Counts that the rule of this number, an OVL-n of docs/semantics.md, took effect, always or where a condition holds: only with feature
+/// `met`.
 #[cfg(not(feature = "met"))]
 #[macro_export]
 macro_rules! met {
     ($rule:literal) => {{}};
+    ($rule:literal, $where:expr) => {{
+        _ = || $where;
+    }};
 }
 
 #[cfg(feature = "met")]
@@ -50,7 +59,8 @@ mod tests {
     #[test]
     fn what_is_counted_is_told() {
         crate::met!(1);
-        crate::met!(1);
+        crate::met!(1, true);
+        crate::met!(1, false);
         assert!(super::counts().any(|told| told == (1, 2)));
     }
 }

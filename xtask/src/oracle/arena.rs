@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 use super::Options;
 use super::layout::Layout;
+use super::protected;
 use super::side::Side;
 use super::watch;
 use super::worker::Workers;
@@ -105,7 +106,10 @@ impl Arena {
                     found
                 }
                 other => match other.strip_prefix("look ") {
-                    Some(path) => bout.look(path)?,
+                    Some(path) => {
+                        self.workers.settle()?;
+                        bout.look(path)?
+                    }
                     None => self.act(bout, other)?,
                 },
             };
@@ -133,17 +137,46 @@ impl Arena {
     /// Does one operation on both sides.
     fn act(&mut self, bout: &mut Bout, line: &str) -> Result<Vec<String>> {
         let (who, call) = line.split_once(' ').context("no worker")?;
+        if meets_write_back(call) {
+            self.workers.settle()?;
+        }
         let [a, b] = self.workers.ask(who, call)?;
         self.operations = self.operations.saturating_add(1);
         if !a.starts_with("errno ") {
             self.succeeded = self.succeeded.saturating_add(1);
         }
         let (a, b) = (bout.a.number(&a), bout.b.number(&b));
-        if a == b {
+        if a == b || self.is_one_refusal(bout, (who, call), [&a, &b])? {
             return Ok(Vec::new());
         }
         let [left, right] = bout.names();
         Ok(vec![format!("{line}: {a} on {left}, {b} on {right}")])
+    }
+
+    /// Says whether both refused, for reasons that are let through (D-19).
+    fn is_one_refusal(
+        &mut self,
+        bout: &Bout,
+        (who, call): (&str, &str),
+        [a, b]: [&str; 2],
+    ) -> Result<bool> {
+        let is_a = bout.a.driver == Driver::Kernel;
+        let (kernel, on_kernel, on_subject) = if is_a {
+            (&bout.a, a, b)
+        } else {
+            (&bout.b, b, a)
+        };
+        if !protected::is_one_refusal(call, on_kernel, on_subject) {
+            return Ok(false);
+        }
+        if protected::names_protected(&kernel.point(), call) {
+            return Ok(true);
+        }
+        let Some(slot) = protected::slot(call) else {
+            return Ok(false);
+        };
+        let [of_a, of_b] = self.workers.ask(who, &format!("heldflags {slot}"))?;
+        Ok(protected::are_protecting(if is_a { &of_a } else { &of_b }))
     }
 
     fn remount(&mut self, bout: &mut Bout) -> Result<Vec<String>> {
@@ -164,11 +197,20 @@ impl Arena {
     }
 }
 
+/// Says whether an operation shows when a store through a mapping is written: it sets times or flags, asks for holes (D-37), or
+/// gives what is lost then (D-38).
+fn meets_write_back(call: &str) -> bool {
+    let call = call.split(' ').next().unwrap_or(call);
+    ["utimens", "flags", "seek", "chmod", "setx"]
+        .iter()
+        .any(|end| call.ends_with(end))
+}
+
 /// Says whether a line may end an object, whose number others may have then.
 fn takes_away(line: &str) -> bool {
     let call = line.split(' ').nth(1).unwrap_or(line);
     [
-        "unlink", "rmdir", "rename", "release", "hold", "swap", "remount",
+        "unlink", "rmdir", "rename", "release", "hold", "swap", "remount", "map", "unmap",
     ]
     .iter()
     .any(|word| call.starts_with(word))
@@ -244,7 +286,8 @@ impl Bout {
             upper: true,
         };
         let [left, right] = self.names();
-        let found = dump::compare(&self.a.disk()?, &self.b.disk()?, (left, right), lens);
+        let (a, b) = (self.a.disk()?, self.b.disk()?);
+        let found = dump::compare(&a, &b, (left, right), lens);
         Ok(found
             .into_iter()
             .map(|line| format!("disk: {line}"))

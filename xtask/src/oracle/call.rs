@@ -8,21 +8,40 @@
 
 mod attributes;
 mod data;
+mod flags;
 mod held;
+mod mapped;
 mod names;
 mod questions;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-/// How many files one process holds open on each side.
+/// How many files one process holds open on each side, and how many mappings it has there.
 pub(super) const SLOTS: usize = 4;
 
-/// The files that a process holds open on one side.
-pub(super) type Slots = [Option<OwnedFd>; SLOTS];
+/// Which of them.
+type Slot = usize;
+
+/// What a process keeps of one side.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    files: [Option<OwnedFd>; SLOTS],
+    mappings: [Option<mapped::Mapping>; SLOTS],
+}
+
+impl Held {
+    /// Has what was stored through mappings written.
+    pub(super) fn settle(&self) {
+        for mapping in self.mappings.iter().flatten() {
+            // What could not be written shows when the files are compared.
+            drop(mapping.sync());
+        }
+    }
+}
 
 /// What an operation shows, or its errno.
 pub(super) type Said = Result<String, Errno>;
@@ -31,14 +50,16 @@ pub(super) type Said = Result<String, Errno>;
 pub(super) const NONSENSE: Errno = Errno::BADMSG;
 
 /// Does what `line` says on the tree at `root`.
-pub(super) fn apply(line: &str, root: &Path, slots: &mut Slots) -> Said {
+pub(super) fn apply(line: &str, root: &Path, held: &mut Held) -> Said {
     let words: Vec<&str> = line.split(' ').collect();
     let at = |name: &str| root.join(if name == "." { "" } else { name });
     names::apply(&words, &at)
         .or_else(|| data::apply(&words, &at))
         .or_else(|| attributes::apply(&words, &at))
+        .or_else(|| flags::apply(&words, &at))
         .or_else(|| questions::apply(&words, &at))
-        .or_else(|| held::apply(&words, &at, slots))
+        .or_else(|| mapped::apply(&words, &at, held))
+        .or_else(|| held::apply(&words, &at, &mut held.files))
         .unwrap_or(Err(NONSENSE))
 }
 
@@ -67,9 +88,15 @@ fn done(result: Result<(), Errno>) -> Said {
     result.map(|()| "ok".to_owned())
 }
 
-/// Opens, and never waits for the other end of a FIFO.
+/// Opens, and never waits for the other end of a FIFO. An append-only file is not opened to write elsewhere, which Mica
+/// refuses at the change (D-19): one at the end it would take.
 fn open(path: PathBuf, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
-    rustix::fs::open(path, flags | OFlags::CLOEXEC | OFlags::NONBLOCK, mode)
+    let fd = rustix::fs::open(path, flags | OFlags::CLOEXEC | OFlags::NONBLOCK, mode)?;
+    let writes = flags.intersects(OFlags::WRONLY | OFlags::RDWR) && !flags.contains(OFlags::APPEND);
+    if writes && flags::protection(&fd).contains(IFlags::APPEND) {
+        return Err(Errno::PERM);
+    }
+    Ok(fd)
 }
 
 /// Opens to change the data.
@@ -81,8 +108,8 @@ fn open_to_write(path: PathBuf) -> Result<OwnedFd, Errno> {
 
 /// Takes setuid and setgid from a file that a FUSE server must take them from, whoever asks (D-5): the kernel leaves them
 /// to root, and that would hide every other difference.
-fn drop_privileges(fd: &OwnedFd) -> Result<(), Errno> {
-    let stat = rustix::fs::fstat(fd)?;
+fn drop_privileges(fd: impl AsFd) -> Result<(), Errno> {
+    let stat = rustix::fs::fstat(&fd)?;
     let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     if regular && stat.st_mode & 0o6000 != 0 {
         rustix::fs::fchmod(fd, Mode::from_raw_mode(stat.st_mode & 0o1777))?;

@@ -92,7 +92,7 @@ const ELSEWHERE: &[(&[u32], &str)] = &[
         "names of one lower file are mounted with `index=on` alone (D-29)",
     ),
     (
-        &[110, 134, 135],
+        &[110, 134, 135, 136],
         "what is on disk shows it, which is compared; without an index (D-29), or in a user namespace",
     ),
     (&[113, 114], "no index is of another overlay or malformed"),
@@ -104,9 +104,8 @@ const ELSEWHERE: &[(&[u32], &str)] = &[
         "nobody changes a lower of a run while it is mounted",
     ),
     (&[160], "`mica doctor` mounts nothing"),
-    (&[120, 121, 122, 123], "no flags are set (D-19)"),
     (
-        &[124, 125],
+        &[123, 124, 125],
         "the FUSE client answers, and the server is not asked",
     ),
     (
@@ -124,9 +123,9 @@ const ELSEWHERE: &[(&[u32], &str)] = &[
     ),
 ];
 
-/// The rules that need an option which does not go with `userxattr`.
+/// The rules that need an option which does not go with `userxattr`, or `CAP_LINUX_IMMUTABLE` outside a user namespace.
 const TRUSTED_ONLY: &[u32] = &[
-    8, 30, 66, 111, 112, 132, 90, 91, 93, 100, 101, 102, 103, 104, 105, 106,
+    8, 30, 66, 111, 112, 132, 90, 91, 93, 100, 101, 102, 103, 104, 105, 106, 120, 121, 122,
 ];
 
 /// How the rules of the page stand in a run.
@@ -158,7 +157,10 @@ pub(super) fn report(met: &Met, rights: Rights, required: bool) -> Result<()> {
         println!("not compared: {}: {why}", show(rules));
     }
     if rights != Rights::All {
-        println!("not compared: {}: not with `userxattr`", show(TRUSTED_ONLY));
+        println!(
+            "not compared: {}: not in a user namespace",
+            show(TRUSTED_ONLY)
+        );
     }
     println!(
         "coverage: {} rules took effect, {} did not{}",

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +16,9 @@ use crate::private;
 
 /// A job that died so often is not started again.
 const DEATHS_MAX: u64 = 20;
+
+/// How often the progress is told.
+const PROGRESS: Duration = Duration::from_secs(10);
 
 /// What one job says to its parent, a line each. Anything else it prints is for people.
 pub(super) mod say {
@@ -110,12 +114,22 @@ impl<'a> Crew<'a> {
     ///
     /// If a job saw a difference or died.
     pub(super) fn run(&self) -> Result<()> {
+        let (send, ends) = mpsc::channel();
         let failed = std::thread::scope(|scope| {
             let threads: Vec<_> = (0_u64..)
                 .zip(&self.posts)
-                .map(|(job, post)| scope.spawn(move || self.hold(job, post)))
+                .map(|(job, post)| {
+                    let end = send.clone();
+                    scope.spawn(move || {
+                        let result = self.hold(job, post);
+                        // Who watches stays until all have told.
+                        let _ = end.send(());
+                        result
+                    })
+                })
                 .collect();
-            self.watch();
+            drop(send);
+            self.watch(&ends);
             threads
                 .into_iter()
                 .filter_map(|thread| thread.join().ok()?.err())
@@ -165,10 +179,17 @@ impl<'a> Crew<'a> {
     }
 
     /// Tells of the progress, and ends all jobs after a difference, until all are over.
-    fn watch(&self) {
-        let mut said = Instant::now();
-        while self.each(|post| post.is_over).contains(&false) {
-            std::thread::sleep(Duration::from_millis(50));
+    fn watch(&self, ends: &mpsc::Receiver<()>) {
+        let mut next = Instant::now() + PROGRESS;
+        loop {
+            match ends.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    self.print_progress();
+                    next = Instant::now() + PROGRESS;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
             if !self.args.keep_going
                 && self
                     .each(|post| post.is_over && post.now.differences > 0)
@@ -176,10 +197,6 @@ impl<'a> Crew<'a> {
             {
                 self.stop.store(true, Ordering::Relaxed);
                 self.each(|post| post.child.as_mut().map(Child::kill));
-            }
-            if said.elapsed() > Duration::from_secs(10) {
-                self.print_progress();
-                said = Instant::now();
             }
         }
     }
@@ -204,7 +221,14 @@ impl<'a> Crew<'a> {
         loop {
             let mut child = start_job(&self.job_args(job, from))?;
             let pipe = child.stdout.take().context("a job without a pipe")?;
-            lock().child = Some(child);
+            {
+                let mut post = lock();
+                let child = post.child.insert(child);
+                // It may have come after all others were ended.
+                if self.stop.load(Ordering::Relaxed) {
+                    child.kill().context("cannot end a job")?;
+                }
+            }
             let mut has_ended = false;
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
                 has_ended |= line == say::END;

@@ -127,6 +127,13 @@ impl Job {
     /// Returns the sets that both drivers mount here.
     fn possible_sets(&mut self) -> Result<Vec<Set>> {
         let mut sets = set::select(self.args.all.options.as_deref(), self.rights)?;
+        if self.args.all.rounds.is_some() {
+            sets.retain(|set| !set.is_volatile());
+            ensure!(
+                !sets.is_empty(),
+                "a round mounts its layers again, which nobody does after `volatile`"
+            );
+        }
         let layout = find_layout("empty")?;
         let mut failed = None;
         sets.retain(|set| {
@@ -178,7 +185,7 @@ impl Job {
             Turns::Random
         };
         let mut script = draw::script(&mut rng, layout, turns);
-        script.retain(|line| set.takes_line(line));
+        script.retain(|line| set.takes_line(line) && self.args.all.disk.takes_line(line));
         self.compare(&format!("seed {seed}"), set, layout, script)
     }
 

@@ -1,13 +1,22 @@
-//! `impure` on directories in which nothing needs it: whether it is taken away says who listed them last (D-35).
+//! `impure` where it says who was there, and not what is there: on directories in which nothing needs it whoever listed them
+//! last takes it away (D-35), and in a user namespace the kernel does not give it for what it copied in an earlier mount (D-33).
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::layout::Rights;
 use crate::dump::{Dump, Node};
 
 /// Leaves `impure` out of the directories of an upper that do not merge and hold nothing with an origin
-/// (ovl_cache_get_impure).
-pub(super) fn leave_out(upper: &mut Dump) {
+/// (ovl_cache_get_impure). In a user namespace it is left out of all: an empty origin is none to the kernel that reads it
+/// (ovl_check_origin), and marks no directory into which it moves, also when it has gone from there since.
+pub(super) fn leave_out(upper: &mut Dump, rights: Rights) {
+    if rights != Rights::All {
+        for node in upper.values_mut() {
+            node.xattrs.retain(|name, _| !is_mark(name, ".impure"));
+        }
+        return;
+    }
     let needed: BTreeSet<PathBuf> = upper
         .iter()
         .filter(|(_, node)| mark(node, ".origin").is_some())
@@ -53,8 +62,8 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn a_needless_mark_is_left_out_and_no_other() {
+    /// Returns the directories that are marked once the needless marks are left out.
+    fn left(rights: Rights) -> Vec<PathBuf> {
         let mut dump = upper(&[
             ("", &["impure"]),
             ("new", &["impure"]),
@@ -63,11 +72,21 @@ mod tests {
             ("merged", &["impure", "origin"]),
             ("replaced", &["impure", "origin", "opaque"]),
         ]);
-        leave_out(&mut dump);
+        leave_out(&mut dump, rights);
         let marked = dump
-            .iter()
+            .into_iter()
             .filter(|(_, node)| mark(node, ".impure").is_some());
-        let marked: Vec<_> = marked.map(|(path, _)| path.to_str().unwrap()).collect();
-        assert_eq!(marked, ["", "merged", "new/sub"]);
+        marked.map(|(path, _)| path).collect()
+    }
+
+    #[test]
+    fn a_needless_mark_is_left_out_and_no_other() {
+        let expected = ["", "merged", "new/sub"].map(PathBuf::from);
+        assert_eq!(left(Rights::All), expected);
+    }
+
+    #[test]
+    fn where_origins_say_nothing_no_mark_is_compared() {
+        assert_eq!(left(Rights::Mapped), Vec::<PathBuf>::new());
     }
 }

@@ -121,6 +121,57 @@ pub(super) const CASES: &[Case] = &[
             0 unlink 1/e/c
         ",
     },
+    Case {
+        claim: "D-33: what came with an origin that says nothing leaves its directory impure",
+        set: "userxattr",
+        layout: "whiteouts",
+        script: "
+            1 rename d/b e/only
+            remount
+        ",
+    },
+    Case {
+        claim: "OVL-126: what was stored through a mapping alone is in the copy",
+        set: "plain",
+        layout: "rich",
+        script: "
+            0 storeinto d/b 5000 stored
+            swap
+            0 read d/b
+        ",
+    },
+    Case {
+        claim: "OVL-121: what was refused is not in the file, also where a mapping showed it (D-39)",
+        set: "plain",
+        layout: "flags",
+        script: "
+            0 hold 0 d/b
+            0 map 0 0 shared
+            0 load 0 0
+            0 write d/b 0 late
+            0 load 0 0
+            0 read d/b
+        ",
+    },
+    Case {
+        claim: "OVL-111: the data of a metacopy comes by the name that was looked up last",
+        set: "all",
+        layout: "links",
+        script: "
+            0 chmod 0/a 600
+            0 stat 0/d/a
+            0 append 0/a x
+        ",
+    },
+    Case {
+        claim: "D-19: what is held is protected, too, and the client has another reason",
+        set: "off",
+        layout: "flags",
+        script: "
+            2 hold 1 2/empty
+            2 heldsetx 1 bad no-namespace
+        ",
+    },
 ];
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ impl Set {
     }
 
     /// Whether nothing mounts the layers again.
-    fn is_volatile(self) -> bool {
+    pub(super) fn is_volatile(self) -> bool {
         self.options.contains("volatile")
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use rustix::fs::IFlags;
 
 use super::Options;
 use super::ground::rights_of_this_process;
@@ -157,7 +158,7 @@ impl Side {
     /// Reads upper and work from the disk, with handles as names.
     pub(super) fn disk(&self) -> Result<Dump> {
         let mut upper = dump::read(&self.stack.upper)?;
-        purity::leave_out(&mut upper);
+        purity::leave_out(&mut upper, self.rights);
         let work = dump::read(&self.stack.work)?;
         let mut names = self.names.clone();
         handle::add(&mut names, "upper", &upper);
@@ -237,6 +238,9 @@ fn empty(dir: &Path) -> Result<()> {
     std::fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))
 }
 
+/// What keeps an object from being removed.
+const PROTECTING: IFlags = IFlags::IMMUTABLE.union(IFlags::APPEND);
+
 fn clear_flags(dir: &Path) -> Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
@@ -244,7 +248,9 @@ fn clear_flags(dir: &Path) -> Result<()> {
         if kind.is_dir() || kind.is_file() {
             let file = std::fs::File::open(entry.path())?;
             // A filesystem without flags has nothing to clear.
-            let _ = rustix::fs::ioctl_setflags(&file, rustix::fs::IFlags::empty());
+            if let Ok(flags) = rustix::fs::ioctl_getflags(&file) {
+                rustix::fs::ioctl_setflags(&file, flags.difference(PROTECTING))?;
+            }
         }
         if kind.is_dir() {
             clear_flags(&entry.path())?;

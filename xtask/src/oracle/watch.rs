@@ -30,6 +30,7 @@ pub(super) fn start() {
     std::thread::spawn(|| {
         let mut last = (STEPS.load(Ordering::Relaxed), Instant::now());
         loop {
+            // What it waits for is that nothing happens.
             std::thread::sleep(Duration::from_millis(500));
             let steps = STEPS.load(Ordering::Relaxed);
             if steps != last.0 {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use rustix::fs::{Gid, Mode, Uid};
 
-use super::call::{self, Slots};
+use super::call::{self, Held};
 
 /// Who a worker is.
 #[derive(Debug, Clone, Args)]
@@ -55,7 +55,7 @@ pub(super) fn alone() -> Vec<Who> {
 pub(crate) fn serve(who: &Who) -> Result<()> {
     become_who(who)?;
     let mut roots: Vec<PathBuf> = Vec::new();
-    let mut slots: [Slots; 2] = Default::default();
+    let mut held: [Held; 2] = Default::default();
     let mut out = BufWriter::new(std::io::stdout().lock());
     for line in std::io::stdin().lock().lines() {
         let line = line?;
@@ -63,13 +63,16 @@ pub(crate) fn serve(who: &Who) -> Result<()> {
             roots = rest.split(' ').map(PathBuf::from).collect();
             writeln!(out, "ok\tok")?;
         } else if line == "close" {
-            slots = Default::default();
+            held = Default::default();
+            writeln!(out, "ok\tok")?;
+        } else if line == "settle" {
+            held.iter().for_each(Held::settle);
             writeln!(out, "ok\tok")?;
         } else {
             let said: Vec<String> = roots
                 .iter()
-                .zip(&mut slots)
-                .map(|(root, slots)| show(call::apply(&line, root, slots)))
+                .zip(&mut held)
+                .map(|(root, held)| show(call::apply(&line, root, held)))
                 .collect();
             writeln!(out, "{}", said.join("\t"))?;
         }
@@ -128,6 +131,11 @@ impl Workers {
     pub(super) fn set_roots(&mut self, roots: [&Path; 2]) -> Result<()> {
         let [a, b] = roots.map(|root| root.display());
         self.tell(&format!("roots {a} {b}"))
+    }
+
+    /// Has all that they stored through mappings written.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        self.tell("settle")
     }
 
     /// Closes all that they hold open.

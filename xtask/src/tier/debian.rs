@@ -47,19 +47,13 @@ fn exchange(writer: &Driver, reader: &Driver, lower: &Path, base: &Path) -> Resu
 
     let mounted = writer.mount(&stack, &point)?;
     live(&point)?;
-    let written = dump::read(&point)?;
+    let written = dump::read_numbered(&point).with_context(|| writer.name())?;
     mounted.unmount()?;
 
     let mounted = reader.mount(&stack, &point)?;
-    let read = dump::read(&point)?;
+    let read = dump::read_numbered(&point).with_context(|| reader.name())?;
     mounted.unmount()?;
     println!("debian: comparing {} objects", written.len());
-    for (name, dump) in [(writer.name(), &written), (reader.name(), &read)] {
-        let faults = dump::check_numbers(dump);
-        if !faults.is_empty() {
-            bail!("inode numbers on {name}:\n  {}", faults.join("\n  "));
-        }
-    }
     expect_same(&written, &read, (writer.name(), reader.name()))
 }
 

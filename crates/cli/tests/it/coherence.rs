@@ -130,3 +130,46 @@ fn programs_direct_io_holes_and_nameless_files_are_as_in_the_kernels_overlay() {
         beside.assert_same(program);
     }
 }
+
+#[test]
+fn ovl_126_a_store_counts_when_it_is_written_and_takes_file_capabilities() {
+    let test = "ovl_126_a_store_counts_when_it_is_written_and_takes_file_capabilities";
+    let prepare = "truncate -s 1M l/holes; touch -d 2001-01-01 l/holes; echo lower > l/able";
+    let Some(beside) = Beside::new(test, prepare) else {
+        return;
+    };
+    let program = r#"
+        sub store { my ($at, $text) = @_; pipe(my $r, my $w); syswrite($w, $text); sys('read', fileno $r, $at, length $text) }
+        my $f = opened('m/holes', O_RDWR); my $map = mapped($f, 16384, 3, 1);
+        sub state { my ($when) = @_;
+            print "time $when: ", (stat $f)[9] > 1e9 ? 'now' : 'then', "\ndata $when: ", sysseek($f, 0, 3) // errno(), "\n" }
+        deed('store', sub { store($map + 8192, 'S') == 1 });
+        state('before'); deed('msync', sub { sys('msync', $map, 16384, 4) == 0 }); state('after');
+        print "seen: ", text('m/holes') eq "\0" x 8192 . 'S' . "\0" x (1048576 - 8193) ? 'ok' : 'no', "\n";
+        setx('m/able', 'security.capability', pack('V5', 0x02000001, 0x2000, 0, 0, 0)) == 0 or die;
+        my $g = opened('m/able', O_RDWR); my $able = mapped($g, 4096, 3, 1); store($able, 'S'); sys('msync', $able, 4096, 4);
+        deed('capability', sub { my $value = "\0" x 64; sys('getxattr', 'm/able', 'security.capability', $value, 64) > 0 });
+        print "able: ", text('m/able');
+    "#;
+    // OVL-126: the FUSE client tells of a store when it writes the page; OVL-43: it is a write then.
+    let known = [
+        ("time before", "now", "then"),
+        ("data before", "8192", "ENXIO"),
+        ("capability", "ok", "ENODATA"),
+    ];
+    beside.assert_differs_in(program, &known);
+}
+
+#[test]
+fn ovl_126_a_mapping_shows_what_a_refused_write_had_until_the_file_is_read() {
+    let test = "ovl_126_a_mapping_shows_what_a_refused_write_had_until_the_file_is_read";
+    let Some(beside) = Beside::new(test, "echo lower > l/f; chattr +i l/f") else {
+        return;
+    };
+    let program = r#"
+        my $f = opened('m/f'); my $map = mapped($f, 4096, 1, 1); print "mapped: ", peek($map, 5), "\n";
+        deed('write', sub { put('m/f', O_WRONLY, 'UPPER') }); print "after: ", peek($map, 5), "\n";
+        print "read: ", text('m/f'); print "then: ", peek($map, 5), "\n";
+    "#;
+    beside.assert_differs_in(program, &[("after", "lower", "UPPER")]);
+}

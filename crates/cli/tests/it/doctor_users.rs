@@ -310,5 +310,5 @@ fn a_mount_namespace_of_another_user_namespace() {
         "LC_ALL=C mount -i -t overlay o -o lowerdir=l:l2 m",
     );
     assert_eq!(refused.status, Some(32), "{refused:?}");
-    assert!(refused.stderr.contains("permission denied"), "{refused:?}");
+    refused.assert_said("permission denied");
 }

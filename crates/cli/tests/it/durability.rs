@@ -111,7 +111,7 @@ fn ovl_66_a_volatile_mount_that_fails_leaves_no_mark() {
     command.args(["mount", "-o", &format!("{LAYERS},volatile"), "m"]);
     let failed = run(ground.here(&mut command));
     assert_eq!(failed.status, Some(1));
-    assert!(failed.stderr.contains("/dev/fuse"), "{}", failed.stderr);
+    failed.assert_said("/dev/fuse");
     assert!(!ground.at("w/work/incompat").exists());
     assert_eq!(mount_with(&ground, "rw"), ok());
 }

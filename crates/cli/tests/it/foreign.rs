@@ -62,12 +62,7 @@ fn opaque_directories_of_fuse_overlayfs_are_refused_with_userxattr() {
     let options = "lowerdir=l,upperdir=u,workdir=w,userxattr";
     let said = ground.run(&["mount", "-o", options, "m"]);
     assert_eq!(said.status, Some(1));
-    assert!(
-        said.stderr
-            .contains("upperdir `u` was written by another overlay"),
-        "{}",
-        said.stderr
-    );
+    said.assert_said("upperdir `u` was written by another overlay");
 }
 
 #[test]
@@ -79,12 +74,7 @@ fn owners_that_fuse_overlayfs_keeps_in_attributes_are_refused() {
     };
     let said = ground.run(&["mount", "-o", "lowerdir=l,upperdir=u,workdir=w", "m"]);
     assert_eq!(said.status, Some(1));
-    assert!(
-        said.stderr
-            .contains("override_stat`, and would be shown wrongly"),
-        "{}",
-        said.stderr
-    );
+    said.assert_said("override_stat`, and would be shown wrongly");
 }
 
 /// What another implementation could have left at `d`, or in it: an attribute, or the name of a file.
@@ -161,11 +151,7 @@ fn ovl_81_where_there_are_marks_of_this_mount_those_of_the_other_namespace_are_d
     ground.unmount("m");
     let said = ground.run(&options);
     assert_eq!(said.status, Some(0), "{}", said.stderr);
-    assert!(
-        said.stderr.contains("may have been written"),
-        "{}",
-        said.stderr
-    );
+    said.assert_said("may have been written");
 }
 
 #[test]
@@ -218,7 +204,7 @@ fn an_index_of_the_kernel_is_refused_if_it_ties_names() {
         let said = ground.run(&["mount", "-o", options, "m"]);
         if refused {
             let cause = "workdir `w` was used with `index=on`: names of changed files would show their old content";
-            assert!(said.stderr.contains(cause), "{}", said.stderr);
+            said.assert_said(cause);
         } else {
             assert_eq!(said.status, Some(0), "{}", said.stderr);
             ground.unmount("m");

@@ -41,6 +41,14 @@ pub(crate) struct Outcome {
     pub(crate) stderr: String,
 }
 
+impl Outcome {
+    /// Checks that stderr has `part`.
+    #[track_caller]
+    pub(crate) fn assert_said(&self, part: &str) {
+        assert!(self.stderr.contains(part), "no `{part}` in {self:?}");
+    }
+}
+
 /// The outcome of a success that says nothing.
 pub(crate) fn ok() -> Outcome {
     Outcome {

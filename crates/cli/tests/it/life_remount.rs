@@ -49,7 +49,7 @@ fn an_open_file_for_writing_keeps_a_mount_from_becoming_read_only() {
     let mut mount = Command::new("mount");
     mount.args(["-i", "-o", "remount,ro"]).arg(ground.at("m"));
     let refused = run(&mut mount);
-    assert!(refused.stderr.contains("busy"), "{}", refused.stderr);
+    refused.assert_said("busy");
     drop(file);
     remount(&ground, "remount,ro");
 }

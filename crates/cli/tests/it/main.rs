@@ -25,6 +25,7 @@ mod do_signals;
 mod do_tree;
 mod do_users;
 mod doctor_cases;
+mod doctor_depth;
 mod doctor_rows;
 mod doctor_users;
 mod durability;

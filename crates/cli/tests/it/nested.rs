@@ -101,7 +101,7 @@ fn ovl_84_the_kernels_overlay_takes_no_upper() {
     }
     let ground = over(Kernel);
     let refused = Mica.mount(&ground, ON_OUTER, "m");
-    assert!(refused.stderr.contains("takes no whiteouts"), "{refused:?}");
+    refused.assert_said("takes no whiteouts");
     let refused = Kernel.mount(&ground, ON_OUTER, "m");
     assert_eq!(refused.status, Some(32));
 }

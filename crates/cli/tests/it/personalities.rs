@@ -201,7 +201,7 @@ fn a_helper_of_mount_takes_its_command_line() {
     }
     let said = run(&mut ground.called_as("mount.mica", &["none", "m", "-v", "-o", options]));
     assert_eq!(said.status, Some(0));
-    assert!(said.stderr.contains("lower 1 `l`\n"), "{}", said.stderr);
+    said.assert_said("lower 1 `l`\n");
     assert_eq!(run(Command::new("umount").arg(ground.at("m"))), ok());
     assert_eq!(
         run(&mut ground.called_as("mount.mica", &["none", "m", "-fo", options])),
@@ -278,7 +278,7 @@ fn a_sloppy_mount_notes_unknown_options() {
     let said = run(&mut ground.called_as("mount.mica", &["none", "m", "-sv", "-o", options]));
     assert_eq!(said.status, Some(0), "{}", said.stderr);
     let note = "option `wibble=1`: unknown, and ignored\n";
-    assert!(said.stderr.contains(note), "{}", said.stderr);
+    said.assert_said(note);
 }
 
 #[test]

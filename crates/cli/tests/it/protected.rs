@@ -105,3 +105,21 @@ fn ovl_120_flags_are_copied_up_set_and_taken_off_as_by_the_kernel() {
     "#;
     beside.assert_same(program);
 }
+
+/// The kernel has changed `protattr` when the upper refuses the other flags.
+#[test]
+fn ovl_120_flags_that_the_upper_does_not_have_leave_what_protects() {
+    let test = "ovl_120_flags_that_the_upper_does_not_have_leave_what_protects";
+    let Some(beside) = Beside::new(test, "echo x > l/f") else {
+        return;
+    };
+    let program = r#"
+        chattr('+i', 'm/f') or die;
+        # No filesystem has this flag.
+        my $fh = opened('m/f') or die; my $flags = pack('J', 0x04000000);
+        deed('set', sub { ioctl($fh, 0x40086602, $flags) });
+        print "flags: ", lsattr('m/f'), "\n"; deed('write', sub { put('m/f', O_WRONLY) });
+    "#;
+    let known = [("flags", "", "i"), ("write", "ok", "EPERM")];
+    beside.assert_differs_in(program, &known);
+}

@@ -217,11 +217,7 @@ fn an_upper_of_a_mount_in_another_namespace_is_named_by_it() {
         "{}",
         refused.stderr
     );
-    assert!(
-        refused.stderr.contains("hint: `nsenter -t "),
-        "{}",
-        refused.stderr
-    );
+    refused.assert_said("hint: `nsenter -t ");
     let namespace = format!("{pid}");
     let mut umount = Command::new("nsenter");
     umount
@@ -250,7 +246,7 @@ fn a_mount_whose_copy_lives_in_another_namespace_is_still_in_use() {
         "by the mount of Mica at `$/m` in the mount namespace of process {}",
         other.pid()
     );
-    assert!(refused.stderr.contains(&named), "{}", refused.stderr);
+    refused.assert_said(&named);
     let server = ground.server();
     drop(other);
     // Its last copy is gone: so is the mount.

@@ -100,7 +100,7 @@ fn a_wrong_command_line_is_status_2() {
             (Some(2), ""),
             "{arguments:?}"
         );
-        assert!(outcome.stderr.contains("--help"), "{}", outcome.stderr);
+        outcome.assert_said("--help");
     }
 }
 

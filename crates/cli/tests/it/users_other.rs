@@ -28,12 +28,7 @@ fn allow_other_needs_the_permission_of_the_administrator() {
     let mount = format!("./mica mount -o {OPTIONS},allow_other m");
     let said = run_beside_root(&ground, CONF, &mount);
     assert_eq!(said.status, Some(1), "{said:?}");
-    assert!(
-        said.stderr
-            .contains("only allowed if 'user_allow_other' is set in /etc/fuse.conf"),
-        "{}",
-        said.stderr
-    );
+    said.assert_said("only allowed if 'user_allow_other' is set in /etc/fuse.conf");
     assert!(
         said.stderr.ends_with("hint: have the administrator run `echo user_allow_other >> /etc/fuse.conf`, or leave `allow_other` out\n"),
         "{}",

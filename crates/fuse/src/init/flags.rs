@@ -72,7 +72,7 @@ pub const INIT_FLAGS: [FlagRow; 43] = [
     row(34, "CREATE_SUPP_GROUP", Refused("the kernel strips setgid from the mode before it sends it")),
     row(35, "HAS_EXPIRE_ONLY", Refused("no entry is invalidated by the server")),
     row(36, "DIRECT_IO_ALLOW_MMAP", Refused("no file is opened with FOPEN_DIRECT_IO")),
-    row(37, "PASSTHROUGH", Refused("the data path is the page cache of the mount: passthrough needs a message per open")),
+    row(37, "PASSTHROUGH", Refused("the data path is the page cache of the mount: passthrough needs a message per open. So a mount counts as none of the two filesystems that overlayfs stacks")),
     row(38, "NO_EXPORT_SUPPORT", Negotiated("name_to_handle_at fails as on kernel overlayfs: a handle would die with its node")),
     row(39, "HAS_RESEND", Refused("a connection is not handed to another server")),
     row(40, "ALLOW_IDMAP", Negotiated("the mount can be idmapped; the kernel maps the owners in requests")),

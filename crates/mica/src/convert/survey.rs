@@ -1,15 +1,17 @@
 //! From an upper to a plan: everything is looked at, and what cannot be said is found, before anything is touched.
 
+mod directories;
+mod whiteouts;
+
 use std::collections::HashMap;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use mica_overlay::{XattrNamespace, parse_opaque, parse_redirect};
+use mica_overlay::XattrNamespace;
 use mica_vfs::{Errno, FileType};
 
-use super::form::{self, AUFS, Form, NAMED, NAMED_OPAQUE, hidden_by};
+use super::form::{Form, NAMED};
 use super::plain;
-use super::plan::{DirPlan, Mark, Names, Plan, Step};
+use super::plan::{Names, Plan, Step};
 use super::unsayable::Unsayable;
 use crate::offline::{Dir, Lowers, Node, Object, Visit, is_device_whiteout, own_suffix, walk};
 
@@ -200,102 +202,6 @@ impl Survey<'_> {
         self.purpose.no_redirects
     }
 
-    /// Plans a whiteout of `hidden`, which `object` is in the form `own`; of the old form `object` is the directory.
-    fn whiteout(&mut self, object: &Object<'_>, own: Form, hidden: &[u8]) {
-        if let Some(form) = self.forms.get_mut(own as usize) {
-            *form = true;
-        }
-        let Some(open) = self.open.last_mut() else {
-            return;
-        };
-        let to = self.purpose.to.unwrap_or(own);
-        // Nothing is below an opaque directory, and its files of the form `xattr` would be listed.
-        let needless = open.moved || (to == Form::Xattr && open.opaque && !open.is_root);
-        open.xattr_whiteouts |= to == Form::Xattr && !needless;
-        let stays =
-            own == to && (matches!(own, Form::Device | Form::Named) || !self.prefix_changes());
-        if stays && !needless {
-            return;
-        }
-        if !needless {
-            self.put(object.path, to, hidden);
-        }
-        let in_place = matches!(own, Form::Device | Form::Xattr)
-            && matches!(to, Form::Device | Form::Xattr)
-            && !needless;
-        match own {
-            Form::Old => {
-                let attribute = self.from(&[b"whiteout.", hidden].concat());
-                self.xattr(b"", attribute, None);
-            }
-            _ if in_place => {}
-            _ => self.step(Step::Remove {
-                name: object.name.into(),
-            }),
-        }
-    }
-
-    /// Plans that `hidden` is hidden in the form `to`.
-    fn put(&mut self, path: &Path, to: Form, hidden: &[u8]) {
-        let (name, mark) = match to {
-            Form::Device => (hidden.to_vec(), Mark::Device),
-            Form::Xattr => (hidden.to_vec(), Mark::File(Some(self.target(b"whiteout")))),
-            Form::Named => match form::named(hidden) {
-                Some(name) => (name, Mark::File(None)),
-                None if hidden.starts_with(NAMED) => {
-                    return self.refuse(path, Unsayable::NameIsMark(to));
-                }
-                None => return self.refuse(path, Unsayable::NameTooLong(to)),
-            },
-            Form::Old => match form::old(self.purpose.target, hidden) {
-                Some(attribute) => return self.xattr(b"", attribute, Some(b"y".to_vec())),
-                None => return self.refuse(path, Unsayable::NameTooLong(to)),
-            },
-        };
-        self.step(Step::Put {
-            name: name.into(),
-            mark,
-        });
-    }
-
-    /// Plans an object whose name begins with `.wh.`; returns whether it is a mark, and so no file.
-    fn named(&mut self, object: &Object<'_>, is_empty_file: bool) -> Result<bool, Errno> {
-        let attr = object.node.attr();
-        if object.name == NAMED_OPAQUE && is_empty_file {
-            if !matches!(self.purpose.to, None | Some(Form::Named)) {
-                self.step(Step::Remove {
-                    name: object.name.into(),
-                });
-            }
-            return Ok(true);
-        }
-        let Some(hidden) = hidden_by(object.name, attr.kind, attr.size) else {
-            if object.name.starts_with(AUFS) {
-                self.refuse(object.path, Unsayable::Aufs);
-            } else if self.purpose.to == Some(Form::Named) {
-                self.refuse(object.path, Unsayable::NameIsMark(Form::Named));
-            }
-            return Ok(false);
-        };
-        self.named.get_or_insert_with(|| object.path.to_owned());
-        let there = match object.parent {
-            Some(parent) => parent.node.child(hidden)?.is_some(),
-            None => false,
-        };
-        if there && !matches!(self.purpose.to, None | Some(Form::Named)) {
-            // It hides what lower layers have, and not what is here; a directory is opaque (`is_named_opaque`).
-            if let Some(form) = self.forms.get_mut(Form::Named as usize) {
-                *form = true;
-            }
-            self.step(Step::Remove {
-                name: object.name.into(),
-            });
-        } else {
-            self.whiteout(object, Form::Named, hidden);
-        }
-        Ok(true)
-    }
-
     /// Plans the marks that are neither whiteouts nor of opaque directories.
     fn other_marks(&mut self, object: &Object<'_>) {
         if !self.prefix_changes() {
@@ -327,138 +233,6 @@ impl Survey<'_> {
         }
     }
 
-    /// Plans a directory, and opens it for what is in it.
-    fn enter(&mut self, object: &Object<'_>) -> Result<(), Errno> {
-        let attr = object.node.attr();
-        let path = object.path.iter().skip(1);
-        let path = path.map(|name| name.as_bytes().into()).collect();
-        let nth = self.plan.dirs.len();
-        self.plan.dirs.push(DirPlan {
-            path,
-            times: (attr.atime, attr.mtime),
-            steps: Vec::new(),
-        });
-        let mark = object.marks.get("opaque");
-        if let Some(Err(bad)) = mark.map(parse_opaque) {
-            self.refuse(object.path, Unsayable::Malformed(bad));
-        }
-        let is_root = object.parent.is_none();
-        let by_name = is_named_opaque(object)?;
-        if by_name && is_root && !matches!(self.purpose.to, None | Some(Form::Named)) {
-            self.refuse(object.path, Unsayable::OpaqueRoot);
-        }
-        if by_name && let Some(form) = self.forms.get_mut(Form::Named as usize) {
-            *form = true;
-        }
-        let parent_moved = self.open.last().is_some_and(|open| open.moved);
-        let opaque = object.marks.is_opaque() || by_name;
-        self.open.push(Open {
-            nth,
-            moved: parent_moved && !opaque,
-            opaque,
-            by_name,
-            is_root,
-            xattr_whiteouts: false,
-            mark: mark.map(<[u8]>::to_vec),
-        });
-        self.marks_of_directory(object);
-        self.old_whiteouts(object)?;
-        self.redirect(object, parent_moved)
-    }
-
-    fn marks_of_directory(&mut self, object: &Object<'_>) {
-        if !self.prefix_changes() {
-            return;
-        }
-        for (mark, value) in object.marks.iter() {
-            let is_planned_elsewhere = mark == b"opaque"
-                || mark.starts_with(b"whiteout.")
-                || (self.purpose.no_redirects && mark == b"redirect");
-            if !is_planned_elsewhere {
-                self.xattr(b"", self.target(mark), Some(value.to_vec()));
-                self.xattr(b"", self.from(mark), None);
-            }
-        }
-    }
-
-    fn old_whiteouts(&mut self, object: &Object<'_>) -> Result<(), Errno> {
-        for (mark, _) in object.marks.iter() {
-            let Some(hidden) = mark.strip_prefix(b"whiteout.") else {
-                continue;
-            };
-            if object.node.child(hidden)?.is_none() {
-                self.whiteout(object, Form::Old, hidden);
-            } else if self.purpose.to.is_some_and(|to| to != Form::Old) || self.prefix_changes() {
-                self.xattr(b"", self.from(mark), None);
-            }
-        }
-        Ok(())
-    }
-
-    fn redirect(&mut self, object: &Object<'_>, parent_moved: bool) -> Result<(), Errno> {
-        let redirect = object.marks.get("redirect");
-        if let Some(value) = redirect {
-            if let Err(bad) = parse_redirect(value) {
-                self.refuse(object.path, Unsayable::Malformed(bad));
-                return Ok(());
-            }
-            if !self.redirected(object.path) {
-                return Ok(());
-            }
-            self.xattr(b"", self.from(b"redirect"), None);
-        }
-        let Some(open) = self.open.last_mut() else {
-            return Ok(());
-        };
-        if open.opaque || (redirect.is_none() && !parent_moved) {
-            return Ok(());
-        }
-        open.moved = true;
-        // What is in a directory that is opaque needs not be.
-        open.opaque = redirect.is_some() && !parent_moved;
-        plain::directory(self, object)
-    }
-
-    /// Plans the mark of an opaque directory, when it is known what is in it.
-    fn opaque(&mut self, open: &Open) {
-        let to = self.purpose.to;
-        let named_stays = open.opaque && open.mark.is_none() && to.is_none() && !open.moved;
-        let wanted: Option<&[u8]> = if open.is_root && !open.xattr_whiteouts {
-            // No mount heeds what a root carries but `x`, which tells of files that are gone.
-            let stays = to.is_none() || open.mark.as_deref() == Some(b"y");
-            open.mark.as_deref().filter(|_| stays)
-        } else if open.opaque && !open.is_root {
-            (to != Some(Form::Named) && !named_stays).then_some(b"y")
-        } else if open.xattr_whiteouts || (to.is_none() && open.mark.as_deref() == Some(b"x")) {
-            Some(b"x")
-        } else {
-            None
-        };
-        let at = open.nth;
-        let mut steps = Vec::new();
-        let attribute = |mark: Vec<u8>, value: Option<&[u8]>| Step::Xattr {
-            name: [].into(),
-            attribute: mark,
-            value: value.map(<[u8]>::to_vec),
-        };
-        let (from, target) = (self.from(b"opaque"), self.target(b"opaque"));
-        if wanted != open.mark.as_deref() || (wanted.is_some() && self.prefix_changes()) {
-            steps.push(attribute(target, wanted));
-        }
-        if open.mark.is_some() && self.prefix_changes() {
-            steps.push(attribute(from, None));
-        }
-        if open.opaque && !open.by_name && !open.is_root && to == Some(Form::Named) {
-            steps.push(Step::Put {
-                name: NAMED_OPAQUE.into(),
-                mark: Mark::File(None),
-            });
-        }
-        if let Some(dir) = self.plan.dirs.get_mut(at) {
-            dir.steps.append(&mut steps);
-        }
-    }
-
     /// Refuses what could be read in two ways.
     fn refuse_mixed(&mut self) {
         let has = |form: Form| self.forms.get(form as usize) == Some(&true);
@@ -470,20 +244,6 @@ impl Survey<'_> {
         if let (Some(path), true) = (self.redirected.clone(), unread && self.purpose.no_redirects) {
             self.refuse(&path, Unsayable::RedirectInForm);
         }
-    }
-}
-
-/// Whether a directory is opaque by a file in it, or by a whiteout of its own name beside it.
-fn is_named_opaque(object: &Object<'_>) -> Result<bool, Errno> {
-    let is_mark = |node: Option<Node>| {
-        node.is_some_and(|node| node.kind() == FileType::Regular && node.attr().size == 0)
-    };
-    if is_mark(object.node.child(NAMED_OPAQUE)?) {
-        return Ok(true);
-    }
-    match (object.parent, form::named(object.name)) {
-        (Some(parent), Some(beside)) => Ok(is_mark(parent.node.child(&beside)?)),
-        _ => Ok(false),
     }
 }
 

@@ -1,7 +1,8 @@
 //! How many filesystems lie on each other at a directory.
 //!
 //! The kernel counts and tells nobody. What can be seen are the layers that mount tables name, as far as their paths lead
-//! anywhere from here.
+//! anywhere from here. A FUSE mount counts as none: one of Mica is none, as it asks for no passthrough, and what a server asks
+//! for that does is shown nowhere.
 
 use std::ffi::OsString;
 use std::fs;
@@ -51,7 +52,7 @@ fn layers(path: &Path, table: &[u8], looks: u32) -> u32 {
         return 0;
     };
     let mut dirs: Vec<PathBuf> = Vec::new();
-    for option in ["lowerdir", "lowerdir+", "upperdir"] {
+    for option in ["lowerdir", "lowerdir+", "datadir+", "upperdir"] {
         let Some(value) = mount.option(option) else {
             continue;
         };

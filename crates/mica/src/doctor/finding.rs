@@ -45,6 +45,19 @@ pub struct Finding {
 struct Told(String);
 
 impl Finding {
+    fn new(
+        (row, verdict): (&'static Row, Verdict),
+        error: impl Error + Send + Sync + 'static,
+        hint: Option<String>,
+    ) -> Self {
+        Self {
+            row,
+            verdict,
+            error: Box::new(error),
+            hint,
+        }
+    }
+
     /// Says that the kernel does in this case what the table says, in `words`.
     pub(super) fn kernel(row: &'static Row, words: String, hint: impl Into<String>) -> Self {
         Self::of_kernel(row, Told(words), Some(hint.into()))
@@ -61,12 +74,7 @@ impl Finding {
             Reaction::Mounts | Reaction::Fails(_) => Verdict::WorksWithLess,
             Reaction::None => Verdict::Works,
         };
-        Self {
-            row,
-            verdict,
-            error: Box::new(error),
-            hint,
-        }
+        Self::new((row, verdict), error, hint)
     }
 
     /// Says that Mica refuses.
@@ -75,12 +83,7 @@ impl Finding {
         error: impl Error + Send + Sync + 'static,
         hint: Option<String>,
     ) -> Self {
-        Self {
-            row,
-            verdict: Verdict::Refuses,
-            error: Box::new(error),
-            hint,
-        }
+        Self::new((row, Verdict::Refuses), error, hint)
     }
 
     /// Says that Mica mounts with less.
@@ -89,12 +92,7 @@ impl Finding {
         error: impl Error + Send + Sync + 'static,
         hint: Option<String>,
     ) -> Self {
-        Self {
-            row,
-            verdict: Verdict::WorksWithLess,
-            error: Box::new(error),
-            hint,
-        }
+        Self::new((row, Verdict::WorksWithLess), error, hint)
     }
 
     /// The same in words that no mount says.
@@ -104,11 +102,6 @@ impl Finding {
 
     /// Says what one should know of a mount that works as asked for.
     pub(super) fn noted(row: &'static Row, words: String, hint: impl Into<String>) -> Self {
-        Self {
-            row,
-            verdict: Verdict::Works,
-            error: Box::new(Told(words)),
-            hint: Some(hint.into()),
-        }
+        Self::new((row, Verdict::Works), Told(words), Some(hint.into()))
     }
 }

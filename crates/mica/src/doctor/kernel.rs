@@ -78,15 +78,10 @@ fn separate(layers: &Layers) -> Vec<Finding> {
         && let Some((there, here)) = upper.facts().zip(work.facts())
         && !there.place.same_mount(here.place)
     {
-        let boundary = if there.place.same_filesystem(here.place) {
-            Boundary::Mount
-        } else {
-            Boundary::Filesystem
-        };
         let error = StackError::Apart {
             upper: upper.dir.clone(),
             work: work.dir.clone(),
-            boundary,
+            boundary: Boundary::between(there.place, here.place),
         };
         found.push(shared(&rows::WORK_APART, error));
     }

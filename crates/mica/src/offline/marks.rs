@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mica_overlay::XattrNamespace;
+use mica_overlay::{Opaque, XattrNamespace, parse_opaque};
 use mica_vfs::{Attr, Errno, FileType, Rdev};
 
 use super::node::Node;
@@ -42,7 +42,7 @@ impl Marks {
 
     /// Whether the directory hides what lies below it (OVL-5).
     pub(crate) fn is_opaque(&self) -> bool {
-        self.get("opaque") == Some(b"y")
+        self.get("opaque").map(parse_opaque) == Some(Ok(Opaque::Stop))
     }
 
     /// Returns all marks: names after the prefix, and values.

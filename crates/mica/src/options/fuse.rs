@@ -3,13 +3,11 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use mica_fuse::{CacheTimes, SecurityLabel, Threads};
 use mica_vfs::Coherence;
 
 use super::libfuse::Pages;
-use super::{
-    CacheTimes, Effect, Entry, FuseSpec, Given, MountFlags, OptionError, RawOption, SecurityLabel,
-    Threads,
-};
+use super::{Effect, Entry, FuseSpec, Given, MountFlags, OptionError, RawOption};
 
 pub(super) const OPTIONS: &[Entry] = &[
     Entry("allow_other", Effect::Flags(ALLOW_OTHER, ALLOW_ROOT)),

@@ -3,14 +3,11 @@
 
 use std::path::PathBuf;
 
-use super::split::{split_lower, unescape, unescape_comma};
-use mica_overlay::{Durability, Metacopies};
+use mica_overlay::{LAYERS_MAX, XattrNamespace};
 use mica_vfs::Coherence;
 
-use super::{
-    Effect, Entry, Given, LAYERS_MAX, OptionError, RawOption, StackSpec, UpperSpec, XattrNamespace,
-    path,
-};
+use super::split::{split_lower, unescape, unescape_comma};
+use super::{Effect, Entry, Given, OptionError, RawOption, StackSpec, UpperSpec, path};
 
 pub(super) const OPTIONS: &[Entry] = &[
     Entry("lowerdir", Effect::Call(lower_joined)),
@@ -150,18 +147,11 @@ impl Layers {
             XattrNamespace::Trusted
         };
         Ok(StackSpec {
-            lower: shown,
             data,
             upper,
             xattrs,
-            redirects: super::RedirectDir::default(),
-            metacopies: Metacopies::default(),
-            index: super::Index::default(),
-            xino: mica_overlay::Xino::default(),
-            uuid: super::OverlayUuid::default(),
-            durability: Durability::default(),
             coherence: self.coherence,
-            identity: super::Identity::default(),
+            ..StackSpec::new(shown)
         })
     }
 }

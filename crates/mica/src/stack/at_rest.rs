@@ -9,10 +9,11 @@ use std::sync::Arc;
 use mica_host::{FdCache, HostFs, LayerAccess};
 use mica_vfs::{Errno, Filesystem, NodeId};
 
+use super::apart::{apart, check_apart};
 use super::error::{LayerDir, Role, StackError};
 use super::in_use::{self, InUse};
 use super::opened::Opened;
-use super::{check_apart, raise_fd_limit, reach};
+use super::{raise_fd_limit, reach};
 use crate::offline::Node;
 
 /// Which directories are opened, and what for.
@@ -103,7 +104,7 @@ fn nodes(
         return Ok((upper, Some(alone(work, access, fds)?.0)));
     }
     if !upper_place.same_mount(work.place) {
-        return Err(super::apart(&upper_dir, upper_place, &work));
+        return Err(apart(&upper_dir, upper_place, &work));
     }
     let dir = work.dir;
     let opened = |source| not_opened(&dir, source);

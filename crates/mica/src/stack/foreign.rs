@@ -11,7 +11,7 @@ mod mark;
 
 use std::path::{Path, PathBuf};
 
-use mica_overlay::{Layer, XattrNamespace};
+use mica_overlay::{Layer, Opaque, XattrNamespace, parse_opaque};
 use mica_vfs::{
     Attr, Cookie, Errno, FileName, FileNameBuf, FileType, Filesystem, Flow, NodeId, XATTR_SIZE_MAX,
     XattrName,
@@ -203,7 +203,7 @@ impl Search<'_> {
             if bytes == OPAQUE
                 && let Some(file) = self.empty_file(dir, name.as_name())?
             {
-                if self.is_opaque(dir)? {
+                if self.is_opaque(dir) {
                     self.stray
                         .get_or_insert(dir.path.join(path(bytes.to_vec())));
                 } else if !dir.below.is_empty() {
@@ -290,16 +290,18 @@ impl Search<'_> {
         Ok(empty.then_some(entry.attr))
     }
 
-    fn is_opaque(&self, dir: &Dir<'_>) -> Result<bool, Errno> {
-        let name = [self.xattrs.prefix(), b"opaque"].concat();
+    /// Reads a mark that this mount reads, too.
+    fn ours(&self, dir: &Dir<'_>, mark: &[u8], value: &mut [u8]) -> Result<usize, Errno> {
+        let name = [self.xattrs.prefix(), mark].concat();
+        self.fs.get_xattr(dir.node, XattrName::new(&name)?, value)
+    }
+
+    /// Whether this mount hides what lies below a directory (OVL-5).
+    fn is_opaque(&self, dir: &Dir<'_>) -> bool {
         let mut value = [0; 8];
-        match self
-            .fs
-            .get_xattr(dir.node, XattrName::new(&name)?, &mut value)
-        {
-            Ok(len) => Ok(value.get(..len) == Some(b"y")),
-            Err(_) => Ok(false),
-        }
+        let read = self.ours(dir, b"opaque", &mut value).ok();
+        let value = read.and_then(|len| value.get(..len));
+        value.map(parse_opaque) == Some(Ok(Opaque::Stop))
     }
 
     /// Finds an attribute that this mount would not read.
@@ -352,7 +354,7 @@ impl Search<'_> {
             return Some(ForeignMark::OverrideStat { object, attribute });
         }
         if name == b"user.fuseoverlayfs.opaque" {
-            let hides = merges && !self.is_opaque(dir).unwrap_or(false);
+            let hides = merges && !self.is_opaque(dir);
             return hides.then_some(ForeignMark::OpaqueXattr { dir: object });
         }
         let other = match self.xattrs {
@@ -363,9 +365,7 @@ impl Search<'_> {
         let read = READ_BY_VIEW
             .into_iter()
             .find(|known| known.as_bytes() == mark)?;
-        let ours = [self.xattrs.prefix(), mark].concat();
-        let has_ours = XattrName::new(&ours)
-            .is_ok_and(|ours| self.fs.get_xattr(dir.node, ours, &mut []).is_ok());
+        let has_ours = self.ours(dir, mark, &mut []).is_ok();
         let in_effect = !has_ours && (merges || read != "opaque");
         in_effect.then(|| ForeignMark::OtherNamespace {
             object,

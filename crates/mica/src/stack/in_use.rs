@@ -87,6 +87,7 @@ fn lock(opened: &Opened, how: FlockOperation) -> Result<OwnedFd, Refusal> {
                 return Err(Refusal::Held(Box::new(by)));
             }
         }
+        // A flock(2) that waits has no time limit.
         thread::sleep(PAUSE);
     }
 }
@@ -134,6 +135,7 @@ fn settle(mut look: impl FnMut() -> Vec<Other>, dirs: &[DirId], grace: Duration)
         if !elsewhere || started.elapsed() >= grace {
             return found;
         }
+        // There is nothing to wait on: a mountinfo that is open for poll(2) keeps its namespace alive, and this mount in it.
         thread::sleep(LOOK_AGAIN);
     }
 }

@@ -3,11 +3,10 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use mica_overlay::{Durability, Metacopies};
 use mica_vfs::{FileName, Filesystem as _, NodeId};
 use tempfile::TempDir;
 
-use crate::options::{Identity, UpperSpec};
+use crate::options::UpperSpec;
 
 use super::*;
 
@@ -32,8 +31,6 @@ impl Ground {
     fn spec(&self, lower: &[&str], upper: Option<(&str, &str)>) -> StackSpec {
         let at = |name: &str| self.dir.path().join(name);
         StackSpec {
-            lower: lower.iter().map(|name| at(name)).collect(),
-            data: Vec::new(),
             upper: upper.map(|(dir, work)| UpperSpec {
                 dir: at(dir),
                 work: at(work),
@@ -41,13 +38,8 @@ impl Ground {
             // Works as any user.
             xattrs: XattrNamespace::User,
             redirects: crate::RedirectDir::Off,
-            metacopies: Metacopies::Off,
-            index: mica_overlay::Index::Off,
-            xino: mica_overlay::Xino::Off,
             uuid: crate::OverlayUuid::Null,
-            coherence: mica_vfs::Coherence::Exclusive,
-            durability: Durability::Auto,
-            identity: Identity::default(),
+            ..StackSpec::new(lower.iter().map(|name| at(name)).collect())
         }
     }
 

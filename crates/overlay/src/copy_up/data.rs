@@ -10,7 +10,7 @@ use mica_vfs::{
     Attr, Errno, FallocateMode, KillPriv, SetAttr, SyncScope, XattrMode, XattrName, met,
 };
 
-use super::{CopyUpStep, step};
+use super::{CopyUpStep, set_times, step};
 use crate::durability::Durability;
 use crate::lower_data::DataObject;
 use crate::node::Node;
@@ -114,7 +114,7 @@ impl LateCopy<'_> {
                 .fs()
                 .set_xattr(upper.id, name, value, mode, KillPriv::Keep)?;
         }
-        super::set_times(upper, before)
+        set_times(upper, before)
     }
 
     /// Frees what a copy left in the file; its size stays. What cannot be freed is written over by the next.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The steps of a copy-up, in order. The name of the one that failed is in the log.
+/// The steps of a copy-up, in order; none takes all of them. The name of the one that failed is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CopyUpStep {
@@ -30,12 +30,12 @@ pub enum CopyUpStep {
     Mode,
     /// Setting the times. After all that changes them.
     Times,
+    /// Truncating the copy, where that is what it is made for.
+    Change,
     /// Copying data into a metacopy of the upper, which is no temporary.
     LateData,
     /// Setting again what that changed: `security.capability`, permissions, times.
     LateMetadata,
-    /// Truncating it, where that is what it is copied for.
-    Change,
     /// Putting the copy on disk.
     Sync,
     /// Removing the mark of a metacopy, whose data is its own from then on.
@@ -59,9 +59,9 @@ impl CopyUpStep {
         Self::Mark,
         Self::Mode,
         Self::Times,
+        Self::Change,
         Self::LateData,
         Self::LateMetadata,
-        Self::Change,
         Self::Sync,
         Self::Unmark,
         Self::Publish,

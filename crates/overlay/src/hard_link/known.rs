@@ -9,7 +9,7 @@ use mica_vfs::lock::{Mutex, Rank};
 use mica_vfs::{Errno, FileName, NodeId};
 
 use crate::node::{Node, Place};
-use crate::table::{Key, Table};
+use crate::table::Key;
 
 const LINKS: Rank = Rank(145);
 
@@ -99,10 +99,7 @@ impl HardLinks {
         let shared = all.entry(node.id).or_insert_with(|| Shared::new(links));
         if !shared.names.iter().any(|place| place.is(dir, name)) {
             dir.refs.fetch_add(1, Relaxed);
-            shared.names.push(Place {
-                parent: Arc::clone(dir),
-                name: name.to_owned(),
-            });
+            shared.names.push(Place::new(dir, name));
         }
         Ok(())
     }
@@ -115,14 +112,13 @@ impl HardLinks {
         dir: &Arc<Node>,
         name: FileName<'_>,
     ) -> Result<Vec<Place>, Errno> {
-        let place = Place {
-            parent: Arc::clone(dir),
-            name: name.to_owned(),
-        };
         let mut all = self.all.lock()?;
         let shared = all.entry(node.id).or_insert_with(|| Shared::new(links));
         dir.refs.fetch_add(1, Relaxed);
-        Ok(std::mem::replace(&mut shared.names, vec![place]))
+        Ok(std::mem::replace(
+            &mut shared.names,
+            vec![Place::new(dir, name)],
+        ))
     }
 
     /// Corrects the link count of `node`.
@@ -198,21 +194,5 @@ impl Shared {
             links,
             names: Vec::new(),
         }
-    }
-}
-
-impl Table {
-    /// Ends the reference of a name that is no longer noted.
-    pub(super) fn drop_place(&self, place: Option<Place>) {
-        if let Some(place) = place {
-            self.put(&place.parent, 1);
-        }
-    }
-}
-
-impl Place {
-    /// Whether this is `name` in `dir`.
-    pub(crate) fn is(&self, dir: &Node, name: FileName<'_>) -> bool {
-        self.parent.id == dir.id && self.name.as_name() == name
     }
 }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{
-    Attr, Cookie, Errno, FileName, FileNameBuf, FileType, Flow, Mode, NodeId, XattrMode, XattrName,
-};
+use mica_vfs::{Attr, Cookie, Errno, FileName, FileNameBuf, FileType, Flow, Mode, NodeId};
 
 use super::{IndexDir, Nlink};
 use crate::config::Config;
@@ -67,7 +65,8 @@ impl IndexDir {
         let other_upper = || SetupError::OtherUpper {
             label: upper.label.clone(),
         };
-        let old = setup
+        let old = config
+            .xattrs
             .value(&dir, "origin")
             .map_err(failed("read", "index"))?;
         if old.is_some_and(|old| old != bound) {
@@ -171,12 +170,7 @@ impl Setup<'_> {
             Some(true) => Ok(()),
             Some(false) => Err(other()),
             None => {
-                let name = self.config.xattrs.name(suffix);
-                let set = |name| {
-                    let (mode, kill) = (XattrMode::Set, mica_vfs::KillPriv::Keep);
-                    node.fs().set_xattr(node.id, name, handle, mode, kill)
-                };
-                let set = XattrName::new(&name).and_then(set);
+                let set = self.config.xattrs.set(node, suffix, handle);
                 set.map_err(failed("mark", suffix))
             }
         }
@@ -189,18 +183,13 @@ impl Setup<'_> {
         suffix: &str,
         handle: &[u8],
     ) -> Result<Option<bool>, SetupError> {
-        let known = self.value(node, suffix).map_err(failed("read", suffix))?;
+        let known = self
+            .config
+            .xattrs
+            .value(node, suffix)
+            .map_err(failed("read", suffix))?;
         let known = known.filter(|value| !value.is_empty());
         Ok(known.map(|value| value == handle))
-    }
-
-    fn value(&self, node: &LayerNode, suffix: &str) -> Result<Option<Vec<u8>>, Errno> {
-        let name = self.config.xattrs.name(suffix);
-        match node.xattr(XattrName::new(&name)?) {
-            Ok(value) => Ok(Some(value)),
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
-            Err(errno) => Err(errno),
-        }
     }
 
     /// Opens the directory, or makes it: closed to all but root, as the kernel's is (ovl_workdir_create).
@@ -287,7 +276,7 @@ impl Setup<'_> {
         if is_device_whiteout(attr) || attr.kind == FileType::Directory {
             return Ok(Verdict::Keep);
         }
-        match self.value(entry, "origin")? {
+        match self.config.xattrs.value(entry, "origin")? {
             None => return Ok(Verdict::Refuse),
             Some(value) if value != bytes => return Ok(Verdict::Remove),
             Some(_) if attr.nlink > 1 => return Ok(Verdict::Keep),
@@ -299,7 +288,7 @@ impl Setup<'_> {
         if lower.kind != attr.kind {
             return Ok(Verdict::Refuse);
         }
-        let links = self.value(entry, "nlink")?;
+        let links = self.config.xattrs.value(entry, "nlink")?;
         let links = links.and_then(|value| Nlink::parse(&value)?.links(attr.nlink, lower.nlink));
         Ok(match links {
             Some(_) if lower.nlink > 1 => Verdict::Keep,

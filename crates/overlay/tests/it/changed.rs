@@ -1,9 +1,10 @@
-//! OVL-137: lowers that somebody changes behind the mount.
+//! OVL-137, OVL-139: lowers that somebody changes behind the mount.
 
 use std::sync::Arc;
 
+use mica_overlay::Config;
 use mica_testkit::{Call, Medium, Stack, Walk};
-use mica_vfs::Errno;
+use mica_vfs::{Coherence, Errno};
 
 /// In memory alone: a layer of the host that is mounted as a lower takes no change.
 #[test]
@@ -36,4 +37,30 @@ fn ovl_137_a_file_that_changes_while_it_is_copied_up_is_estale_and_no_mix() {
         // No `finish`: the lower did change.
         mounted.unmount();
     }
+}
+
+#[test]
+fn ovl_139_a_listing_is_of_the_directories_that_merged_when_it_began() {
+    let shared = Config {
+        coherence: Coherence::Shared,
+        ..Config::default()
+    };
+    let stack = Stack::new().upper("d/both='u'").lower("x='x'");
+    let mut mounted = stack.config(shared).mount(Medium::Memory);
+    let faults = mounted.with_faults();
+    let held = mounted.walk().hold("d").unwrap();
+    let (lower, overlay) = (mounted.lowers()[0].clone(), Arc::clone(mounted.overlay()));
+    faults.meanwhile(Call::ReadDir, move || {
+        let layer = Walk::at(&*lower.fs, lower.root);
+        layer.mkdir("d").unwrap();
+        layer.write("d/both", b"l").unwrap();
+        layer.write("d/more", b"l").unwrap();
+        assert!(Walk::new(&*overlay).exists("d/more"));
+    });
+    assert_eq!(mounted.walk().ls("d").unwrap(), ["both"]);
+    // Who begins after that sees it.
+    assert_eq!(mounted.walk().ls("d").unwrap(), ["both", "more"]);
+    drop(held);
+    // No `finish`: the lower did change.
+    mounted.unmount();
 }

@@ -7,10 +7,10 @@ use std::path::Path;
 use mica_overlay::{
     Config, Index, Layer, Metacopies, Overlay, OwnUuid, Redirects, SetupError, Xino,
 };
-use mica_testkit::{
-    Detail, FaultLayer, Filesystems, KernelMount, Lacks, Medium, Mounted, Object, Stack, dump,
-};
+use mica_testkit::{Detail, FaultLayer, Filesystems, Lacks, Medium, Mounted, Object, Stack, dump};
 use mica_vfs::{Errno, Filesystem as _, Ino, RenameFlags, Uuid};
+
+use crate::kernel::is_possible;
 
 const LOWER: &str = "a='1' b=>a d/c=>a d/e/x=>a o='other' s='single'";
 
@@ -480,7 +480,7 @@ fn shown_by_mica(mounted: &Mounted) -> Vec<String> {
 
 /// Runs all deeds, each by the kernel or by Mica, with a new mount for each; returns what stood on disk after each.
 fn run(test: &str, by_kernel: impl Fn(usize) -> bool) -> Option<Vec<Vec<String>>> {
-    if !Medium::all().any(|medium| medium == Medium::Host) || !KernelMount::is_possible(test) {
+    if !is_possible(test) {
         return None;
     }
     let mut mounted = stack().mount(Medium::Host);
@@ -595,4 +595,28 @@ fn ovl_111_the_upper_gets_the_name_that_was_looked_up_last() {
             assert_eq!(mounted.overlay().keeps_name(held.node()), again, "{name}");
         }
     });
+}
+
+#[test]
+fn ovl_111_the_data_of_a_metacopy_is_copied_by_the_name_that_was_looked_up_last() {
+    for medium in Medium::all() {
+        let config = Config {
+            metacopies: Metacopies::On,
+            ..config(Index::On)
+        };
+        for (last, expected) in [("a", [true, false]), ("d/c", [true, true])] {
+            let mounted = stack().config(config.clone()).mount(medium);
+            let walk = mounted.walk();
+            // The kernel knows it, so that its node stays.
+            let held = walk.hold("a").unwrap();
+            walk.chmod("a", 0o600).unwrap();
+            walk.stat("d/c").unwrap();
+            walk.write(last, b"2").unwrap();
+            let has = ["a", "d"].map(|name| mounted.walk_upper().exists(name));
+            assert_eq!(has, expected, "{last}");
+            assert_eq!(texts(&mounted, ["a", "d/c"]), ["2", "2"]);
+            drop(held);
+            mounted.finish();
+        }
+    }
 }

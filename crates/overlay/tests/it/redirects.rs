@@ -1,5 +1,7 @@
 //! OVL-8 and OVL-90 to OVL-93: directories that have another name in the layers below.
 
+mod kernel;
+
 use std::sync::Arc;
 
 use mica_overlay::{Config, Layer, Overlay, Redirects, Upper, XattrNamespace};

@@ -54,6 +54,7 @@ impl Planted {
             Plant::OriginLost => mark("origin"),
             Plant::ImpureLost => mark("impure"),
             Plant::RedirectLost => mark("redirect"),
+            Plant::ProtectionLost => mark("protattr"),
             Plant::XattrLost => user,
             Plant::CapabilityLost => name == b"security.capability",
             Plant::AclLost => name == b"system.posix_acl_access",
@@ -324,6 +325,10 @@ impl Filesystem for Planted {
         data: &[u8],
         kill: KillPriv,
     ) -> Result<usize, Errno> {
+        // No program of a comparison writes a whole page by itself.
+        if self.is(Plant::StoreLost) && data.len().is_multiple_of(4096) {
+            return Ok(data.len());
+        }
         let kill = if self.is(Plant::PrivilegesKept) {
             KillPriv::Keep
         } else {

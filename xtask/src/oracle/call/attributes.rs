@@ -1,11 +1,11 @@
-//! Operations that change owner, mode, times, extended attributes, ACLs and file flags.
+//! Operations that change owner, mode, times, extended attributes and ACLs.
 
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Gid, IFlags, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, CWD, Gid, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::{At, NONSENSE, Said, done, id, mode, number, open};
+use super::{At, NONSENSE, Said, done, id, mode, number};
 
 /// Does `words`, if they are one of these operations.
 pub(super) fn apply(words: &[&str], at: At<'_>) -> Option<Said> {
@@ -21,7 +21,6 @@ pub(super) fn apply(words: &[&str], at: At<'_>) -> Option<Said> {
         }),
         ["setx", path, name, value, how] => set(&at(path), name, value, how),
         ["delx", path, name] => done(rustix::fs::lremovexattr(at(path), name)),
-        ["setflags", path, flags] => set_flags(at, path, flags),
         _ => return None,
     })
 }
@@ -101,20 +100,4 @@ pub(super) fn value_of(word: &str) -> Vec<u8> {
         "@cap" => vec![1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         text => text.as_bytes().to_vec(),
     }
-}
-
-/// Sets exactly these of the flags a, i, d and A of chattr(1).
-fn set_flags(at: At<'_>, path: &str, flags: &str) -> Said {
-    let fd = open(at(path), OFlags::RDONLY, Mode::empty())?;
-    let mut wanted = IFlags::empty();
-    for flag in flags.chars().filter(|flag| *flag != '-') {
-        wanted |= match flag {
-            'a' => IFlags::APPEND,
-            'i' => IFlags::IMMUTABLE,
-            'd' => IFlags::NODUMP,
-            'A' => IFlags::NOATIME,
-            _ => return Err(NONSENSE),
-        };
-    }
-    done(rustix::fs::ioctl_setflags(&fd, wanted))
 }

@@ -6,15 +6,22 @@ use rustix::fs::{FileType, FlockOperation, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::names::link_fd;
-use super::{At, NONSENSE, Said, Slots, attributes, data, done, id, mode, number, open, questions};
+use super::{
+    At, NONSENSE, SLOTS, Said, Slot, attributes, data, done, flags, id, mode, number, open,
+    questions,
+};
 use super::{drop_privileges, open_to_write, show_file};
 
 /// Does `words`, if they are one of these operations. The second word is the slot.
-pub(super) fn apply(words: &[&str], at: At<'_>, slots: &mut Slots) -> Option<Said> {
+pub(super) fn apply(
+    words: &[&str],
+    at: At<'_>,
+    files: &mut [Option<OwnedFd>; SLOTS],
+) -> Option<Said> {
     let [call, slot, rest @ ..] = words else {
         return None;
     };
-    let slot = slots.get_mut(slot.parse::<usize>().ok()?)?;
+    let slot = files.get_mut(slot.parse::<Slot>().ok()?)?;
     let opened = match (*call, rest) {
         ("hold", [path]) => hold(at, path),
         ("holdwrite", [path]) => open_to_write(at(path)),
@@ -62,13 +69,22 @@ fn use_held(call: &str, rest: &[&str], held: Result<&OwnedFd, Errno>, at: At<'_>
             act(fd)
         })
     };
+    let write = |act: &dyn Fn(&OwnedFd) -> Said| {
+        with(&|fd| {
+            // The kernel lets those go on who opened it before (D-19).
+            if !flags::protection(fd).is_empty() {
+                return Err(Errno::PERM);
+            }
+            act(fd)
+        })
+    };
     Some(match (call, rest) {
         ("heldread", []) => with(&show_file),
-        ("heldwrite", [offset, text]) => with(&|fd| {
+        ("heldwrite", [offset, text]) => write(&|fd| {
             rustix::io::pwrite(fd, text.as_bytes(), number(offset)?).map(|count| count.to_string())
         }),
-        ("heldtruncate", [len]) => with(&|fd| done(rustix::fs::ftruncate(fd, number(len)?))),
-        ("heldfalloc", [how, offset, len]) => with(&|fd| {
+        ("heldtruncate", [len]) => write(&|fd| done(rustix::fs::ftruncate(fd, number(len)?))),
+        ("heldfalloc", [how, offset, len]) => write(&|fd| {
             drop_privileges(fd)?;
             let how = data::falloc_flags(how)?;
             done(rustix::fs::fallocate(
@@ -107,7 +123,8 @@ fn use_held(call: &str, rest: &[&str], held: Result<&OwnedFd, Errno>, at: At<'_>
             }
             Ok(questions::show_stat(&stat))
         }),
-        ("heldflags", []) => with(&questions::show_flags),
+        ("heldflags", []) => with(&flags::show),
+        ("heldsetflags", [letters]) => change(&|fd| flags::set(fd, letters)),
         ("heldlist", []) => with(&|fd| {
             let kind = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
             if kind != FileType::Directory {

@@ -3,10 +3,10 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, IFlags, Mode, OFlags, SeekFrom, Stat};
+use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
-use super::{At, Said, done, number, open, show_data};
+use super::{At, Said, done, number, show_data};
 
 /// Does `words`, if they are one of these operations.
 pub(super) fn apply(words: &[&str], at: At<'_>) -> Option<Said> {
@@ -37,9 +37,6 @@ pub(super) fn apply(words: &[&str], at: At<'_>) -> Option<Said> {
         }
         ["getx", path, name] => get(&at(path), name),
         ["listx", path] => list_xattrs(&at(path)),
-        ["getflags", path] => {
-            open(at(path), OFlags::RDONLY, Mode::empty()).and_then(|fd| show_flags(&fd))
-        }
         _ => return None,
     })
 }
@@ -128,20 +125,4 @@ fn show_list(list: &[u8]) -> String {
         .collect();
     names.sort();
     names.join(" ")
-}
-
-/// Writes those flags of chattr(1) that an overlay keeps.
-pub(super) fn show_flags(fd: &OwnedFd) -> Said {
-    let flags = rustix::fs::ioctl_getflags(fd)?;
-    let known = [
-        ('a', IFlags::APPEND),
-        ('i', IFlags::IMMUTABLE),
-        ('d', IFlags::NODUMP),
-        ('A', IFlags::NOATIME),
-    ];
-    let shown = known.iter().filter(|(_, flag)| flags.contains(*flag));
-    Ok(format!(
-        "flags {}",
-        shown.map(|(letter, _)| letter).collect::<String>()
-    ))
 }

@@ -63,7 +63,7 @@ fn names(rng: &mut Rng, scene: &Scene) -> String {
 
 fn data(rng: &mut Rng, scene: &Scene) -> String {
     let (a, at) = (scene.path(rng), offset(rng));
-    match rng.below(12) {
+    match rng.below(13) {
         0..=2 => format!("write {a} {at} {}", rng.pick(&["w", "longer-text"], "w")),
         3 | 4 => format!("append {a} +{}", rng.below(100)),
         5 => format!("opentrunc {a}"),
@@ -74,6 +74,7 @@ fn data(rng: &mut Rng, scene: &Scene) -> String {
         }
         9 => format!("copyrange {a} {}", scene.path(rng)),
         10 => format!("fsync {a}"),
+        11 => format!("storeinto {a} {at} stored"),
         _ => format!("fdatasync {a}"),
     }
 }
@@ -100,10 +101,18 @@ const XATTRS: &[(&str, &str)] = &[
     ("bad", "no-namespace"),
 ];
 
+/// Draws flags: mostly none, for what is protected stays as it is.
+fn flags(rng: &mut Rng) -> &'static str {
+    rng.pick(
+        &["-", "-", "-", "-", "i", "a", "ia", "A", "d", "S", "dA"],
+        "-",
+    )
+}
+
 fn attributes(rng: &mut Rng, scene: &Scene) -> String {
     let a = scene.path(rng);
     let (attr, value) = rng.pick(XATTRS, ("user.note", "text"));
-    match rng.below(12) {
+    match rng.below(14) {
         0..=2 => format!("chmod {a} {}", bits(rng)),
         3 => format!("chown {a} {}", owners(rng)),
         4 | 5 => format!("lchown {a} {}", owners(rng)),
@@ -112,7 +121,13 @@ fn attributes(rng: &mut Rng, scene: &Scene) -> String {
             "setx {a} {attr} {value} {}",
             rng.pick(&["any", "any", "new", "old"], "any")
         ),
-        _ => format!("delx {a} {attr}"),
+        11 => format!("delx {a} {attr}"),
+        12 => format!("setflags {a} {}", flags(rng)),
+        _ => match rng.below(4) {
+            0 => format!("setxflags {a} {}", flags(rng)),
+            1 => format!("getxflags {a}"),
+            _ => format!("getflags {a}"),
+        },
     }
 }
 
@@ -139,7 +154,7 @@ fn held(rng: &mut Rng, scene: &Scene) -> String {
     let slots = u64::try_from(SLOTS).unwrap_or(1);
     let (slot, a) = (rng.below(slots), scene.path(rng));
     let (attr, value) = rng.pick(XATTRS, ("user.note", "text"));
-    match rng.below(29) {
+    match rng.below(38) {
         0..=2 => format!("hold {slot} {a}"),
         3 | 4 => format!("holdwrite {slot} {a}"),
         5 | 6 => format!("holddir {slot} {a}"),
@@ -170,6 +185,17 @@ fn held(rng: &mut Rng, scene: &Scene) -> String {
                 rng.pick(&["flock", "posixlock"], "flock")
             )
         }
+        28 => format!("heldflags {slot}"),
+        29 => format!("heldsetflags {slot} {}", flags(rng)),
+        30 => format!(
+            "map {} {slot} {}",
+            rng.below(slots),
+            rng.pick(&["shared", "shared", "private"], "shared")
+        ),
+        31 | 32 => format!("load {slot} {}", offset(rng)),
+        33 | 34 => format!("store {slot} {} stored", offset(rng)),
+        35 => format!("mapsync {slot}"),
+        36 => format!("unmap {slot}"),
         _ => format!("release {slot}"),
     }
 }

@@ -6,7 +6,7 @@ use crate::rng::Rng;
 /// Draws one story, of one process.
 pub(super) fn draw(rng: &mut Rng, scene: &Scene) -> Vec<String> {
     let (a, b) = (scene.path(rng), scene.path(rng));
-    let story: &[&str] = match rng.below(15) {
+    let story: &[&str] = match rng.below(20) {
         // A file that lost its name is changed (OVL-60, OVL-64).
         0 => &[
             "hold 0 A",
@@ -71,6 +71,44 @@ pub(super) fn draw(rng: &mut Rng, scene: &Scene) -> Vec<String> {
             "stat D/a",
             "mkdir D/new 755",
             "listx D/new",
+        ],
+        // Mappings from before a copy-up and from after it (OVL-126).
+        14 => &[
+            "hold 0 A",
+            "map 0 0 shared",
+            "load 0 0",
+            "write A 0 late",
+            "load 0 0",
+        ],
+        15 => &[
+            "holdwrite 0 A",
+            "map 0 0 shared",
+            "store 0 0 s",
+            "read A",
+            "release 0",
+            "rename A B",
+            "store 0 0 t",
+            "unlink B",
+            "load 0 0",
+        ],
+        16 => &["storeinto A 0 s", "stat A", "read A"],
+        17 => &[
+            "holdwrite 0 A",
+            "map 0 0 private",
+            "store 0 0 s",
+            "write A 0 late",
+            "load 0 0",
+            "read A",
+        ],
+        // What is protected stays (OVL-121).
+        18 => &[
+            "setflags A i",
+            "append A x",
+            "rename A B",
+            "setflags A a",
+            "append A x",
+            "setflags A -",
+            "unlink A",
         ],
         _ => &[
             "link A B",

@@ -1,6 +1,7 @@
 //! docs/options.md and the code say the same of each option.
 
 use super::*;
+use crate::options::table::entries;
 
 /// The page. A row: options in backticks, what they do, tests.
 const PAGE: &str = include_str!(concat!(

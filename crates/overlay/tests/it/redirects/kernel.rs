@@ -1,42 +1,11 @@
 //! OVL-90 and OVL-91 against the kernel: what either of the two renamed the other shows, and the walk finds what the kernel finds.
 
-use mica_overlay::{Config, Redirects};
-use mica_testkit::{Detail, Dump, KernelMount, Medium, Mounted, Stack, Walk, assert_same};
+use mica_overlay::Redirects;
+use mica_testkit::{Medium, Mounted, Stack, Walk, assert_same};
 use mica_vfs::{Errno, RenameFlags};
 
-/// Whether the kernel can be asked.
-fn is_possible(test: &str) -> bool {
-    Medium::all().any(|medium| medium == Medium::Host) && KernelMount::is_possible(test)
-}
-
-fn config(redirects: Redirects) -> Config {
-    Config {
-        redirects,
-        ..Config::default()
-    }
-}
-
-/// Reads the upper. The handles of origins are those of other inodes in another stack, and the root has a UUID from the kernel.
-fn upper_of(mounted: &Mounted) -> Dump {
-    let mut upper = mounted.dump_upper(Detail::empty());
-    for object in upper.0.values_mut() {
-        object.xattrs.remove("trusted.overlay.uuid");
-        if let Some(origin) = object.xattrs.get_mut("trusted.overlay.origin") {
-            origin.truncate(5);
-        }
-    }
-    upper
-}
-
-/// What the mount shows: Mica, then the kernel, over the same layers.
-fn shown(mounted: &mut Mounted) -> (Dump, Dump) {
-    mounted.remount();
-    let mica = mounted.dump(Detail::NLINK).without_root();
-    mounted.assert_shows_layers();
-    mounted.unmount();
-    let kernel = mounted.mount_by_kernel().unwrap();
-    (mica, kernel.dump(Detail::NLINK).without_root())
-}
+use super::config;
+use crate::kernel::{By, by, is_possible, shown, upper_of};
 
 const REDIRECT: &str = "[trusted.overlay.redirect=";
 
@@ -201,17 +170,10 @@ impl Op {
 }
 
 /// Runs operations by Mica, or by the kernel, on the layers of a stack.
-fn run(mounted: &mut Mounted, by_kernel: bool, ops: &[Op]) -> Vec<Result<(), Errno>> {
-    mounted.unmount();
-    if by_kernel {
-        let kernel = mounted.mount_by_kernel().unwrap();
-        let fs = kernel.fs();
-        return ops.iter().map(|op| op.run(Walk::new(&fs))).collect();
-    }
-    mounted.remount();
-    let results = ops.iter().map(|op| op.run(mounted.walk())).collect();
-    mounted.unmount();
-    results
+fn run(mounted: &mut Mounted, who: By, ops: &[Op]) -> Vec<Result<(), Errno>> {
+    by(who, mounted, |walk| {
+        ops.iter().map(|op| op.run(walk)).collect()
+    })
 }
 
 /// Either of the two goes on with what the other left, and the upper is byte for byte the one that the kernel alone writes.
@@ -232,13 +194,17 @@ fn ovl_90_what_mica_renames_the_kernel_would_have_renamed_so() {
         let mut log = format!("seed {seed}\n");
         for round in 0..5 {
             let ops: Vec<_> = (0..8).map(|_| Op::drawn(&mut draw)).collect();
-            let by_kernel = draw.below(3) == 0;
-            let expected = run(&mut reference, true, &ops);
-            let found = run(&mut mixed, by_kernel, &ops);
+            let who = if draw.below(3) == 0 {
+                By::Kernel
+            } else {
+                By::Mica
+            };
+            let expected = run(&mut reference, By::Kernel, &ops);
+            let found = run(&mut mixed, who, &ops);
             for (op, result) in ops.iter().zip(&expected) {
                 log.push_str(&format!("{op:?} = {result:?}\n"));
             }
-            let what = format!("round {round}, by the kernel: {by_kernel}\n{log}");
+            let what = format!("round {round}, by {who:?}\n{log}");
             assert_eq!(expected, found, "{what}");
             let upper = upper_of(&mixed);
             assert_same(&upper_of(&reference), &upper, &what);

@@ -1,14 +1,14 @@
 //! OVL-104 to OVL-106 against the kernel: what one of the two leaves in an upper is what the other leaves, and what it shows.
 
 use mica_overlay::{Config, Metacopies};
-use mica_testkit::{Detail, Dump, KernelMount, Medium, Mounted, Stack, Walk, assert_same};
-use mica_vfs::{Errno, RenameFlags, Time};
+use mica_testkit::{Medium, Mounted, Stack, assert_same};
+use mica_vfs::{Errno, RenameFlags};
 
-type Operate = fn(Walk<'_>) -> Result<(), Errno>;
+use super::{Operate, TIME};
+use crate::kernel::{By, by, is_possible, shown, upper_of};
 
 const LOWER: &str = "a='0123456789'@4755~3:4[user.k=v] b='b' c='c' e='' h='hard' h2=>h big=hole(64K) \
                      d/f='deep' d/g='deeper' k/ l->a p:fifo";
-const TIME: Time = Time { secs: 99, nanos: 7 };
 
 /// What is done one after the other.
 const STEPS: [&[Operate]; 4] = [
@@ -50,59 +50,17 @@ const STEPS: [&[Operate]; 4] = [
     ],
 ];
 
-/// Who does a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
-    Mica,
-    Kernel,
-}
-
-fn do_step(mounted: &mut Mounted, by: By, step: &[Operate]) {
-    let run = |walk: Walk<'_>| {
+fn do_step(mounted: &mut Mounted, who: By, step: &[Operate]) {
+    by(who, mounted, |walk| {
         for (at, operate) in step.iter().enumerate() {
-            assert_eq!(operate(walk), Ok(()), "operation {at} by {by:?}");
+            assert_eq!(operate(walk), Ok(()), "operation {at} by {who:?}");
         }
-    };
-    match by {
-        By::Mica => {
-            mounted.remount();
-            run(mounted.walk());
-            mounted.unmount();
-        }
-        By::Kernel => {
-            mounted.unmount();
-            let kernel = mounted.mount_by_kernel().unwrap();
-            let fs = kernel.fs();
-            run(Walk::new(&fs));
-        }
-    }
-}
-
-/// Reads the upper. Handles of origins are those of other inodes in another stack, and the root has a UUID from the kernel.
-fn upper_of(mounted: &Mounted) -> Dump {
-    let mut upper = mounted.dump_upper(Detail::empty());
-    for object in upper.0.values_mut() {
-        object.xattrs.remove("trusted.overlay.uuid");
-        if let Some(origin) = object.xattrs.get_mut("trusted.overlay.origin") {
-            origin.truncate(5);
-        }
-    }
-    upper
-}
-
-/// What each driver shows of the same upper.
-fn shown(mounted: &mut Mounted) -> (Dump, Dump) {
-    mounted.remount();
-    let mica = mounted.dump(Detail::NLINK).without_root();
-    mounted.unmount();
-    let kernel = mounted.mount_by_kernel().unwrap();
-    (mica, kernel.dump(Detail::NLINK).without_root())
+    });
 }
 
 #[test]
 fn ovl_104_to_106_an_upper_is_the_same_whoever_of_the_two_writes_it() {
-    let test = "ovl_104_to_106_an_upper_is_the_same_whoever_of_the_two_writes_it";
-    if !Medium::all().any(|medium| medium == Medium::Host) || !KernelMount::is_possible(test) {
+    if !is_possible("ovl_104_to_106_an_upper_is_the_same_whoever_of_the_two_writes_it") {
         return;
     }
     let config = Config {
@@ -114,14 +72,14 @@ fn ovl_104_to_106_an_upper_is_the_same_whoever_of_the_two_writes_it() {
         let mut reference = stack.mount(Medium::Host);
         let mut mixed = stack.mount(Medium::Host);
         for (at, step) in STEPS.iter().enumerate() {
-            let by = if writers & (1 << at) == 0 {
+            let who = if writers & (1 << at) == 0 {
                 By::Mica
             } else {
                 By::Kernel
             };
             do_step(&mut reference, By::Kernel, step);
-            do_step(&mut mixed, by, step);
-            let what = format!("writers {writers:04b}, step {at} by {by:?}");
+            do_step(&mut mixed, who, step);
+            let what = format!("writers {writers:04b}, step {at} by {who:?}");
             assert_same(&upper_of(&reference), &upper_of(&mixed), &what);
             let (mica, kernel) = shown(&mut mixed);
             assert_same(&kernel, &mica, &what);
@@ -232,8 +190,7 @@ fn errno(error: std::io::Error) -> Errno {
 
 #[test]
 fn ovl_100_to_103_the_kernel_finds_the_same_data() {
-    let test = "ovl_100_to_103_the_kernel_finds_the_same_data";
-    if !Medium::all().any(|medium| medium == Medium::Host) || !KernelMount::is_possible(test) {
+    if !is_possible("ovl_100_to_103_the_kernel_finds_the_same_data") {
         return;
     }
     for metacopies in [Metacopies::On, Metacopies::Off] {
