@@ -449,6 +449,7 @@ mod tests {
         let lower = dir.path().join("l");
         assert_eq!(sessions.list().unwrap(), []);
         let one = create(&sessions, None, &lower).unwrap();
+        let _init = crate::session::joining::listen(one.dir()).unwrap();
         create(&sessions, Some(OsStr::new("7")), &lower).unwrap();
         create(&sessions, Some(OsStr::new("x")), &lower).unwrap();
         create(&sessions, None, &lower).unwrap();
