@@ -76,8 +76,13 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    match execute(Args::parse().task) {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = if private::is_first() {
+        private::reap()
+    } else {
+        execute(Args::parse().task).map(|()| ExitCode::SUCCESS)
+    };
+    match done {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
             for (number, cause) in error.chain().skip(1).enumerate() {

@@ -65,6 +65,7 @@ impl Arena {
             a: Side::new(Driver::Kernel, layout, options, a)?,
             b: Side::new(self.subject.clone(), layout, options, b)?,
             now,
+            has_links: layout.has_links(),
         };
         if !layout.upper.trim().is_empty() {
             bout.a.introduce()?;
@@ -137,7 +138,7 @@ impl Arena {
     /// Does one operation on both sides.
     fn act(&mut self, bout: &mut Bout, line: &str) -> Result<Vec<String>> {
         let (who, call) = line.split_once(' ').context("no worker")?;
-        if meets_write_back(call) {
+        if bout.has_links || meets_write_back(call) {
             self.workers.settle()?;
         }
         let [a, b] = self.workers.ask(who, call)?;
@@ -221,6 +222,9 @@ struct Bout {
     a: Side,
     b: Side,
     now: i64,
+    /// Whether a file may be written by way of another of its names (OVL-111): then what is stored is written before one is looked
+    /// up.
+    has_links: bool,
 }
 
 impl Bout {

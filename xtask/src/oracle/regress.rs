@@ -172,6 +172,17 @@ pub(super) const CASES: &[Case] = &[
             2 heldsetx 1 bad no-namespace
         ",
     },
+    Case {
+        claim: "OVL-111: what is stored through a mapping is written by the name that was looked up before",
+        set: "all",
+        layout: "links",
+        script: "
+            0 holdwrite 0 ln
+            0 map 0 0 shared
+            0 store 0 0 t
+            0 list d/a
+        ",
+    },
 ];
 
 #[cfg(test)]
