@@ -64,7 +64,7 @@ pub fn fork(born: Born, child: impl FnOnce() -> Result<Infallible, u8>) -> Resul
 /// How often it is looked whether a thread that was joined is gone, and how long is waited each time.
 const PATIENCE: (u32, Duration) = (500, Duration::from_micros(200));
 
-/// Fails with `EBUSY` if there are other threads. One that was joined may still be seen for a moment.
+/// Fails with `EBUSY` if there are other threads. One that was joined may still be seen for a moment, whose end tells nobody.
 fn wait_until_alone() -> Result<(), Errno> {
     let (times, pause) = PATIENCE;
     for _ in 0..times {

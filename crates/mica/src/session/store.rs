@@ -329,6 +329,7 @@ fn furnish(dir: PathBuf, lower: &Path) -> Result<Session, DoError> {
 /// How long a session may take to begin or to end, for who wants to enter it. A list holds the lock for a moment, too.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Waits before a session is looked at again: that it listens, or is gone, tells nobody.
 fn pause() {
     std::thread::sleep(Duration::from_millis(2));
 }
