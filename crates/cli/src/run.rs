@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
@@ -24,6 +25,7 @@ use crate::args::{DoArgs, ShellArgs};
 use crate::deadline::Deadline;
 use crate::error::{self, CliError};
 use crate::log;
+use crate::progress::Progress;
 use crate::run_spec::{own_shell, spec_of};
 use crate::sessions::store;
 use crate::terminal::Terminal;
@@ -49,14 +51,29 @@ pub(crate) fn run(args: &DoArgs) -> ExitCode {
         Ok(spec) => spec,
         Err(failed) => return error::report(&failed, FAILED),
     };
+    let name = args.name.as_deref();
     let job = Job {
-        enter: &|| store.enter(args.name.as_deref(), args.lower.as_deref()),
+        enter: &|| match &args.from {
+            Some(from) => fork(&store, from, name).map(Entered::Idle),
+            None => store.enter(name, args.lower.as_deref()),
+        },
         spec,
         rm: args.rm || args.memory,
         named: args.name.is_some(),
         timeout: args.timeout,
     };
     job.status(&store)
+}
+
+/// Makes a session that begins as another one is.
+fn fork(store: &Sessions, from: &OsStr, name: Option<&OsStr>) -> Result<Session, DoError> {
+    let progress = Progress::counting("copying");
+    let forked = store.fork(from, name, &mut itself("do-stage"), &mut |objects| {
+        progress.at(objects);
+        ControlFlow::Continue(())
+    });
+    progress.finish();
+    forked
 }
 
 /// Runs a shell in a session that there is.
@@ -121,14 +138,17 @@ impl Job<'_> {
             Ok(ended) => ended,
             Err(failed) => {
                 // What nobody named and nothing changed in is nothing to keep.
-                if !self.named && session.changes() == Changes::default() {
+                let unchanged =
+                    || session.changes(&mut itself("do-stage")).ok() == Some(Changes::default());
+                if !self.named && unchanged() {
                     session.discard(&mut itself("do-stage"))?;
                 }
                 return Err(failed);
             }
         };
         session.note_end(exit)?;
-        let (name, changes) = (session.name().to_owned(), session.changes());
+        let name = session.name().to_owned();
+        let changes = session.changes(&mut itself("do-stage"))?;
         match others {
             Others::None if self.rm => {
                 session.discard(&mut itself("do-stage"))?;
@@ -145,11 +165,12 @@ impl Job<'_> {
         let name = joined.name();
         if others == Others::None && self.rm {
             let session = store.open(name)?;
-            let changes = session.changes();
+            let changes = session.changes(&mut itself("do-stage"))?;
             session.discard(&mut itself("do-stage"))?;
             close(changes, name, End::Removed);
         } else {
-            close(joined.changes(), name, self.kept(others));
+            let changes = joined.changes(&mut itself("do-stage"))?;
+            close(changes, name, self.kept(others));
         }
         Ok(exit)
     }

@@ -17,9 +17,11 @@
 mod base_log;
 mod changes;
 mod command;
+mod copying;
 mod devices;
 mod error;
 mod extras;
+mod forking;
 mod front;
 mod init;
 mod joining;
@@ -39,6 +41,7 @@ mod whose;
 mod within;
 
 use std::ffi::OsString;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
@@ -53,8 +56,8 @@ pub use error::{DoError, Told};
 use front::Stage;
 pub use front::{Running, Signaller};
 pub use init::be_init;
-use link::Link;
 pub use link::Others;
+use link::{Link, Work};
 pub(crate) use plan::Bytes;
 use plan::Plan;
 use record::Record;
@@ -152,7 +155,8 @@ pub enum Event {
 pub struct Session {
     dir: PathBuf,
     record: Record,
-    lock: OwnedFd,
+    /// `None`: it is only looked at, and another process has locked it.
+    lock: Option<OwnedFd>,
     /// Where the changes are, if that is in memory.
     memory: Option<OwnedFd>,
 }
@@ -230,10 +234,14 @@ impl Session {
         }
     }
 
-    /// Counts its changes.
-    #[must_use]
-    pub fn changes(&self) -> Changes {
-        changes::count(&self.upper(), &self.lower())
+    /// Takes a session that this process is not to change.
+    fn seen(dir: &std::path::Path, record: Record, memory: Option<OwnedFd>) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            record,
+            lock: None,
+            memory,
+        }
     }
 
     /// Removes it with all changes. `stage` is the command line of a process that calls [`be_stage`] with its standard input:
@@ -247,7 +255,9 @@ impl Session {
         let Some(users) = users else {
             return store::remove(&self.dir);
         };
-        Stage::start(stage)?.remove(&self.dir, users)
+        let work = Work::Remove(Bytes::of(&self.dir));
+        let stage = Stage::start(stage)?;
+        stage.work(work, users, &[], &mut on).map(drop)
     }
 
     /// Runs a command in it. `stage` is the command line of a process that calls [`be_stage`] with its standard input, and
@@ -270,7 +280,8 @@ impl Session {
         let joining = joining::listen(&self.dir)?;
         let stage = Stage::start(stage)?;
         let (init, theirs) = front::link()?;
-        let given = [theirs.as_fd(), joining.as_fd(), self.lock.as_fd()];
+        let lock = self.lock.as_ref().ok_or(DoError::Lost)?;
+        let given = [theirs.as_fd(), joining.as_fd(), lock.as_fd()];
         self.memory = stage.prepare(plan, &init, given)?;
         drop((theirs, joining));
         Running::start(init, Some(stage), &spec.to_run(), stdio)
@@ -310,6 +321,11 @@ impl Session {
     }
 }
 
+/// Lets work go on that nobody watches.
+fn on(_: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
 impl Joined {
     /// Returns the name of the session.
     #[must_use]
@@ -321,12 +337,6 @@ impl Joined {
     #[must_use]
     pub fn lower(&self) -> PathBuf {
         self.record.lower()
-    }
-
-    /// Counts the changes that there are by now.
-    #[must_use]
-    pub fn changes(&self) -> Changes {
-        changes::count(&plan::upper_in(&self.dir), &self.lower())
     }
 
     /// Runs a command, among those that run there, with `stdio` as [`Session::start`] takes it. Its environment, its umask and the

@@ -19,6 +19,10 @@ pub(crate) struct DoArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<OsString>,
 
+    /// Begin with what the session N changed, in which nothing may run: a new session, and N stays as it is
+    #[arg(long, value_name = "N", conflicts_with_all = ["lower", "memory"])]
+    pub(crate) from: Option<OsString>,
+
     /// Discard the session when the command has ended, unless others use it
     #[arg(long)]
     pub(crate) rm: bool,
@@ -169,6 +173,7 @@ fn bytes(text: &str) -> Result<u64, String> {
 const DO_HELP: &str = r"Examples:
   mica do -- sh -c 'rm -rf /usr/share/doc && echo hi > /etc/motd'
   mica do --name try --as-root -- make install
+  mica do --from try -- make check
   mica sessions
   mica discard try";
 

@@ -21,6 +21,8 @@ mod diff;
 mod diff_forms;
 mod diff_users;
 mod do_base;
+mod do_count;
+mod do_fork;
 mod do_hostile;
 mod do_join;
 mod do_live;
