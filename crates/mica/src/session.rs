@@ -50,6 +50,8 @@ use mica_overlay::XattrNamespace;
 use mica_vfs::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::diff::Glob;
+
 pub(crate) use base_log::{Base, Recorded};
 pub use changes::Changes;
 pub use error::{DoError, Told};
@@ -67,7 +69,7 @@ pub use store::{Activity, Entered, SessionInfo, Sessions};
 pub(crate) use tree::left_out;
 pub use view::{Extra, ExtraSource, Medium, Network, ViewAccess, ViewSpec};
 pub(crate) use whose::Whose;
-pub use within::be_within;
+pub use within::{Within, be_within};
 
 /// Whom a command runs as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -244,6 +246,22 @@ impl Session {
         }
     }
 
+    /// Leaves names out of what is [told](Session::diff) of its changes, and of what is [committed](Session::commit), besides those that
+    /// it has left out before. It is remembered when a command is [started](Session::start).
+    pub fn ignore(&mut self, globs: &[Glob]) {
+        for glob in globs {
+            if !self.record.ignored.contains(glob) {
+                self.record.ignored.push(glob.clone());
+            }
+        }
+    }
+
+    /// Returns the patterns of names of which nothing is told.
+    #[must_use]
+    pub fn ignored(&self) -> &[Glob] {
+        &self.record.ignored
+    }
+
     /// Removes it with all changes. `stage` is the command line of a process that calls [`be_stage`] with its standard input:
     /// it is started for a session of an ordinary user that has objects of other ids.
     ///
@@ -276,6 +294,7 @@ impl Session {
         let plan = self.plan(spec)?;
         self.record.users = plan.users.clone();
         self.record.set_command(&spec.command);
+        self.ignore(&spec.view.ignored);
         self.record.write(&self.dir)?;
         let joining = joining::listen(&self.dir)?;
         let stage = Stage::start(stage)?;

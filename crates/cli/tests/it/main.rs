@@ -22,6 +22,7 @@ mod diff_forms;
 mod diff_users;
 mod do_base;
 mod do_count;
+mod do_end;
 mod do_fork;
 mod do_hostile;
 mod do_join;

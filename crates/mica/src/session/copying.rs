@@ -17,7 +17,7 @@ use crate::offline::Node;
 use crate::options::path as path_of;
 use crate::stack::raise_fd_limit;
 
-/// Copies what is in the directory `from` to the empty one `to`, and puts it on disk. `told` hears how many objects are done, and
+/// Copies what is in the directory `from` to `to`, which is empty or has a part of it, and puts it on disk. `told` hears how many objects are done, and
 /// may stop it.
 pub(super) fn copy_all(
     from: OwnedFd,
@@ -117,7 +117,15 @@ impl Job<'_> {
                 Err(errno) => return Err(errno),
             }
         }
-        let to = make(&from, &frame.to, name)?;
+        let to = match frame.to.child(name)? {
+            None => make(&from, &frame.to, name)?,
+            // It was begun before.
+            Some(there) if is_dir && there.kind() == FileType::Directory => there,
+            Some(_) => {
+                frame.to.fs().unlink(frame.to.id(), FileName::new(name)?)?;
+                make(&from, &frame.to, name)?
+            }
+        };
         if is_dir {
             return Ok(Some((from, to)));
         }
@@ -195,5 +203,7 @@ mod tests {
         });
         assert!(matches!(stopped, Err(DoError::Stopped)), "{stopped:?}");
         assert_eq!(fs::read_dir(&to).unwrap().count(), 1);
+        copied(&from, &to).unwrap();
+        assert_eq!(fs::read_dir(&to).unwrap().count(), 3);
     }
 }

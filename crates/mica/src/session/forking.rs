@@ -1,4 +1,4 @@
-//! A session that begins with what another one changed.
+//! A session that begins with what another one changed, and one whose changes come from memory to disk.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
@@ -66,6 +66,32 @@ impl Sessions {
 }
 
 impl Session {
+    /// Whether its changes are in memory alone, and gone with this process.
+    #[must_use]
+    pub fn is_in_memory(&self) -> bool {
+        self.memory.is_some()
+    }
+
+    /// Puts changes that are in memory on disk, after the last command has ended; `stage` and `progress` are as [`Sessions::fork`] takes
+    /// them. A session that has them there stays as it is. It has to be kept before it is committed: a commit that is interrupted goes
+    /// on with what is on disk.
+    ///
+    /// # Errors
+    ///
+    /// A [`DoError`]; then the session can only be looked at, and discarded.
+    pub fn keep(
+        &mut self,
+        stage: &mut Command,
+        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<(), DoError> {
+        if self.memory.is_some() {
+            let from = open_dir(&self.upper())?;
+            self.copy_from(from, stage, progress)?;
+            self.memory = None;
+        }
+        Ok(())
+    }
+
     /// Copies what another session has, and becomes one that can be found.
     fn begin_as(
         &self,

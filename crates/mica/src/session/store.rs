@@ -354,7 +354,7 @@ fn take(lock: &OwnedFd, name: &OsStr) -> Result<(), DoError> {
 }
 
 /// Reads the description of a session. One that is not described is made or removed by somebody else, and none.
-fn read(dir: &Path, name: &OsStr) -> Result<Record, DoError> {
+pub(super) fn read(dir: &Path, name: &OsStr) -> Result<Record, DoError> {
     match Record::read(dir) {
         Err(DoError::Store { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             Err(DoError::Missing { name: name.into() })
