@@ -44,15 +44,12 @@ pub(crate) fn ask() -> Result<Answer, CliError> {
     }
     let answer = loop {
         drop(io::stderr().lock().write_all(QUESTION.as_bytes()));
-        match read_line(&interrupted) {
-            Some(line) => match answer(&line) {
-                Some(answer) => break answer,
-                None => {}
-            },
-            None => {
-                drop(io::stderr().lock().write_all(b"\n"));
-                break Answer::Keep;
-            }
+        let Some(line) = read_line(&interrupted) else {
+            drop(io::stderr().lock().write_all(b"\n"));
+            break Answer::Keep;
+        };
+        if let Some(answer) = answer(&line) {
+            break answer;
         }
     };
     for hook in hooks {

@@ -295,13 +295,5 @@ pub(crate) fn stage() -> Result<(), CliError> {
     log::warnings_to_stderr();
     let failed = |source| CliError::Inside { source };
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
-    mica::be_stage(socket, &mut itself("do-init")).map_err(failed)
-}
-
-/// Is init of a session.
-pub(crate) fn init() -> Result<(), CliError> {
-    let failed = |source| CliError::Inside { source };
-    let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
-    let joining = io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
-    mica::be_init(socket, joining).map_err(failed)
+    mica::be_stage(socket).map_err(failed)
 }

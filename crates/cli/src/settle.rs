@@ -83,7 +83,7 @@ impl Settling {
     }
 
     fn keep(mut self, exit: Exit) -> Result<Exit, CliError> {
-        self.to_disk()?;
+        self.put_on_disk()?;
         self.close(End::Kept);
         Ok(exit)
     }
@@ -96,7 +96,7 @@ impl Settling {
     }
 
     fn commit(mut self, exit: Exit) -> Result<Exit, CliError> {
-        self.to_disk()?;
+        self.put_on_disk()?;
         if self.try_commit()? {
             return Ok(exit);
         }
@@ -123,7 +123,7 @@ impl Settling {
                     within::on(&mut self.session, &["diff", "--patch"])?;
                 }
                 // What cannot be committed, or kept, is asked about again.
-                Answer::Commit => match self.to_disk() {
+                Answer::Commit => match self.put_on_disk() {
                     Ok(()) if self.try_commit()? => return Ok(exit),
                     Ok(()) => {}
                     Err(failed) => error::say(&failed),
@@ -133,7 +133,7 @@ impl Settling {
     }
 
     /// Puts on disk what is in memory.
-    fn to_disk(&mut self) -> Result<(), CliError> {
+    fn put_on_disk(&mut self) -> Result<(), CliError> {
         let progress = Progress::counting("copying");
         let kept = self.session.keep(&mut itself("do-stage"), &mut |objects| {
             progress.at(objects);
