@@ -171,6 +171,14 @@ impl Job<'_> {
         let streams = (io::stdin(), io::stdout(), io::stderr());
         let stdio = [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()];
         let running = start(stdio)?;
+        for note in running.notes() {
+            // Without stderr there is nobody to tell.
+            drop(
+                io::stderr()
+                    .lock()
+                    .write_all(format!("warning: {note}\n").as_bytes()),
+            );
+        }
         let deadline = match self.timeout {
             Some(time) => Some(Deadline::start(time, running.signaller())?),
             None => None,

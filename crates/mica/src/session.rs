@@ -18,11 +18,13 @@ mod base_log;
 mod changes;
 mod command;
 mod devices;
+mod driver;
 mod error;
 mod extras;
 mod front;
 mod init;
 mod joining;
+mod kernel;
 mod leftovers;
 mod link;
 mod network;
@@ -49,6 +51,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use base_log::{Base, Recorded};
 pub use changes::Changes;
+use driver::Driver;
 pub use error::{DoError, Told};
 use front::Stage;
 pub use front::{Running, Signaller};
@@ -92,6 +95,16 @@ pub struct RunSpec {
 }
 
 impl RunSpec {
+    /// Returns directories that the command is likely to work in: where it begins, its user's own, and those for temporary files.
+    fn ways(&self) -> impl Iterator<Item = PathBuf> {
+        let begin = self.dir.clone().or_else(|| std::env::current_dir().ok());
+        let named = ["HOME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME"];
+        let named = named.into_iter().filter_map(std::env::var_os);
+        let all = begin.into_iter().chain(named.map(PathBuf::from));
+        let all = all.chain(["/tmp".into(), "/var/tmp".into()]);
+        all.filter_map(|path| path.canonicalize().ok())
+    }
+
     /// Describes the command, with the environment and the umask of this process.
     fn to_run(&self) -> Run {
         let start = match &self.dir {
@@ -271,9 +284,11 @@ impl Session {
         let stage = Stage::start(stage)?;
         let (init, theirs) = front::link()?;
         let given = [theirs.as_fd(), joining.as_fd(), self.lock.as_fd()];
-        self.memory = stage.prepare(plan, &init, given)?;
+        let prepared = stage.prepare(plan, &init, given)?;
+        self.memory = prepared.memory;
         drop((theirs, joining));
-        Running::start(init, Some(stage), &spec.to_run(), stdio)
+        let running = Running::start(init, Some(stage), &spec.to_run(), stdio)?;
+        Ok(running.with_notes(prepared.notes))
     }
 
     fn plan(&self, spec: &RunSpec) -> Result<Plan, DoError> {
@@ -295,6 +310,8 @@ impl Session {
             dir: Bytes::of(&dir),
             lower: Bytes::of(self.lower()),
             users,
+            driver: Driver::choose(),
+            ways: spec.ways().map(Bytes::of).collect(),
             view: spec.view.resolve()?,
         })
     }

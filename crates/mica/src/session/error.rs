@@ -121,6 +121,29 @@ pub enum DoError {
     /// A process of the session ended without a word.
     #[error("the session ended unexpectedly")]
     Lost,
+    /// Neither FUSE nor the kernel's overlayfs can make the view.
+    #[error(
+        "/dev/fuse cannot be opened ({}), and the kernel's overlayfs does not take {}",
+        fuse,
+        Escaped::new(dir)
+    )]
+    NoDriver {
+        /// Why there is no FUSE.
+        fuse: Errno,
+        /// The directory of the changes, or the tree.
+        dir: PathBuf,
+        /// Why not.
+        source: Errno,
+    },
+    /// Without FUSE a session cannot go on in which directories were renamed.
+    #[error(
+        "without /dev/fuse there is no view of {}, a directory that the session renamed",
+        Escaped::new(path)
+    )]
+    Renamed {
+        /// The directory, as it is called now.
+        path: PathBuf,
+    },
     /// What another process of the session said.
     #[error(transparent)]
     Told(#[from] Told),
@@ -142,6 +165,10 @@ impl DoError {
             Self::Step { source: Errno::PERM | Errno::NOSPC, step: USER_NAMESPACE } => {
                 "an administrator permits user namespaces by `sysctl user.max_user_namespaces=10000`".into()
             }
+            Self::NoDriver { fuse, .. } => device_hint(*fuse).into(),
+            Self::Renamed { .. } => format!(
+                "{}; until then `mica diff` and `mica commit` work", device_hint(Errno::ACCESS)
+            ),
             Self::Mount(error) => return error.hint(std::path::Path::new("/")),
             Self::Stack(error) => return error.hint(),
             Self::Told(told) => return told.hint.clone(),
@@ -182,6 +209,18 @@ impl DoError {
                 }))
             });
         told
+    }
+}
+
+/// What an administrator does for FUSE.
+fn device_hint(why: Errno) -> &'static str {
+    match why {
+        Errno::ACCESS => "an administrator permits FUSE by `chmod 0666 /dev/fuse`",
+        Errno::NODEV | Errno::NXIO => "an administrator provides FUSE by `modprobe fuse`",
+        Errno::PERM => "whoever made this container lets it have /dev/fuse",
+        _ => {
+            "an administrator provides FUSE by `modprobe fuse && mknod -m 0666 /dev/fuse c 10 229`"
+        }
     }
 }
 

@@ -9,12 +9,22 @@ use std::thread;
 
 use rustix::process::Pid;
 
+use super::driver::Driver;
 use super::error::DoError;
 use super::link::{Link, Message, Others};
 use super::plan::{Bytes, Plan, Users};
 use super::run::Run;
 use super::view::Medium;
 use super::{Event, Exit, users};
+
+/// What a stage has prepared.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    /// Where the changes are if they are in memory.
+    pub(super) memory: Option<OwnedFd>,
+    /// What the view lacks.
+    pub(super) notes: Vec<String>,
+}
 
 /// Makes the two ends of a link.
 pub(super) fn link() -> Result<(Link, Link), DoError> {
@@ -44,28 +54,35 @@ impl Stage {
         Ok(Self { link, child })
     }
 
-    /// Tells the stage what to make, and returns where the changes are if they are in memory. Tells init, too, at whose link this process has `init`, too. `given` are init's end of that, the
-    /// socket to join at, and the lock.
+    /// Tells the stage what to make, and init, at whose link this process has `init`. `given` are init's end of that, the socket to
+    /// join at, and the lock.
     pub(super) fn prepare(
         &self,
         plan: Plan,
         init: &Link,
         given: [BorrowedFd<'_>; 3],
-    ) -> Result<Option<OwnedFd>, DoError> {
-        let (users, medium) = (plan.users.clone(), plan.view.medium);
+    ) -> Result<Prepared, DoError> {
+        let (users, medium, driver) = (plan.users.clone(), plan.view.medium, plan.driver);
         let plan = Message::Plan(plan);
         init.send(&plan, &[]).map_err(failed)?;
         self.link.send(&plan, &given).map_err(failed)?;
         if let Some(users) = users.filter(|users| !users.alone()) {
             self.map(&users)?;
         }
-        match medium {
-            Medium::Directory => Ok(None),
-            Medium::Memory { .. } => match self.receive()? {
-                (Message::Upper, fds) => Ok(fds.into_iter().next()),
-                _ => Err(DoError::Lost),
-            },
+        let mut prepared = Prepared::default();
+        if let Medium::Memory { .. } = medium {
+            prepared.memory = match self.receive()? {
+                (Message::Upper, fds) => fds.into_iter().next(),
+                _ => return Err(DoError::Lost),
+            };
         }
+        if let Driver::Kernel(_) = driver {
+            prepared.notes = match self.receive()? {
+                (Message::Notes(notes), _) => notes,
+                _ => return Err(DoError::Lost),
+            };
+        }
+        Ok(prepared)
     }
 
     /// Removes the session in `dir` with objects of its users.
@@ -107,6 +124,7 @@ pub struct Running {
     init: Arc<Link>,
     terminal: Option<OwnedFd>,
     early: Option<Exit>,
+    notes: Vec<String>,
 }
 
 impl Running {
@@ -122,6 +140,7 @@ impl Running {
             init: Arc::new(init),
             terminal: None,
             early: None,
+            notes: Vec::new(),
         };
         let sent = running
             .init
@@ -154,6 +173,16 @@ impl Running {
             Some(stage) => stage.receive().err().unwrap_or(DoError::Lost),
             None => DoError::Gone,
         }
+    }
+
+    pub(super) fn with_notes(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
+    }
+
+    /// Returns what the view lacks, a line each: something if there was no FUSE to make it.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Returns the master side of the session's terminal, if it has one.
@@ -198,7 +227,11 @@ impl Running {
             // It was ended with all that ran in it.
             _ => Others::None,
         };
-        if let Some(Stage { mut child, .. }) = self.stage {
+        if let Some(Stage { mut child, link }) = self.stage {
+            // Before it is gone the kernel's view has things in the upper that are no changes.
+            if !self.notes.is_empty() && others == Others::None {
+                link.receive().map_err(failed)?;
+            }
             // It has namespaces to take down, or others to serve, and is reaped when it has ended.
             thread::Builder::new()
                 .name("mica-stage".into())

@@ -29,12 +29,13 @@ use signal_hook::consts::SIGCHLD;
 
 use super::command::{self, Stdio};
 use super::devices::{Devices, Groups};
+use super::driver::Driver;
 use super::error::{DoError, step};
 use super::link::{Link, Message, Others};
 use super::plan::Plan;
 use super::run::{Run, Start};
 use super::view::Network;
-use super::{Exit, extras, leftovers, network, rights};
+use super::{Exit, extras, kernel, leftovers, network, rights};
 
 /// Is init of a session, until the last command in it ends: `socket` is the standard input that the [stage](super::be_stage) gave
 /// it, and `joining` the standard output.
@@ -85,13 +86,17 @@ fn prepare(plan: &Plan) -> Result<Prepared, DoError> {
         _ => Groups::All,
     };
     let devices = Devices::make(&plan.memory(), groups)?;
+    let parts = match plan.driver {
+        Driver::Mica => Vec::new(),
+        Driver::Kernel(_) => kernel::parts(plan)?,
+    };
     // By its path: to enter the view is to ask its server, and this takes the kernel milliseconds.
     let pivoted = rustix::process::pivot_root(plan.root(), plan.root());
     step("the view the root directory", pivoted)?;
     let view = step("the way into the view", enter())?;
     devices.mount(view.as_fd())?;
     let Devices { pts, empty, .. } = devices;
-    extras::mount_all(view.as_fd(), host.as_fd(), plan)?;
+    extras::mount_all(view.as_fd(), host.as_fd(), plan, &parts)?;
     drop(host);
     // The old root lies over the new one.
     let gone = rustix::mount::unmount(".", UnmountFlags::DETACH);

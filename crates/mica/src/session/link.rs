@@ -40,7 +40,7 @@ pub(super) enum Message {
     Within(Users),
     /// From that process: it is.
     Entered,
-    /// From the stage, its last word: the session is removed.
+    /// From the stage, its last word: the session is removed, or the kernel's view.
     Removed,
     /// From the stage: it is in a user namespace that has no ids.
     Unmapped,
@@ -48,6 +48,8 @@ pub(super) enum Message {
     Mapped,
     /// From the stage, if the changes are in memory: with the directory that holds them.
     Upper,
+    /// From the stage, if the view is the kernel's: it is there, and what it lacks.
+    Notes(Vec<String>),
     /// From init: the command runs. With the terminal, if it has one.
     Started,
     /// From init: the command stopped.

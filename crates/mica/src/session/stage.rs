@@ -19,9 +19,11 @@ use mica_sys::process::{Born, fork};
 use mica_vfs::Errno;
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, move_mount};
+use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::base_log::BaseLog;
 use super::devices::{NODEV, NOSUID, filesystem};
+use super::driver::Driver;
 use super::error::{DoError, USER_NAMESPACE, step};
 use super::link::{Link, Message};
 use super::plan::{Bytes, Plan, Users, upper_in};
@@ -70,12 +72,47 @@ fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>, init: &mut Command) -> Resu
         enter_users(front, users)?;
     }
     own_mounts()?;
-    let (lower, store, root) = (plan.lower.to_path(), plan.store.to_path(), plan.root());
     if let Medium::Memory { size, inodes } = plan.view.medium {
         let upper = memory(plan, size, inodes)?;
         let told = front.send(&Message::Upper, &[upper.as_fd()]);
         told.map_err(|source| DoError::Start { source })?;
     }
+    let bear = || bear_init(plan, socket, joining, init);
+    match plan.driver {
+        Driver::Mica => serve(plan, bear)?,
+        Driver::Kernel(_) => wait_for_kernel(front, plan, bear)?,
+    }
+    // The session is in use for as long as this process runs, whatever becomes of the front.
+    drop(lock);
+    Ok(())
+}
+
+/// Has the kernel make the view, and waits until init has ended.
+fn wait_for_kernel(
+    front: &Link,
+    plan: &Plan,
+    bear: impl FnOnce() -> Result<Pid, DoError>,
+) -> Result<(), DoError> {
+    let view = super::kernel::mount(plan)?;
+    let told = front.send(&Message::Notes(view.notes.clone()), &[]);
+    told.map_err(|source| DoError::Start { source })?;
+    let init = bear()?;
+    log_to(&plan.log())?;
+    let ended = rustix::io::retry_on_intr(|| waitpid(Some(init), WaitOptions::empty()));
+    if let Err(errno) = ended {
+        tracing::warn!(%errno, "init is lost");
+    }
+    view.end();
+    // The front may be gone.
+    if let Err(error) = front.send(&Message::Removed, &[]) {
+        tracing::debug!(%error, "nobody waits for the end");
+    }
+    Ok(())
+}
+
+/// Serves the view until nobody uses it.
+fn serve(plan: &Plan, bear: impl FnOnce() -> Result<Pid, DoError>) -> Result<(), DoError> {
+    let (lower, store, root) = (plan.lower.to_path(), plan.store.to_path(), plan.root());
     let hidden = plan.view.hidden.iter().map(Bytes::to_path);
     let hidden: Vec<_> = hidden.chain([store]).collect();
     let (mut tree, _empty) = machine_tree(&lower, &hidden, &root)?;
@@ -93,18 +130,16 @@ fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>, init: &mut Command) -> Resu
     let stack = Stack::over_tree(&spec.stack, tree, |fs| Arc::new(log.of(fs)))?;
     let mountpoint = Mountpoint::find(&root).map_err(DoError::Mount)?;
     let attached = Mount::attach(stack, &spec, &mountpoint).map_err(DoError::Mount)?;
-    let born = bear_init(plan, socket, joining, init).and_then(|()| log_to(&plan.log()));
+    let born = bear().and_then(|_| log_to(&plan.log()));
     let caged = born.and_then(|()| Ok(enter_cage(&spec.stack)?));
     if let Err(error) = caged {
         attached.abandon();
         return Err(error);
     }
     let mount = attached.serve().map_err(DoError::Mount)?;
-    // The session is in use for as long as this process serves it, whatever becomes of the front.
     if let Err(error) = mount.join() {
         tracing::warn!(%error, "the view ended");
     }
-    drop(lock);
     Ok(())
 }
 
@@ -211,7 +246,7 @@ fn bear_init(
     socket: OwnedFd,
     joining: OwnedFd,
     init: &mut Command,
-) -> Result<(), DoError> {
+) -> Result<Pid, DoError> {
     if plan.users.is_some() {
         step("capabilities that last", keep_capabilities())?;
     }
@@ -233,7 +268,7 @@ fn bear_init(
     init.stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    born.map(drop).map_err(|errno| DoError::Start {
+    born.map_err(|errno| DoError::Start {
         source: errno.into(),
     })
 }
