@@ -21,6 +21,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::args::{DoArgs, ShellArgs};
+use crate::cause::Cause;
 use crate::deadline::Deadline;
 use crate::error::{self, CliError};
 use crate::log;
@@ -171,13 +172,10 @@ impl Job<'_> {
         let streams = (io::stdin(), io::stdout(), io::stderr());
         let stdio = [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()];
         let running = start(stdio)?;
-        for note in running.notes() {
+        for lack in running.lacks() {
+            let text = format!("warning: {lack}: {}\n", Cause(lack.errno()));
             // Without stderr there is nobody to tell.
-            drop(
-                io::stderr()
-                    .lock()
-                    .write_all(format!("warning: {note}\n").as_bytes()),
-            );
+            drop(io::stderr().lock().write_all(text.as_bytes()));
         }
         let deadline = match self.timeout {
             Some(time) => Some(Deadline::start(time, running.signaller())?),

@@ -98,8 +98,8 @@ pub use options::{
 };
 pub use remount::{RemountError, remount};
 pub use session::{
-    Activity, Changes, DoError, Entered, Event, Exit, Extra, ExtraSource, Joined, Medium, Network,
-    Others, RunSpec, Running, Session, SessionInfo, Sessions, Signaller, Told, ViewAccess,
+    Activity, Changes, DoError, Entered, Event, Exit, Extra, ExtraSource, Joined, Lack, Medium,
+    Network, Others, RunSpec, Running, Session, SessionInfo, Sessions, Signaller, Told, ViewAccess,
     ViewSpec, Who, be_init, be_stage, be_within,
 };
 pub use stack::{

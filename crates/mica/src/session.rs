@@ -25,6 +25,7 @@ mod front;
 mod init;
 mod joining;
 mod kernel;
+mod lack;
 mod leftovers;
 mod link;
 mod network;
@@ -56,6 +57,7 @@ pub use error::{DoError, Told};
 use front::Stage;
 pub use front::{Running, Signaller};
 pub use init::be_init;
+pub use lack::Lack;
 use link::Link;
 pub use link::Others;
 pub(crate) use plan::Bytes;
@@ -288,7 +290,7 @@ impl Session {
         self.memory = prepared.memory;
         drop((theirs, joining));
         let running = Running::start(init, Some(stage), &spec.to_run(), stdio)?;
-        Ok(running.with_notes(prepared.notes))
+        Ok(running.with_lacks(prepared.lacks))
     }
 
     fn plan(&self, spec: &RunSpec) -> Result<Plan, DoError> {

@@ -23,6 +23,7 @@ mod diff_users;
 mod do_base;
 mod do_hostile;
 mod do_join;
+mod do_kernel;
 mod do_live;
 mod do_lookup;
 mod do_options;

@@ -8,6 +8,7 @@ use mica_vfs::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::view::Medium;
 use crate::{CageError, Escaped, MountError, StackError};
 
 /// Why nothing was run, or a session cannot be used.
@@ -121,16 +122,30 @@ pub enum DoError {
     /// A process of the session ended without a word.
     #[error("the session ended unexpectedly")]
     Lost,
-    /// Neither FUSE nor the kernel's overlayfs can make the view.
+    /// There is no FUSE, and the kernel's overlayfs does not work with the directory of the changes.
     #[error(
-        "/dev/fuse cannot be opened ({}), and the kernel's overlayfs does not take {}",
-        fuse,
+        "/dev/fuse cannot be opened, and the kernel takes no changes in {}",
         Escaped::new(dir)
     )]
-    NoDriver {
+    KernelUpper {
         /// Why there is no FUSE.
         fuse: Errno,
-        /// The directory of the changes, or the tree.
+        /// The directory.
+        dir: PathBuf,
+        /// What it is.
+        medium: Medium,
+        /// Why not.
+        source: Errno,
+    },
+    /// There is no FUSE, and the kernel's overlayfs does not work with the tree.
+    #[error(
+        "/dev/fuse cannot be opened, and the kernel makes no overlay of {}",
+        Escaped::new(dir)
+    )]
+    KernelLower {
+        /// Why there is no FUSE.
+        fuse: Errno,
+        /// The tree.
         dir: PathBuf,
         /// Why not.
         source: Errno,
@@ -141,6 +156,8 @@ pub enum DoError {
         Escaped::new(path)
     )]
     Renamed {
+        /// Why there is no FUSE.
+        fuse: Errno,
         /// The directory, as it is called now.
         path: PathBuf,
     },
@@ -165,10 +182,13 @@ impl DoError {
             Self::Step { source: Errno::PERM | Errno::NOSPC, step: USER_NAMESPACE } => {
                 "an administrator permits user namespaces by `sysctl user.max_user_namespaces=10000`".into()
             }
-            Self::NoDriver { fuse, .. } => device_hint(*fuse).into(),
-            Self::Renamed { .. } => format!(
-                "{}; until then `mica diff` and `mica commit` work", device_hint(Errno::ACCESS)
-            ),
+            Self::KernelUpper { fuse, medium: Medium::Directory, .. } => {
+                format!("{}; or leave the changes in memory by `--memory`", device_hint(*fuse))
+            }
+            Self::KernelUpper { fuse, .. } | Self::KernelLower { fuse, .. } => device_hint(*fuse).into(),
+            Self::Renamed { fuse, .. } => {
+                format!("{}; `mica diff` and `mica commit` need none", device_hint(*fuse))
+            }
             Self::Mount(error) => return error.hint(std::path::Path::new("/")),
             Self::Stack(error) => return error.hint(),
             Self::Told(told) => return told.hint.clone(),
@@ -217,7 +237,7 @@ fn device_hint(why: Errno) -> &'static str {
     match why {
         Errno::ACCESS => "an administrator permits FUSE by `chmod 0666 /dev/fuse`",
         Errno::NODEV | Errno::NXIO => "an administrator provides FUSE by `modprobe fuse`",
-        Errno::PERM => "whoever made this container lets it have /dev/fuse",
+        Errno::PERM => "whoever runs this container gives it the device: `--device /dev/fuse`",
         _ => {
             "an administrator provides FUSE by `modprobe fuse && mknod -m 0666 /dev/fuse c 10 229`"
         }

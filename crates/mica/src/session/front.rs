@@ -11,6 +11,7 @@ use rustix::process::Pid;
 
 use super::driver::Driver;
 use super::error::DoError;
+use super::lack::Lack;
 use super::link::{Link, Message, Others};
 use super::plan::{Bytes, Plan, Users};
 use super::run::Run;
@@ -23,7 +24,7 @@ pub(super) struct Prepared {
     /// Where the changes are if they are in memory.
     pub(super) memory: Option<OwnedFd>,
     /// What the view lacks.
-    pub(super) notes: Vec<String>,
+    pub(super) lacks: Vec<Lack>,
 }
 
 /// Makes the two ends of a link.
@@ -77,8 +78,8 @@ impl Stage {
             };
         }
         if let Driver::Kernel(_) = driver {
-            prepared.notes = match self.receive()? {
-                (Message::Notes(notes), _) => notes,
+            prepared.lacks = match self.receive()? {
+                (Message::Lacks(lacks), _) => lacks,
                 _ => return Err(DoError::Lost),
             };
         }
@@ -124,7 +125,7 @@ pub struct Running {
     init: Arc<Link>,
     terminal: Option<OwnedFd>,
     early: Option<Exit>,
-    notes: Vec<String>,
+    lacks: Vec<Lack>,
 }
 
 impl Running {
@@ -140,7 +141,7 @@ impl Running {
             init: Arc::new(init),
             terminal: None,
             early: None,
-            notes: Vec::new(),
+            lacks: Vec::new(),
         };
         let sent = running
             .init
@@ -175,14 +176,14 @@ impl Running {
         }
     }
 
-    pub(super) fn with_notes(self, notes: Vec<String>) -> Self {
-        Self { notes, ..self }
+    pub(super) fn with_lacks(self, lacks: Vec<Lack>) -> Self {
+        Self { lacks, ..self }
     }
 
-    /// Returns what the view lacks, a line each: something if there was no FUSE to make it.
+    /// Returns what the view lacks: something if there was no FUSE to make it.
     #[must_use]
-    pub fn notes(&self) -> &[String] {
-        &self.notes
+    pub fn lacks(&self) -> &[Lack] {
+        &self.lacks
     }
 
     /// Returns the master side of the session's terminal, if it has one.
@@ -229,7 +230,7 @@ impl Running {
         };
         if let Some(Stage { mut child, link }) = self.stage {
             // Before it is gone the kernel's view has things in the upper that are no changes.
-            if !self.notes.is_empty() && others == Others::None {
+            if !self.lacks.is_empty() && others == Others::None {
                 link.receive().map_err(failed)?;
             }
             // It has namespaces to take down, or others to serve, and is reaped when it has ended.

@@ -27,6 +27,7 @@ use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount};
 
 use super::devices::{NODEV, NOSUID, empty, filesystem};
 use super::error::{DoError, step};
+use super::lack::Lack;
 use super::plan::{Bytes, Plan};
 use super::tree::{Mounted, mounted_below};
 use super::view::ViewAccess;
@@ -41,8 +42,8 @@ pub(super) struct View {
     work: PathBuf,
     /// Directories of the upper that were made for cells, those above others first.
     lent: Vec<(PathBuf, Dress)>,
-    /// What of the machine is shown otherwise than it should be, a line each.
-    pub(super) notes: Vec<String>,
+    /// What of the machine is shown otherwise than it should be.
+    pub(super) lacks: Vec<Lack>,
 }
 
 /// What all cells are made of.
@@ -100,34 +101,18 @@ pub(super) fn mount(plan: &Plan) -> Result<View, DoError> {
         memory: place,
         empty: step("an empty directory", empty())?,
     };
-    marks::check(&ground.upper, ground.xattrs(), &below)?;
+    marks::check(&ground.upper, ground.xattrs(), &below, plan.driver)?;
     overlay::check_upper(&ground)?;
     let mut cells = Cells::new(&ground, below);
     cells.mount_all(&root)?;
-    let mut notes = vec![lost(plan)];
-    notes.append(&mut cells.notes);
+    let mut lacks = vec![Lack::fuse(plan.users.is_some(), plan.driver.errno())];
+    lacks.append(&mut cells.lacks);
     Ok(View {
         root,
         work: ground.work.clone(),
         lent: cells.lent,
-        notes,
+        lacks,
     })
-}
-
-/// Says what a view of the kernel lacks.
-fn lost(plan: &Plan) -> String {
-    let why = plan.driver.errno();
-    let what = match &plan.users {
-        None => {
-            "each filesystem of the machine is one of its own, directories are renamed on that of `/` alone"
-        }
-        Some(_) => {
-            "what belongs to other users can be removed from directories of one's own, but not changed, and directories of the machine cannot be renamed"
-        }
-    };
-    format!(
-        "/dev/fuse cannot be opened ({why}), so the view is the kernel's overlayfs: {what} (EXDEV)"
-    )
 }
 
 /// Mounts memory where the view is to be: the view then lies over it.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Exit;
 use super::error::{DoError, Told};
+use super::lack::Lack;
 use super::plan::{Bytes, Plan, Users};
 
 /// No message is longer: those with paths hold a few of them.
@@ -49,7 +50,7 @@ pub(super) enum Message {
     /// From the stage, if the changes are in memory: with the directory that holds them.
     Upper,
     /// From the stage, if the view is the kernel's: it is there, and what it lacks.
-    Notes(Vec<String>),
+    Lacks(Vec<Lack>),
     /// From init: the command runs. With the terminal, if it has one.
     Started,
     /// From init: the command stopped.

@@ -94,7 +94,7 @@ fn wait_for_kernel(
     bear: impl FnOnce() -> Result<Pid, DoError>,
 ) -> Result<(), DoError> {
     let view = super::kernel::mount(plan)?;
-    let told = front.send(&Message::Notes(view.notes.clone()), &[]);
+    let told = front.send(&Message::Lacks(view.lacks.clone()), &[]);
     told.map_err(|source| DoError::Start { source })?;
     let init = bear()?;
     log_to(&plan.log())?;

@@ -12,9 +12,9 @@ use super::lower::Dress;
 use super::marks::{InUpper, in_upper};
 use super::overlay::{Layers, Renames, directory, overlay, work};
 use super::{Ground, lower, scaffold, veil};
-use crate::Escaped;
 use crate::session::devices::{NODEV, NOSUID, put};
 use crate::session::error::{DoError, step};
+use crate::session::lack::Lack;
 use crate::session::tree::{Mounted, is_left_out};
 
 const COPY: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
@@ -27,7 +27,7 @@ pub(super) struct Cells<'a> {
     /// The first overlay, in which all others are.
     root: Option<OwnedFd>,
     made: usize,
-    pub(super) notes: Vec<String>,
+    pub(super) lacks: Vec<Lack>,
     /// Directories that were made in the upper.
     pub(super) lent: Vec<(PathBuf, Dress)>,
 }
@@ -48,7 +48,7 @@ impl<'a> Cells<'a> {
             below,
             root: None,
             made: 0,
-            notes: Vec::new(),
+            lacks: Vec::new(),
             lent: Vec::new(),
         }
     }
@@ -59,7 +59,7 @@ impl<'a> Cells<'a> {
             Made::Whole => {}
             Made::HasMounts => self.scaffold(Path::new(""), Some(place))?,
             Made::Refused(source) => {
-                return Err(DoError::NoDriver {
+                return Err(DoError::KernelLower {
                     fuse: self.ground.plan.driver.errno(),
                     dir: self.ground.lower.clone(),
                     source,
@@ -139,9 +139,9 @@ impl<'a> Cells<'a> {
         let frame = step("a part of the view", scaffold::of(self, path))?;
         match self.cell(path, place, &[frame.dir.as_fd()])? {
             Made::Whole | Made::HasMounts => {}
-            Made::Refused(source) => {
-                let step = "a part of the view";
-                return Err(DoError::Step { step, source });
+            Made::Refused(errno) => {
+                self.lacks.push(Lack::missing(path, errno));
+                return step("a part of the view", self.cover(path));
             }
         }
         for dir in frame.dirs {
@@ -161,8 +161,10 @@ impl<'a> Cells<'a> {
         lowers: &[BorrowedFd<'_>],
     ) -> Result<Made, DoError> {
         let ground = self.ground;
-        let Some(upper) = step("a place for changes", self.upper(path))? else {
-            return Ok(Made::Whole);
+        let upper = match self.upper(path) {
+            Ok(Some(upper)) => upper,
+            Ok(None) => return Ok(Made::Whole),
+            Err(errno) => return Ok(Made::Refused(errno)),
         };
         self.made += 1;
         let work = work(ground, self.made)?;
@@ -206,6 +208,9 @@ impl<'a> Cells<'a> {
             if let Some(dress) = like.made {
                 self.lent.push((ground.upper.join(&so_far), dress));
             }
+            if let Some(errno) = like.lacks {
+                return Err(errno);
+            }
         }
         Ok(Some(dir))
     }
@@ -219,17 +224,13 @@ impl<'a> Cells<'a> {
             restrict_tree(tree.as_fd(), inert)?;
             self.put(path, tree.as_fd())
         };
-        let shown = Escaped::new(Path::new("/").join(path).as_path()).to_string();
-        match (bound(), refused) {
-            (Ok(()), None) => {}
-            (Ok(()), Some((kind, errno))) => self.notes.push(format!(
-                "{shown} ({kind}) is read-only, as the kernel's overlayfs does not take it ({errno})"
-            )),
+        let lack = match (bound(), refused) {
+            (Ok(()), None) => return Ok(()),
+            (Ok(()), Some((kind, errno))) => Lack::read_only(path, kind, errno),
             // What cannot be shown is not there.
-            (Err(errno), _) => self
-                .notes
-                .push(format!("{shown} is not in the view ({errno})")),
-        }
+            (Err(errno), _) => Lack::missing(path, errno),
+        };
+        self.lacks.push(lack);
         Ok(())
     }
 

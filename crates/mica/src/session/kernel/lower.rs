@@ -11,7 +11,7 @@ use mica_overlay::OVERFLOW_ID;
 use mica_vfs::Errno;
 use rustix::fs::{
     AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod,
-    fsetxattr, fstat, futimens, getxattr, listxattr, mkdirat, open, openat, setxattr,
+    fremovexattr, fsetxattr, fstat, futimens, getxattr, listxattr, mkdirat, open, openat, setxattr,
 };
 
 /// Longest list of names and longest value of an attribute.
@@ -23,6 +23,8 @@ pub(super) struct Like {
     pub(super) dir: OwnedFd,
     /// What it was made with; `None`: it was there.
     pub(super) made: Option<Dress>,
+    /// Whether an attribute of one's own directory is missing: by a commit the machine's would lose it, too.
+    pub(super) lacks: Option<Errno>,
 }
 
 /// Attributes of a directory without times and marks.
@@ -36,11 +38,10 @@ pub(super) struct Dress {
 impl Dress {
     fn of(dir: BorrowedFd<'_>) -> Result<Self, Errno> {
         let stat = fstat(dir)?;
-        let path = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
         Ok(Self {
             mode: stat.st_mode,
             owner: (stat.st_uid, stat.st_gid),
-            xattrs: xattrs(&path),
+            xattrs: xattrs(&own_path(dir)),
         })
     }
 }
@@ -52,14 +53,19 @@ pub(super) fn like(dir: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<Lik
         Err(Errno::EXIST) => {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let dir = openat(dir, name, flags, Mode::empty())?;
-            return Ok(Like { dir, made: None });
+            return Ok(Like {
+                dir,
+                made: None,
+                lacks: None,
+            });
         }
         made => made?,
     }
     let dir = openat(dir, name, READ, Mode::empty())?;
-    dress(dir.as_fd(), path, &rustix::fs::lstat(path)?)?;
+    let stat = rustix::fs::lstat(path)?;
+    let lacks = dress(dir.as_fd(), path, &stat)?.filter(|_| !is_foreign(&stat));
     let made = Some(Dress::of(dir.as_fd())?);
-    Ok(Like { dir, made })
+    Ok(Like { dir, made, lacks })
 }
 
 const READ: OFlags = OFlags::RDONLY
@@ -76,22 +82,41 @@ pub(super) fn take_back(path: &Path, made: &Dress) -> Result<(), Errno> {
     }
 }
 
-/// Gives an object the attributes of another one. Owners that this user namespace does not have are those of who makes it.
-pub(super) fn dress(object: BorrowedFd<'_>, path: &Path, like: &Stat) -> Result<(), Errno> {
+/// Gives an object the attributes of another one. Owners that this user namespace does not have are those of who makes it; returns
+/// why an extended attribute was not given, if one was not: an ACL may name others.
+pub(super) fn dress(
+    object: BorrowedFd<'_>,
+    path: &Path,
+    like: &Stat,
+) -> Result<Option<Errno>, Errno> {
     let (uid, gid) = owner(like);
     match chownat(object, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH) {
         // With one id there is no other to give.
         Err(Errno::INVAL | Errno::PERM) => {}
         changed => changed?,
     }
-    for (name, value) in xattrs(path) {
-        let name = OsStr::from_bytes(&name);
-        if let Err(errno) = fsetxattr(object, name, &value, XattrFlags::empty()) {
-            tracing::debug!(?name, %errno, "an attribute of a directory is not in the view");
+    let mut lacks = None;
+    let wanted = xattrs(path);
+    // The default ACL of the directory that it was made in.
+    for name in xattrs(&own_path(object)).keys() {
+        if !wanted.contains_key(name) {
+            lacks = fremovexattr(object, OsStr::from_bytes(name))
+                .err()
+                .or(lacks);
         }
     }
+    for (name, value) in &wanted {
+        let set = fsetxattr(object, OsStr::from_bytes(name), value, XattrFlags::empty());
+        lacks = set.err().or(lacks);
+    }
     fchmod(object, Mode::from_raw_mode(like.st_mode & 0o7777))?;
-    futimens(object, &times(like))
+    futimens(object, &times(like))?;
+    Ok(lacks)
+}
+
+/// Returns a path of an object that is open.
+fn own_path(object: BorrowedFd<'_>) -> PathBuf {
+    format!("/proc/self/fd/{}", object.as_raw_fd()).into()
 }
 
 /// Returns the times of an object.

@@ -8,6 +8,7 @@ use mica_vfs::Errno;
 use rustix::fs::{FileType, lgetxattr, lstat};
 
 use crate::options::path as path_of;
+use crate::session::driver::Driver;
 use crate::session::error::DoError;
 use crate::session::tree::Mounted;
 
@@ -52,6 +53,7 @@ pub(super) fn check(
     upper: &Path,
     xattrs: XattrNamespace,
     below: &[Mounted],
+    driver: Driver,
 ) -> Result<(), DoError> {
     let mut left = vec![PathBuf::new()];
     while let Some(dir) = left.pop() {
@@ -69,6 +71,7 @@ pub(super) fn check(
                 && !is_followed(&path, &value, xattrs, below)
             {
                 return Err(DoError::Renamed {
+                    fuse: driver.errno(),
                     path: Path::new("/").join(path),
                 });
             }

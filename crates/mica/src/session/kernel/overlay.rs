@@ -84,9 +84,10 @@ pub(super) fn check_upper(ground: &Ground<'_>) -> Result<(), DoError> {
         };
         overlay(&layers, ground.xattrs(), Renames::Refused).map(drop)
     };
-    let refused = |source| DoError::NoDriver {
+    let refused = |source| DoError::KernelUpper {
         fuse: ground.plan.driver.errno(),
         dir: ground.upper.clone(),
+        medium: ground.plan.view.medium,
         source,
     };
     tried().map_err(refused)?;

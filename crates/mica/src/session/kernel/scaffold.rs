@@ -4,11 +4,13 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use mica_vfs::Errno;
-use rustix::fs::{Access, FileType, Mode, OFlags, lstat, mknodat, openat, readlink, symlinkat};
+use rustix::fs::{
+    Access, FileType, Mode, OFlags, Stat, lstat, mknodat, openat, readlink, symlinkat,
+};
 
 use super::cell::Cells;
 use super::lower::{dress, is_foreign, like};
@@ -61,6 +63,12 @@ fn copy(there: &Path, mut to: File) -> io::Result<()> {
     io::copy(&mut from.take(LARGEST), &mut to).map(drop)
 }
 
+/// Gives a copy the attributes of its original, and says whether it has them all.
+fn is_like(dir: BorrowedFd<'_>, name: &OsStr, there: &Path, stat: &Stat) -> Result<bool, Errno> {
+    let file = openat(dir, name, READ, Mode::empty())?;
+    Ok(dress(file.as_fd(), there, stat)?.is_none())
+}
+
 fn add(cells: &Cells<'_>, frame: &mut Frame, name: &OsStr, inside: PathBuf) -> Result<(), Errno> {
     let there = cells.ground.on_machine(&inside);
     let stat = lstat(&there)?;
@@ -97,14 +105,9 @@ fn add(cells: &Cells<'_>, frame: &mut Frame, name: &OsStr, inside: PathBuf) -> R
                 return Ok(());
             }
             let small = u64::try_from(stat.st_size).is_ok_and(|size| size <= LARGEST);
-            let copied = small && !is_foreign(&stat) && copy(&there, file.into()).is_ok();
-            match copied {
-                true => dress(
-                    openat(dir, name, READ, Mode::empty())?.as_fd(),
-                    &there,
-                    &stat,
-                )?,
-                false => frame.bound.push(inside),
+            let own = small && !is_foreign(&stat);
+            if !(own && copy(&there, file.into()).is_ok() && is_like(dir, name, &there, &stat)?) {
+                frame.bound.push(inside);
             }
         }
         _ => return Err(Errno::OPNOTSUPP),
