@@ -4,9 +4,9 @@
 //!
 //! - The *front* is whoever calls [`Session::start`]: it stays as it is, and talks to the others.
 //! - The *stage* ([`be_stage`]) makes namespaces and the view, and serves it, from within the cage.
-//! - *Init* ([`be_init`]) is the first process of the session's PID namespace, and the parent of the command.
+//! - *Init*, a child of the stage, is the first process of the session's PID namespace, and the parent of the command.
 //!
-//! Stage and init are programs of the caller's choice that call these functions: the `mica` command runs itself.
+//! The stage is a program of the caller's choice that calls this function: the `mica` command runs itself.
 //!
 //! # Invariants
 //!
@@ -14,6 +14,7 @@
 //! - Whichever process ends, all that runs in the session ends.
 //! - Nothing of the host is written but the session's own directory.
 
+mod barred;
 mod base_log;
 mod changes;
 mod command;
@@ -50,13 +51,13 @@ use mica_overlay::XattrNamespace;
 use mica_vfs::Errno;
 use serde::{Deserialize, Serialize};
 
+pub use barred::Barred;
 pub(crate) use base_log::{Base, Recorded};
 pub use changes::Changes;
 use driver::Driver;
 pub use error::{DoError, Told};
 use front::Stage;
 pub use front::{Running, Signaller};
-pub use init::be_init;
 pub use lack::Lack;
 use link::Link;
 pub use link::Others;

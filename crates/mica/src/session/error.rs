@@ -8,6 +8,7 @@ use mica_vfs::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::barred::Barred;
 use super::view::Medium;
 use crate::{CageError, Escaped, MountError, StackError};
 
@@ -122,6 +123,14 @@ pub enum DoError {
     /// A process of the session ended without a word.
     #[error("the session ended unexpectedly")]
     Lost,
+    /// An ordinary user's session needs a user namespace.
+    #[error("the kernel gives no user namespace: {why}")]
+    Barred {
+        /// Why not.
+        why: Barred,
+        /// What the kernel said.
+        source: Errno,
+    },
     /// There is no FUSE, and the kernel's overlayfs does not work with the directory of the changes.
     #[error(
         "/dev/fuse cannot be opened, and the kernel takes no changes in {}",
@@ -172,22 +181,41 @@ impl DoError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Missing { .. } => "`mica sessions` lists them".into(),
-            Self::Name { .. } => "letters, digits, `.`, `_` and `-`, of which the first two cannot begin it".into(),
+            Self::Name { .. } => {
+                "letters, digits, `.`, `_` and `-`, of which the first two cannot begin it".into()
+            }
             Self::Running { name } => {
-                format!("what runs in it has to end first: `mica sessions` shows {}", Escaped::new(name))
+                format!(
+                    "what runs in it has to end first: `mica sessions` shows {}",
+                    Escaped::new(name)
+                )
             }
-            Self::Capability { .. } => "write a name of capabilities(7), such as `SYS_PTRACE`".into(),
-            Self::Begun { .. } => "leave out the options that change the view, or wait until it has ended".into(),
+            Self::Capability { .. } => {
+                "write a name of capabilities(7), such as `SYS_PTRACE`".into()
+            }
+            Self::Begun { .. } => {
+                "leave out the options that change the view, or wait until it has ended".into()
+            }
             Self::OtherLower { .. } | Self::OtherUser { .. } => "choose another name".into(),
-            Self::Step { source: Errno::PERM | Errno::NOSPC, step: USER_NAMESPACE } => {
-                "an administrator permits user namespaces by `sysctl user.max_user_namespaces=10000`".into()
+            Self::Barred { why, .. } => why.hint().into(),
+            Self::KernelUpper {
+                fuse,
+                medium: Medium::Directory,
+                ..
+            } => {
+                format!(
+                    "{}; or leave the changes in memory by `--memory`",
+                    device_hint(*fuse)
+                )
             }
-            Self::KernelUpper { fuse, medium: Medium::Directory, .. } => {
-                format!("{}; or leave the changes in memory by `--memory`", device_hint(*fuse))
+            Self::KernelUpper { fuse, .. } | Self::KernelLower { fuse, .. } => {
+                device_hint(*fuse).into()
             }
-            Self::KernelUpper { fuse, .. } | Self::KernelLower { fuse, .. } => device_hint(*fuse).into(),
             Self::Renamed { fuse, .. } => {
-                format!("{}; `mica diff` and `mica commit` need none", device_hint(*fuse))
+                format!(
+                    "{}; `mica diff` and `mica commit` need none",
+                    device_hint(*fuse)
+                )
             }
             Self::Mount(error) => return error.hint(std::path::Path::new("/")),
             Self::Stack(error) => return error.hint(),
@@ -243,9 +271,6 @@ fn device_hint(why: Errno) -> &'static str {
         }
     }
 }
-
-/// The step that fails where user namespaces are not permitted.
-pub(super) const USER_NAMESPACE: &str = "a user namespace";
 
 /// What another process said of its failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
