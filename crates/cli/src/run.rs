@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use mica::{
-    Changes, DoError, Entered, Event, Exit, Joined, Others, RunSpec, Running, Session, Sessions,
-    Signaller, ViewSpec, Who,
+    Changes, DoError, Entered, Event, Exit, Joined, Lack, Others, RunSpec, Running, Session,
+    Sessions, Signaller, ViewSpec, Who,
 };
 use mica_sys::heap;
 use mica_vfs::Errno;
@@ -116,6 +116,7 @@ impl Job<'_> {
 
     /// Makes a session run.
     fn run_alone(&self, mut session: Session) -> Result<Exit, CliError> {
+        session.on_lack(say_lack);
         let mut stage = itself("do-stage");
         let ran = self.command(|stdio| session.start(&self.spec, &mut stage, stdio));
         let (exit, others) = match ran {
@@ -172,11 +173,6 @@ impl Job<'_> {
         let streams = (io::stdin(), io::stdout(), io::stderr());
         let stdio = [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()];
         let running = start(stdio)?;
-        for lack in running.lacks() {
-            let text = format!("warning: {lack}: {}\n", Cause(lack.errno()));
-            // Without stderr there is nobody to tell.
-            drop(io::stderr().lock().write_all(text.as_bytes()));
-        }
         let deadline = match self.timeout {
             Some(time) => Some(Deadline::start(time, running.signaller())?),
             None => None,
@@ -196,6 +192,13 @@ impl Job<'_> {
         }
         Ok(ended)
     }
+}
+
+/// Says what the view lacks.
+fn say_lack(lack: &Lack) {
+    let text = format!("warning: {lack}: {}\n", Cause(lack.errno()));
+    // Without stderr there is nobody to tell.
+    drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
 /// This program, as another process of a session.

@@ -56,8 +56,8 @@ pub(crate) use base_log::{Base, Recorded};
 pub use changes::Changes;
 use driver::Driver;
 pub use error::{DoError, Told};
-use front::Stage;
 pub use front::{Running, Signaller};
+use front::{Stage, View};
 pub use lack::Lack;
 use link::Link;
 pub use link::Others;
@@ -171,6 +171,7 @@ pub struct Session {
     lock: OwnedFd,
     /// Where the changes are, if that is in memory.
     memory: Option<OwnedFd>,
+    on_lack: fn(&Lack),
 }
 
 /// A session in which commands run that others have started.
@@ -186,6 +187,11 @@ impl Session {
     #[must_use]
     pub fn name(&self) -> &std::ffi::OsStr {
         self.dir.file_name().unwrap_or_default()
+    }
+
+    /// Has `tell` hear what the view lacks, if the kernel makes it as there is no FUSE, before a command runs in it.
+    pub fn on_lack(&mut self, tell: fn(&Lack)) {
+        self.on_lack = tell;
     }
 
     /// Returns the tree that it is on.
@@ -287,11 +293,17 @@ impl Session {
         let stage = Stage::start(stage)?;
         let (init, theirs) = front::link()?;
         let given = [theirs.as_fd(), joining.as_fd(), self.lock.as_fd()];
+        let driver = plan.driver;
         let prepared = stage.prepare(plan, &init, given)?;
         self.memory = prepared.memory;
         drop((theirs, joining));
+        prepared.lacks.iter().for_each(self.on_lack);
+        let view = match driver {
+            Driver::Mica => View::Plain,
+            Driver::Kernel(_) => View::Propped,
+        };
         let running = Running::start(init, Some(stage), &spec.to_run(), stdio)?;
-        Ok(running.with_lacks(prepared.lacks))
+        Ok(running.with(view))
     }
 
     fn plan(&self, spec: &RunSpec) -> Result<Plan, DoError> {

@@ -1,11 +1,10 @@
 //! `mica do` where /dev/fuse cannot be opened: the kernel makes the view, and the session is the same.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use crate::do_run::Place;
-use crate::do_users::DAEMON;
 use crate::ground::{Outcome, can_mount, has_program, run};
 
 /// Whether there is a device that may be opened.
@@ -33,13 +32,15 @@ fn run_as(place: &Place, (caller, fuse): (Caller, Fuse), as_root: &str, script: 
     fs::set_permissions(place.at(""), Permissions::from_mode(0o755)).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_mica"), place.at("mica")).unwrap();
     fs::create_dir_all(place.at("state")).unwrap();
+    fs::write(place.at("work"), WORK).unwrap();
+    fs::write(place.at("list"), LIST).unwrap();
     let device = match fuse {
         Fuse::Open => DEVICE,
         Fuse::Closed => NO_DEVICE,
     };
     let own = match caller {
         Caller::Root => "",
-        Caller::User => "chown -R 1:1 . ../state; ",
+        Caller::User => "chown -R 1:1 . ../state $(ls -d ../disk 2> /dev/null || true); ",
     };
     let older = "now=$(date +%s); until test $(date +%s) -gt $now; do sleep 0.02; done; ";
     let become_it = match caller {
@@ -59,15 +60,20 @@ fn run_as(place: &Place, (caller, fuse): (Caller, Fuse), as_root: &str, script: 
     run(command.current_dir(place.at("d")))
 }
 
-/// Another filesystem among the files, on which the same is done.
-const DISK: &str = "mkdir disk; mount -t tmpfs disk disk; mkdir disk/dir disk/old; \
-                    for f in kept changed gone dir/f old/f; do echo disk > disk/$f; done; \
-                    mkdir dir old sub; for f in dir/f old/f sub/f; do echo host > $f; done; ";
+/// Another filesystem beside the files, on which the same is done. A mount among an ordinary user's files leaves the directories next
+/// to it in their places.
+const DISK: &str = "mkdir ../disk; mount -t tmpfs disk ../disk; \
+                    for d in . ../disk; do (cd $d; mkdir dir old old/deep sub; for f in kept changed gone dir/f old/f sub/f; do echo $d > $f; done); done; ";
 
 /// Changes of all sorts in the current directory.
-const WORK: &str = "echo session > changed; rm gone; echo 12345 > new; chmod 600 kept; ln -s new link; ln new new2; \
+const WORK: &str = "set -e; echo session > changed; rm gone; echo 12345 > new; chmod 600 kept; ln -s new link; ln new new2; \
                     rm -r old; mkdir old; echo mine > old/g; mkdir -p made/deep; mkfifo made/fifo; touch -d @1000000 dir/f; \
                     setfattr -n user.mine -v 1 dir";
+
+/// The attributes and data of all that is there.
+const LIST: &str = "find . ../disk -mindepth 1 ! -type l -printf '%p %y %m %U:%G %n %s\\n' | sed '/ d /s/ [0-9]* [0-9]*$//' | sort; \
+                    find . -type l -printf '%p %l\\n' | sort; find . ../disk -type f | sort | xargs cat; \
+                    getfattr -d dir ../disk/dir; stat -c %Y dir/f ../disk/dir/f";
 
 /// What a script says in a session of each driver, with `P` for the directories of the test: the same.
 #[track_caller]
@@ -84,11 +90,6 @@ fn the_same(caller: Caller, as_root: &str, script: &str) -> String {
     by_kernel
 }
 
-/// The attributes and data of all that is there.
-const LISTING: &str = "find . -mindepth 1 ! -type l -printf '%p %y %m %U:%G %n %s\\n' | sed '/ d /s/ [0-9]* [0-9]*$//' | sort; \
-                       find . -type l -printf '%p %l\\n' | sort; find . -type f | sort | xargs cat; getfattr -d dir disk/dir; \
-                       stat -c %Y dir/f";
-
 #[test]
 fn the_kernel_makes_the_changes_that_mica_makes() {
     let test = "the_kernel_makes_the_changes_that_mica_makes";
@@ -96,19 +97,19 @@ fn the_kernel_makes_the_changes_that_mica_makes() {
         return;
     }
     for caller in [Caller::Root, Caller::User] {
-        let script = format!(
-            "mica do -- sh -ec '{WORK}; cd disk; {WORK}; echo x > ../sub/n; cd ..; {LISTING}'; mica diff; mica diff --stat; \
-             echo machine; {LISTING}; mica commit || exit 1; echo committed; {LISTING}; mica sessions"
-        );
-        let all = the_same(caller, DISK, &script);
+        let script = "mica do -- sh -ec '. ../work; cd ../disk; . ../work; echo x > ../d/sub/n; cd ../d; . ../list'; \
+                      mica diff; mica diff --stat | tail -1; echo machine; . ../list; mica commit || exit 1; echo committed; . ../list; \
+                      mica sessions";
+        let all = the_same(caller, DISK, script);
         let (before, after) = all.split_once("committed\n").unwrap();
-        let (inside, _) = before.split_once("M  P/d/changed").unwrap();
+        let at = before.find("M  P/d/changed").unwrap();
         // What was seen in the session is what the machine has then.
-        assert_eq!(inside, after, "{caller:?}");
+        assert_eq!(&before[..at], after, "{caller:?}");
+        assert!(after.contains("./made/fifo p 644"), "{after}");
         for line in [
             "D  P/d/gone\n",
-            "A  P/d/disk/made/deep/\n",
-            "M  P/d/disk/old/",
+            "A  P/disk/made/deep/\n",
+            "D  P/disk/old/deep/\n",
             "M  P/d/dir/  (attributes)\n",
         ] {
             assert!(before.contains(line), "{caller:?}: no {line} in {before}");
@@ -127,7 +128,7 @@ fn root_renames_directories_of_the_first_filesystem() {
     assert!(done.contains("R  P/d/dir/ -> P/d/dir2/\n"), "{done}");
     // Elsewhere, and for others, programs have to copy.
     let place = Place::new();
-    let script = "mica do --rm -- python3 -c 'import os; os.rename(\"disk/dir\", \"disk/dir2\")' 2>&1 | grep -o 'Errno [0-9]*'";
+    let script = "mica do --rm -- python3 -c 'import os; os.rename(\"../disk/dir\", \"../disk/dir2\")' 2>&1 | grep -o 'Errno [0-9]*'";
     let done = run_as(&place, (Caller::Root, Fuse::Closed), DISK, script);
     assert_eq!(done.stdout, "Errno 18\n", "{done:?}");
 }
@@ -144,19 +145,18 @@ fn what_is_made_for_the_kernel_is_no_change() {
     for caller in [Caller::Root, Caller::User] {
         let place = Place::new();
         // A stage that is killed takes nothing back.
-        let script = "mica do --name e -- sh -ec 'ls . sub disk; cat kept sub/f disk/kept' > /dev/null; mica diff e; \
+        let script = "mica do --name e -- sh -ec 'ls . sub ../disk; cat kept sub/f ../disk/kept' > /dev/null; mica diff e; \
                       s=$XDG_STATE_HOME/mica/sessions; ls $s/e; find $s/e/upper | wc -l; \
                       mica do --name k -- sh -ec 'touch sub/m/x; while :; do sleep 1; done' 2> /dev/null & \
                       until test -e $s/k/upper$PWD/sub/m/x; do sleep 0.02; done; kill -9 $(pgrep -P $!); wait; \
-                      find $s/k/upper$PWD/disk; mica diff k; \
-                      mica do --name k -- rm sub/m/x; find $s/k/upper$PWD/sub; mica diff k";
+                      test -d $s/k/upper${PWD%/d}/disk && echo there; mica diff k $PWD; \
+                      mica do --name k -- rm sub/m/x; find $s/k/upper$PWD/sub; mica diff k $PWD";
         let done = run_as(&place, (caller, Fuse::Closed), &prepare, script);
         let path = place.at("d/sub/m/x");
         let upper = place.at("state/mica/sessions/k/upper");
         let in_upper = |path: &str| format!("{}{}", upper.display(), place.at(path).display());
         let expected = format!(
-            "lock\nlog\nmemory\nroot\nsession.json\nsocket\nupper\nwork\n1\n{}\nA  {}\n{}\n{}\n",
-            in_upper("d/disk"),
+            "lock\nlog\nmemory\nroot\nsession.json\nsocket\nupper\nwork\n1\nthere\nA  {}\n{}\n{}\n",
             path.display(),
             in_upper("d/sub"),
             in_upper("d/sub/m"),
@@ -209,9 +209,9 @@ fn a_session_goes_on_with_the_other_driver() {
         };
         let (kernel, mica) = (Fuse::Closed, Fuse::Open);
         let script = [
-            with(kernel, "echo 1 > disk/changed; rm -r disk/old; mkdir disk/old; rm gone; ls -A disk/old"),
-            with(mica, "cat disk/changed; ls -A disk/old; ls; echo 2 > disk/old/n; echo 2 > changed; rm kept; rm -r sub"),
-            with(kernel, "cat disk/changed disk/old/n changed; ls; echo 3 > kept; mkdir sub; ls -A sub"),
+            with(kernel, "echo 1 > ../disk/changed; rm -r ../disk/old; mkdir ../disk/old; rm gone; ls -A ../disk/old"),
+            with(mica, "cat ../disk/changed; ls -A ../disk/old; ls; echo 2 > ../disk/old/n; echo 2 > changed; rm kept; rm -r sub"),
+            with(kernel, "cat ../disk/changed ../disk/old/n changed; ls; echo 3 > kept; mkdir sub; ls -A sub"),
             with(mica, "cat kept; ls -A sub; mv dir dir2"),
         ]
         .concat();
@@ -225,7 +225,7 @@ fn a_session_goes_on_with_the_other_driver() {
         let own = if caller == Caller::Root {
             "true"
         } else {
-            "chown -R 1:1 . ../state"
+            "chown -R 1:1 . ../state ../disk"
         };
         let done = run_as(
             &place,
@@ -233,7 +233,7 @@ fn a_session_goes_on_with_the_other_driver() {
             DISK,
             &format!("{own}; {script}{last} | grep -v ^warning"),
         );
-        let common = "1\nchanged\ndir\ndisk\nkept\nold\nsub\n1\n2\n2\nchanged\ndir\ndisk\nold\n3\n";
+        let common = "1\nchanged\ndir\nkept\nold\nsub\n1\n2\n2\nchanged\ndir\nold\n3\n";
         let end = match caller {
             Caller::Root => "f\n".to_owned(),
             Caller::User => format!(
@@ -261,18 +261,29 @@ fn options_mean_the_same_without_fuse() {
         return;
     }
     for caller in [Caller::Root, Caller::User] {
-        let script = "mica do --name h --hide gone --hide disk/old --tmpfs dir --bind $PWD/disk/dir:/made/here:ro --write sub -- \
-                      sh -c 'ls . disk; cat gone 2>&1; echo mine > gone; ls -A dir; touch dir/x; stat -f -c %T dir; cat /made/here/f; \
+        let script = "mica do --name h --hide gone --hide ../disk/old --tmpfs dir --bind ../disk/dir:/made/here:ro --write sub -- \
+                      sh -c 'ls . ../disk; cat gone 2>&1; echo mine > gone; ls -A dir; touch dir/x; stat -f -c %T dir; cat /made/here/f; \
                       touch /made/here/g 2>&1; echo w > sub/w; ls ../state/mica/sessions 2>&1'; cat sub/w; ls dir; mica diff h; \
-                      mica do --rm --ro --tmpfs /made/later -- sh -c 'echo x > n; echo x > disk/n; touch /tmp/n /made/n; touch /made/later/n; ls /made/later' 2>&1 | grep -v ^warning; \
-                      mica do --memory --size 4m -- sh -c 'echo x > n; rm disk/f disk/kept; cat n; ls; df --output=size . | tail -1; \
-                      head -c 9000000 /dev/zero > disk/big || echo full'; mica sessions; \
-                      mica do --rm --lower $PWD/.. -- /mica --version 2>&1 | grep -o 'mica [0-9]'; \
+                      mica do --rm --ro --tmpfs /made/later -- sh -c 'echo x > n; echo x > ../disk/n; touch /tmp/n /made/n; touch /made/later/n; ls /made/later' 2>&1 | grep -v ^warning; \
+                      mica do --memory --size 4m -- sh -c 'echo x > n; rm ../disk/gone ../disk/kept; cat n; ls; df --output=size . | tail -1; \
+                      head -c 9000000 /dev/zero > ../disk/big || echo full'; mica sessions; \
+                      mica do --rm --lower ../tree -- /b/bin/sh -c 'echo y > /f; cat /f; ls /; pwd'; \
                       mica do --rm --net none -- true; mica do --rm -- sh -c 'exit 7'; echo $?";
-        let prepare = format!("{DISK} mkdir ../proc ../dev");
+        let prepare = format!(
+            "{DISK} mkdir -p ../tree/b ../tree/proc; mount --bind / ../tree/b; \
+             for l in bin lib lib64 usr; do ln -s b/$l ../tree/$l; done"
+        );
         let done = the_same(caller, &prepare, script);
-        assert!(done.contains("full\n"), "{done}");
-        assert!(done.contains("Read-only file system"), "{done}");
+        for part in [
+            "cat: gone: No such file or directory\ntmpfs\n",
+            "touch: cannot touch '/made/here/g': Read-only file system\n",
+            "ls: cannot access '../state/mica/sessions': No such file or directory\nw\n",
+            "cannot create ../disk/n: Read-only file system\n",
+            "4096\nfull\n",
+            "y\nb\nbin\nf\nlib\nlib64\nproc\nusr\n/\n",
+        ] {
+            assert!(done.contains(part), "no {part} in {done}");
+        }
         assert!(done.ends_with("7\n"), "{done}");
     }
 }
@@ -294,6 +305,31 @@ fn commands_join_a_session_of_the_kernel() {
         assert_eq!(done.stdout, expected, "{caller:?}: {done:?}");
         // Who joins lacks nothing that he has not been told of.
         assert_eq!(done.stderr.matches("warning:").count(), 1, "{done:?}");
+    }
+}
+
+#[test]
+fn a_commit_finds_what_others_changed_without_a_record_of_it() {
+    if !can_mount("a_commit_finds_what_others_changed_without_a_record_of_it") {
+        return;
+    }
+    for caller in [Caller::Root, Caller::User] {
+        let place = Place::new();
+        let script = "mica do --name n -- sh -ec 'rm -r old; echo s > changed; rm -r ../disk/old; mkdir ../disk/old; echo s > ../disk/kept; touch in' 2>/dev/null; \
+                      echo machine > changed; echo late > old/deep/late; echo late > ../disk/old/deep/late; echo other > kept; \
+                      mica commit n 2>&1; find . ../disk -name late | wc -l; mica commit --theirs old --theirs ../disk/old --ours changed n; \
+                      find . ../disk -name late | wc -l; cat changed ../disk/kept kept; ls; mica sessions";
+        let done = run_as(&place, (caller, Fuse::Closed), DISK, script);
+        let conflicts = "`P/d/changed`: did not exist\n`P/d/old`: `P/d/old/deep` below was changed meanwhile\n\
+                         `P/disk/old`: `P/disk/old/deep` below was changed meanwhile\n";
+        let stdout = done.stdout.replace(place.at("").to_str().unwrap(), "P/");
+        let (said, rest) = stdout
+            .split_once("error: what the session changed was changed meanwhile\n")
+            .unwrap();
+        assert_eq!(said, conflicts, "{caller:?}: {done:?}");
+        let after = rest.split_once('\n').unwrap().1;
+        let expected = "2\n2\ns\ns\nother\nchanged\ndir\ngone\nin\nkept\nold\nsub\n";
+        assert_eq!(after, expected, "{caller:?}: {done:?}");
     }
 }
 
@@ -386,6 +422,4 @@ fn the_owner_of_a_place_is_kept() {
         m.display()
     );
     assert_eq!(done.stdout, expected, "{done:?}");
-    assert_eq!(fs::metadata(place.at("d/kept")).unwrap().uid(), 0);
-    chown(place.at("d/kept"), Some(DAEMON), None).unwrap();
 }

@@ -125,7 +125,16 @@ pub struct Running {
     init: Arc<Link>,
     terminal: Option<OwnedFd>,
     early: Option<Exit>,
-    lacks: Vec<Lack>,
+    view: View,
+}
+
+/// Whether the stage has to be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    /// What is in the upper are changes.
+    Plain,
+    /// Until it is taken down there are directories in the upper that are none.
+    Propped,
 }
 
 impl Running {
@@ -141,7 +150,7 @@ impl Running {
             init: Arc::new(init),
             terminal: None,
             early: None,
-            lacks: Vec::new(),
+            view: View::Plain,
         };
         let sent = running
             .init
@@ -176,14 +185,8 @@ impl Running {
         }
     }
 
-    pub(super) fn with_lacks(self, lacks: Vec<Lack>) -> Self {
-        Self { lacks, ..self }
-    }
-
-    /// Returns what the view lacks: something if there was no FUSE to make it.
-    #[must_use]
-    pub fn lacks(&self) -> &[Lack] {
-        &self.lacks
+    pub(super) fn with(self, view: View) -> Self {
+        Self { view, ..self }
     }
 
     /// Returns the master side of the session's terminal, if it has one.
@@ -229,8 +232,7 @@ impl Running {
             _ => Others::None,
         };
         if let Some(Stage { mut child, link }) = self.stage {
-            // Before it is gone the kernel's view has things in the upper that are no changes.
-            if !self.lacks.is_empty() && others == Others::None {
+            if self.view == View::Propped && others == Others::None {
                 link.receive().map_err(failed)?;
             }
             // It has namespaces to take down, or others to serve, and is reaped when it has ended.

@@ -203,6 +203,7 @@ impl Sessions {
             record,
             lock,
             memory: None,
+            on_lack: |_| (),
         })
     }
 
@@ -323,6 +324,7 @@ fn furnish(dir: PathBuf, lower: &Path) -> Result<Session, DoError> {
         record,
         lock,
         memory: None,
+        on_lack: |_| (),
     })
 }
 
