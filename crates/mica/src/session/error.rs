@@ -170,6 +170,29 @@ pub enum DoError {
         /// The directory, as it is called now.
         path: PathBuf,
     },
+    /// A session is to be made, and there is one of that name.
+    #[error("there is a session {} already", Escaped::new(name))]
+    Exists {
+        /// The name.
+        name: PathBuf,
+    },
+    /// A commit of the session was interrupted.
+    #[error("a commit of the session {} was interrupted", Escaped::new(name))]
+    Unfinished {
+        /// The name.
+        name: PathBuf,
+    },
+    /// Something that the session changed cannot be copied.
+    #[error("cannot copy {} of the session", Escaped::new(path))]
+    Copy {
+        /// Its path in the session.
+        path: PathBuf,
+        /// Why not.
+        source: Errno,
+    },
+    /// The caller did not want it to go on.
+    #[error("it was stopped")]
+    Stopped,
     /// What another process of the session said.
     #[error(transparent)]
     Told(#[from] Told),
@@ -196,7 +219,12 @@ impl DoError {
             Self::Begun { .. } => {
                 "leave out the options that change the view, or wait until it has ended".into()
             }
-            Self::OtherLower { .. } | Self::OtherUser { .. } => "choose another name".into(),
+            Self::Unfinished { name } => {
+                format!("finish or undo it: `mica commit {}`", name.display())
+            }
+            Self::OtherLower { .. } | Self::OtherUser { .. } | Self::Exists { .. } => {
+                "choose another name".into()
+            }
             Self::Barred { why, .. } => why.hint().into(),
             Self::KernelUpper {
                 fuse,

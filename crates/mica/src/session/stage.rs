@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,14 +19,18 @@ use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, move_mount};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
+use super::Session;
 use super::barred::Barred;
 use super::base_log::BaseLog;
+use super::changes::Changes;
+use super::copying::copy_all;
 use super::devices::{NODEV, NOSUID, filesystem};
 use super::driver::Driver;
 use super::error::{DoError, step};
 use super::init;
-use super::link::{Link, Message};
+use super::link::{Link, Message, Work};
 use super::plan::{Bytes, Plan, Users, upper_in};
+use super::record::Record;
 use super::tree::machine_tree;
 use super::view::Medium;
 use crate::cage::enter_cage;
@@ -45,7 +50,7 @@ pub fn be_stage(socket: OwnedFd) -> io::Result<()> {
     let front = Link::of(socket);
     let done = match front.receive()? {
         Some((Message::Plan(plan), fds)) => run(&front, &plan, fds),
-        Some((Message::Remove(dir, users), _)) => remove(&front, &dir.to_path(), &users),
+        Some((Message::Work(work, users), fds)) => do_work(&front, work, &users, fds),
         _ => return Err(Errno::PROTO.into()),
     };
     match done {
@@ -102,7 +107,7 @@ fn wait_for_kernel(
     }
     view.end();
     // The front may be gone.
-    if let Err(error) = front.send(&Message::Removed, &[]) {
+    if let Err(error) = front.send(&Message::Done(Changes::default()), &[]) {
         tracing::debug!(%error, "nobody waits for the end");
     }
     Ok(())
@@ -179,13 +184,36 @@ fn log_to(path: &Path) -> Result<(), DoError> {
     })
 }
 
-/// Removes a session that has objects of other ids than the user's own.
-fn remove(front: &Link, dir: &Path, users: &Users) -> Result<(), DoError> {
+/// Does what takes the ids of a session, and says that it is done.
+fn do_work(front: &Link, work: Work, users: &Users, fds: Vec<OwnedFd>) -> Result<(), DoError> {
     enter_users(front, users)?;
-    super::store::remove(dir)?;
-    let told = front.send(&Message::Removed, &[]);
+    let mut fds = fds.into_iter();
+    let mut changes = Changes::default();
+    match work {
+        Work::Remove(dir) => super::store::remove(&dir.to_path())?,
+        Work::Count(dir) => {
+            let dir = dir.to_path();
+            let session = Session::seen(&dir, Record::read(&dir)?, fds.next());
+            changes = session.count()?;
+        }
+        Work::Copy => match (fds.next(), fds.next()) {
+            (Some(from), Some(to)) => copy_all(from, to, &mut |steps| {
+                // A step to tell of is one that somebody may notice.
+                let silent = steps % STEPS != 0;
+                match silent || front.send(&Message::Step(steps), &[]).is_ok() {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                }
+            })?,
+            _ => return Err(DoError::Lost),
+        },
+    }
+    let told = front.send(&Message::Done(changes), &[]);
     told.map_err(|source| DoError::Start { source })
 }
+
+/// So many steps are told of at once.
+const STEPS: u64 = 64;
 
 /// Enters a user namespace, and gets its ids.
 pub(super) fn enter_users(front: &Link, users: &Users) -> Result<(), DoError> {
