@@ -11,7 +11,7 @@ use mica_vfs::{Attr, DevId, Errno, FileName, FileType, Ino, NodeId, invent, met}
 use crate::hard_link::Noted;
 use crate::marks::Marks;
 use crate::nested::kind_shown;
-use crate::node::{Lower, NewNode, Node, Place, XattrWhiteouts};
+use crate::node::{Known, Lower, NewNode, Node, Place, XattrWhiteouts};
 use crate::overlay::Overlay;
 use crate::revalidate::Validity;
 use crate::search::{Found, Search};
@@ -191,6 +191,7 @@ impl Overlay {
                 data,
                 place: Some(place),
                 protection,
+                known: Known::empty(),
             });
         }
         let candidate = || {
@@ -200,6 +201,7 @@ impl Overlay {
         };
         let origin = self.origin_ino(&node, kind, marks, &candidate, &path)?;
         let ino = origin.unwrap_or(own);
+        let known = self.owner_kept(&node, Some(marks), &path)?;
         Ok(NewNode {
             kind: shown,
             ino,
@@ -208,6 +210,7 @@ impl Overlay {
             place: data.is_some().then_some(place),
             data,
             protection,
+            known,
         })
     }
 
@@ -226,6 +229,7 @@ impl Overlay {
         let (mut search, seen) = Search::below(self, (dir, name), (&node, &attr, None), below)?;
         let path = || dir.path_of(name);
         let protection = self.protection_of(&node, &attr, seen.marks, &path)?;
+        let known = self.owner_kept(&node, seen.marks, &path)?;
         let (mut lowers, mut lower_ino) = (Vec::new(), None);
         let upper = if node.is_upper() {
             Some(node)
@@ -257,6 +261,7 @@ impl Overlay {
             data: None,
             place: Some(place),
             protection,
+            known,
         })
     }
 

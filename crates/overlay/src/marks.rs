@@ -30,6 +30,8 @@ bitflags! {
         const WHITEOUT = 32;
         /// `nested`: a whiteout of another overlay, or a directory that holds some (OVL-130).
         const NESTED = 64;
+        /// `owner`: the copy of what is somebody else's (OVL-231).
+        const OWNER = 1 << 11;
         /// `protattr`: the object is immutable or append-only.
         const PROTATTR = 1 << 12;
     }
@@ -144,6 +146,7 @@ impl Marks {
             b"whiteout" => Self::WHITEOUT,
             b"nested" => Self::NESTED,
             b"protattr" => Self::PROTATTR,
+            b"owner" => Self::OWNER,
             _ => Self::empty(),
         }
     }

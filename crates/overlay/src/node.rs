@@ -1,5 +1,6 @@
 //! Nodes: what the overlay remembers of an object that somebody refers to.
 
+mod known;
 mod made_of;
 mod place;
 
@@ -17,6 +18,7 @@ use crate::lower_data::LowerData;
 use crate::stack::LayerNode;
 use made_of::MadeOf;
 
+pub(crate) use known::Known;
 pub(crate) use made_of::{Changing, Lower, Renewed, XattrWhiteouts};
 pub(crate) use place::Place;
 
@@ -64,6 +66,8 @@ pub(crate) struct Node {
     pub(crate) impure: AtomicBool,
     /// Whether the first object that it was made of is an upper one. Immutable.
     has_upper: bool,
+    /// Atomic.
+    known: known::Cell,
     /// The objects that it was made of. Immutable, but for a directory of a shared mount.
     made_of: MadeOf,
     /// The upper object of a node that was made without one. Set once, by copy-up.
@@ -93,6 +97,8 @@ pub(crate) struct NewNode {
     pub(crate) data: Option<LowerData>,
     pub(crate) place: Option<Place>,
     pub(crate) protection: Protection,
+    /// What is known already of what may be done with it.
+    pub(crate) known: Known,
 }
 
 impl Node {
@@ -112,6 +118,7 @@ impl Node {
             hidden: AtomicU8::new(hidden.bits() | (new.protection.bits() << PROTECTION_SHIFT)),
             impure: AtomicBool::new(false),
             has_upper: new.upper.is_some(),
+            known: known::Cell::new(new.known),
             made_of: match (new.kind, coherence) {
                 (FileType::Directory, Coherence::Shared) => {
                     MadeOf::Changing(Box::new(Changing::new(new.upper, new.lowers)))
@@ -305,6 +312,21 @@ impl Node {
         self.hidden.fetch_or(bits, Release);
         let others = Hidden::PROTECTION.complement().bits();
         self.hidden.fetch_and(bits | others, Release);
+    }
+
+    /// What is known without a call of what may be done with it.
+    pub(crate) fn known(&self) -> Known {
+        self.known.get()
+    }
+
+    /// Notes what was worked out from `before`.
+    pub(crate) fn learn(&self, before: Known, now: Known) {
+        self.known.learn(before, now);
+    }
+
+    /// Notes what holds from now on.
+    pub(crate) fn set_known(&self, known: Known) {
+        self.known.set(known);
     }
 
     pub(crate) fn expect_dir(&self) -> Result<(), Errno> {

@@ -8,6 +8,7 @@ use mica_vfs::{
     Cookie, DirEntry, Entry, Errno, FileName, FileNameBuf, FileType, Flow, Ino, ListedNode, met,
 };
 
+use crate::config::Unlisted;
 use crate::listing::{Listed, Listing};
 use crate::lookup::Hint;
 use crate::marks::Marks;
@@ -360,7 +361,16 @@ impl Overlay {
         {
             return listing.is_empty();
         }
-        self.read_layers(dir)?.is_empty()
+        match self.read_layers(dir) {
+            // Nobody sees what is lost with it (OVL-234).
+            Err(Errno::ACCESS)
+                if self.config.unlisted == Unlisted::Removable && dir.upper().is_none() =>
+            {
+                met!(234);
+                Ok(true)
+            }
+            names => names?.is_empty(),
+        }
     }
 
     /// Notes a new name in the listing of `dir`, if there is one.

@@ -3,17 +3,39 @@
 //! `ENOSYS` makes the kernel open from its own caches for the life of the connection. In either case every request works from
 //! the node; an open file at most keeps a file of the host open.
 
-use mica_vfs::{Coherence, Errno};
+use mica_vfs::{Coherence, Errno, Rights};
 
 use crate::connection::Connection;
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::wire::{OpenIn, OpenOut, ReleaseIn};
+use crate::session::Decider;
+use crate::wire::{AccessIn, OpenIn, OpenOut, ReleaseIn};
 
 /// `O_ACCMODE`.
 const ACCESS_MODE: u32 = 3;
 /// `O_WRONLY`.
 const WRITE_ONLY: u32 = 1;
+/// `O_RDWR`.
+const READ_WRITE: u32 = 2;
+/// `O_TRUNC`.
+const TRUNCATE: u32 = 0o1000;
+/// `FMODE_EXEC` of the kernel: it is opened to be run.
+const EXECUTE: u32 = 0x20;
+
+/// What must be allowed of a file for opening it so.
+const fn wanted(flags: u32) -> Rights {
+    let mode = match flags & ACCESS_MODE {
+        _ if flags & EXECUTE != 0 => Rights::EXEC,
+        WRITE_ONLY => Rights::WRITE,
+        READ_WRITE => Rights::READ.union(Rights::WRITE),
+        _ => Rights::READ,
+    };
+    if flags & TRUNCATE != 0 {
+        mode.union(Rights::WRITE)
+    } else {
+        mode
+    }
+}
 
 /// No `FOPEN_KEEP_CACHE`: the kernel drops the pages of the file. No `FOPEN_CACHE_DIR`: it keeps no listing.
 const fn opened(fh: u64) -> OpenOut {
@@ -34,6 +56,7 @@ pub(crate) fn open(
         return Err(Errno::NOSYS);
     }
     let asked: OpenIn = request.take()?;
+    cx.expect(request.node(), wanted(asked.flags))?;
     let file = match cx.fs.open(request.node()) {
         // To be written over a file need not be readable.
         Err(Errno::ACCESS) if asked.flags & ACCESS_MODE == WRITE_ONLY => None,
@@ -44,11 +67,28 @@ pub(crate) fn open(
 }
 
 /// Opens a directory.
-pub(crate) fn opendir(cx: &Connection, reply: &mut Reply<'_>) -> Result<(), Errno> {
+pub(crate) fn opendir(
+    cx: &Connection,
+    request: &Request<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Errno> {
     match cx.coherence {
         Coherence::Exclusive => Err(Errno::NOSYS),
-        Coherence::Shared => reply.put(&opened(0)),
+        Coherence::Shared => {
+            cx.expect(request.node(), Rights::READ)?;
+            reply.put(&opened(0))
+        }
     }
+}
+
+/// Answers access(2) and chdir(2).
+pub(crate) fn access(cx: &Connection, mut request: Request<'_>) -> Result<(), Errno> {
+    if cx.decider == Decider::Kernel {
+        return Err(Errno::NOSYS);
+    }
+    let mask = request.take::<AccessIn>()?.mask;
+    let wanted = u8::try_from(mask & 7).map_err(|_| Errno::INVAL)?;
+    cx.expect(request.node(), Rights::from_bits_truncate(wanted))
 }
 
 /// Closes a file.
