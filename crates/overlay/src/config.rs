@@ -148,7 +148,7 @@ pub enum Unlisted {
     /// It can be neither removed nor replaced.
     #[default]
     Kept,
-    /// It counts as empty (OVL-234).
+    /// It counts as empty (OVL-233).
     Removable,
 }
 

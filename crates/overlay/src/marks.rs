@@ -1,7 +1,5 @@
 //! The overlay's own extended attributes on an object of a layer, read in one pass.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use bitflags::bitflags;
 use mica_vfs::{Errno, KillPriv, XattrMode, XattrName, met};
 
@@ -201,11 +199,11 @@ impl Overlay {
     /// Marks upper directory `dir` before an object with an origin appears in it: from then on its listing looks at
     /// entries for their numbers (OVL-34).
     pub(crate) fn mark_impure(&self, dir: &Node) -> Result<(), Errno> {
-        if !dir.impure.load(Relaxed) {
+        if !dir.is_impure() {
             let upper = dir.upper().ok_or(Errno::STALE)?;
             met!(34);
             self.set_mark(upper, "impure", b"y")?;
-            dir.impure.store(true, Relaxed);
+            dir.set_impure();
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ mod place;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{
-    AtomicBool, AtomicU8, AtomicU32, AtomicU64,
+    AtomicU16, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -26,7 +26,7 @@ const PLACE: Rank = Rank(120);
 
 bitflags! {
     /// What nobody sees of a node.
-    struct Hidden: u8 {
+    struct Hidden: u16 {
         /// Of a directory: no lower shows through any more, though the handles are kept (OVL-25).
         const LOWERS = 1;
         /// The upper object has a name in the work directory. Set by [`crate::orphan`] alone.
@@ -41,6 +41,10 @@ bitflags! {
         const DATA = 64;
         /// Of a directory: the upper one is known to be marked as holding whiteouts of another overlay (OVL-130).
         const NESTED = 128;
+        /// Of a directory: the upper one is known to be marked impure.
+        const IMPURE = 256;
+        /// The first object that it was made of is an upper one. Never changes.
+        const MADE_OF_UPPER = 512;
     }
 }
 
@@ -61,11 +65,7 @@ pub(crate) struct Node {
     /// For a directory: grows whenever a name in it comes to mean another object. Changed under the names gate.
     version: AtomicU32,
     /// Bits of [`Hidden`].
-    hidden: AtomicU8,
-    /// For a directory: the upper one is known to be marked impure.
-    pub(crate) impure: AtomicBool,
-    /// Whether the first object that it was made of is an upper one. Immutable.
-    has_upper: bool,
+    hidden: AtomicU16,
     /// Atomic.
     known: known::Cell,
     /// The objects that it was made of. Immutable, but for a directory of a shared mount.
@@ -104,20 +104,17 @@ pub(crate) struct NewNode {
 impl Node {
     /// Makes the node with one reference.
     pub(crate) fn new(id: NodeId, new: NewNode, coherence: Coherence) -> Self {
-        let hidden = if new.upper.is_some() && new.data.is_some() {
-            Hidden::DATA
-        } else {
-            Hidden::empty()
-        };
+        let mut hidden = Hidden::empty();
+        hidden.set(Hidden::MADE_OF_UPPER, new.upper.is_some());
+        hidden.set(Hidden::DATA, new.upper.is_some() && new.data.is_some());
+        let protection = u16::from(new.protection.bits()) << PROTECTION_SHIFT;
         Self {
             id,
             kind: new.kind,
             ino: AtomicU64::new(new.ino.0),
             refs: AtomicU64::new(1),
             version: AtomicU32::new(0),
-            hidden: AtomicU8::new(hidden.bits() | (new.protection.bits() << PROTECTION_SHIFT)),
-            impure: AtomicBool::new(false),
-            has_upper: new.upper.is_some(),
+            hidden: AtomicU16::new(hidden.bits() | protection),
             known: known::Cell::new(new.known),
             made_of: match (new.kind, coherence) {
                 (FileType::Directory, Coherence::Shared) => {
@@ -139,7 +136,7 @@ impl Node {
     }
 
     pub(crate) fn upper(&self) -> Option<&LayerNode> {
-        if self.has_upper {
+        if self.is(Hidden::MADE_OF_UPPER) {
             self.made_of.objects().first().map(|object| &object.node)
         } else {
             self.copy.get().map(|copy| &**copy)
@@ -158,7 +155,7 @@ impl Node {
     fn all_lowers(&self) -> &[Lower] {
         let objects = self.made_of.objects();
         objects
-            .get(usize::from(self.has_upper)..)
+            .get(usize::from(self.is(Hidden::MADE_OF_UPPER))..)
             .unwrap_or_default()
     }
 
@@ -179,7 +176,7 @@ impl Node {
         upper: Option<LayerNode>,
         lowers: Vec<Lower>,
     ) -> (Option<LayerNode>, Option<Box<Changing>>) {
-        if self.has_upper {
+        if self.is(Hidden::MADE_OF_UPPER) {
             (None, Some(Box::new(Changing::new(upper, lowers))))
         } else {
             (upper, Some(Box::new(Changing::new(None, lowers))))
@@ -293,6 +290,15 @@ impl Node {
         self.set(Hidden::KEPT, kept)
     }
 
+    /// Whether the upper directory is known to be marked impure.
+    pub(crate) fn is_impure(&self) -> bool {
+        self.is(Hidden::IMPURE)
+    }
+
+    pub(crate) fn set_impure(&self) {
+        self.set(Hidden::IMPURE, true);
+    }
+
     pub(crate) fn holds_nested(&self) -> bool {
         self.is(Hidden::NESTED)
     }
@@ -303,12 +309,14 @@ impl Node {
 
     /// What the node is protected from. Costs no call: it was read with the node (OVL-120).
     pub(crate) fn protection(&self) -> Protection {
-        Protection::from_bits_truncate(self.hidden.load(Acquire) >> PROTECTION_SHIFT)
+        let bits = self.hidden.load(Acquire) & Hidden::PROTECTION.bits();
+        let bits = u8::try_from(bits >> PROTECTION_SHIFT).unwrap_or_default();
+        Protection::from_bits_truncate(bits)
     }
 
     /// Remembers what was written to the upper object. The caller is in the copying gate of the node.
     pub(crate) fn set_protection(&self, protection: Protection) {
-        let bits = protection.bits() << PROTECTION_SHIFT;
+        let bits = u16::from(protection.bits()) << PROTECTION_SHIFT;
         self.hidden.fetch_or(bits, Release);
         let others = Hidden::PROTECTION.complement().bits();
         self.hidden.fetch_and(bits | others, Release);

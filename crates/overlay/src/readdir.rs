@@ -198,7 +198,7 @@ impl Overlay {
     }
 
     fn purity(&self, dir: &Node, upper: &LayerNode) -> Result<Purity, Errno> {
-        if dir.impure.load(Relaxed) || dir.holds_nested() {
+        if dir.is_impure() || dir.holds_nested() {
             return Ok(Purity::Impure);
         }
         let marks = self.marks(upper)?;
@@ -206,7 +206,7 @@ impl Overlay {
             dir.set_holds_nested();
         }
         if marks.contains(Marks::IMPURE) {
-            dir.impure.store(true, Relaxed);
+            dir.set_impure();
         }
         Ok(if marks.intersects(Marks::IMPURE | Marks::NESTED) {
             Purity::Impure
@@ -362,11 +362,11 @@ impl Overlay {
             return listing.is_empty();
         }
         match self.read_layers(dir) {
-            // Nobody sees what is lost with it (OVL-234).
+            // Nobody sees what is lost with it (OVL-233).
             Err(Errno::ACCESS)
                 if self.config.unlisted == Unlisted::Removable && dir.upper().is_none() =>
             {
-                met!(234);
+                met!(233);
                 Ok(true)
             }
             names => names?.is_empty(),
