@@ -5,10 +5,10 @@ use std::io::{self, BufRead as _, Write as _};
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use mica::{CommitError, CommitManner, CommitSpec, Committed, Escaped, Session};
+use mica::{CommitError, CommitManner, CommitSpec, Committed, Escaped, Glob, Session};
 use rustix::termios::isatty;
 
 use crate::args::CommitArgs;
@@ -16,12 +16,12 @@ use crate::cause::Cause;
 use crate::error::CliError;
 use crate::progress::Progress;
 use crate::sessions::store;
-use crate::within::{self, chosen, session_in, view_path};
+use crate::within::{self, OfSession, session_in, view_path};
 
 /// Runs the command here, as the owner of the session, or in its user namespace.
 pub(crate) fn start(args: &CommitArgs) -> ExitCode {
     if !args.as_owner {
-        return within::outside(args, run);
+        return within::outside(args);
     }
     let done = as_owner(args);
     done.unwrap_or_else(|failed| crate::error::status(Err(failed), mica::Manner::Mica))
@@ -53,11 +53,24 @@ fn as_owner(args: &CommitArgs) -> Result<ExitCode, CliError> {
     Ok(ExitCode::from(code.unwrap_or(u8::MAX)))
 }
 
+impl OfSession for CommitArgs {
+    fn words(&self) -> &[OsString] {
+        &self.words
+    }
+
+    fn ignored(&self) -> &[Glob] {
+        &self.ignore
+    }
+
+    fn run(&self, session: &Session, paths: Vec<PathBuf>) -> Result<u8, CliError> {
+        run(self, session, paths)
+    }
+}
+
 /// Commits a session that this process can read.
-pub(crate) fn run(args: &CommitArgs) -> Result<ExitCode, CliError> {
-    let (session, paths) = chosen(&args.words)?;
-    let at = |paths: &[std::path::PathBuf]| {
-        let view = paths.iter().map(|path| view_path(&session, path));
+fn run(args: &CommitArgs, session: &Session, paths: Vec<PathBuf>) -> Result<u8, CliError> {
+    let at = |paths: &[PathBuf]| {
+        let view = paths.iter().map(|path| view_path(session, path));
         view.collect()
     };
     let mut spec = CommitSpec {
@@ -68,21 +81,21 @@ pub(crate) fn run(args: &CommitArgs) -> Result<ExitCode, CliError> {
         dry_run: args.dry_run,
         confirmed: args.yes,
     };
-    let done = match commit(&session, &spec) {
+    let done = match commit(session, &spec) {
         Err(CommitError::Unconfirmed(risks)) if may_ask() => {
             list(&risks, ToString::to_string);
             if !agreed() {
                 return Err(CommitError::Unconfirmed(Vec::new()).into());
             }
             spec.confirmed = true;
-            commit(&session, &spec)
+            commit(session, &spec)
         }
         done => done,
     };
     match done {
         Ok(committed) => {
-            say(args, &session, &committed);
-            Ok(ExitCode::SUCCESS)
+            say(args, session, &committed);
+            Ok(0)
         }
         Err(failed) => {
             explain(&failed);
@@ -114,6 +127,9 @@ fn say(args: &CommitArgs, session: &Session, committed: &Committed) {
         }
         // A reader that has seen enough is no failure.
         drop(io::stdout().lock().write_all(text.as_bytes()));
+        return;
+    }
+    if args.quiet {
         return;
     }
     let what = if committed.resumed {
@@ -188,10 +204,4 @@ fn agreed() -> bool {
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
     read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
-}
-
-impl within::OfSession for CommitArgs {
-    fn words(&self) -> &[OsString] {
-        &self.words
-    }
 }

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use mica::{Manner, Session, Sessions};
+use mica::{Glob, Manner, Session, Sessions};
 
-use crate::args::{Cli, Command, DiffArgs, WithinArgs};
+use crate::args::{Cli, Command, WithinArgs};
 use crate::error::{self, CliError};
 use crate::run::itself;
 use crate::sessions::store;
@@ -19,24 +19,28 @@ use crate::sessions::store;
 pub(crate) trait OfSession {
     /// A session, or paths, or both.
     fn words(&self) -> &[OsString];
-}
 
-impl OfSession for DiffArgs {
-    fn words(&self) -> &[OsString] {
-        &self.words
-    }
+    /// Names that it leaves out.
+    fn ignored(&self) -> &[Glob];
+
+    /// Does it, at and below paths of the view, and returns the exit status.
+    fn run(&self, session: &Session, paths: Vec<PathBuf>) -> Result<u8, CliError>;
 }
 
 /// Runs a command here, or in the user namespace of the session that it names.
-pub(crate) fn outside<A: OfSession>(
-    args: &A,
-    run: impl FnOnce(&A) -> Result<ExitCode, CliError>,
-) -> ExitCode {
+pub(crate) fn outside(args: &impl OfSession) -> ExitCode {
     let done = elsewhere(args).and_then(|done| match done {
-        Some(status) => Ok(ExitCode::from(status)),
-        None => run(args),
+        Some(status) => Ok(status),
+        None => here(args, None),
     });
-    done.unwrap_or_else(|failed| error::status(Err(failed), Manner::Mica))
+    status_of(done)
+}
+
+fn status_of(done: Result<u8, CliError>) -> ExitCode {
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(failed) => error::status(Err(failed), Manner::Mica),
+    }
 }
 
 fn elsewhere(args: &impl OfSession) -> Result<Option<u8>, CliError> {
@@ -51,36 +55,65 @@ fn elsewhere(args: &impl OfSession) -> Result<Option<u8>, CliError> {
     Ok(store.within(&session, &mut line)?)
 }
 
+/// Runs it in this process, on a session that is open or on the one that it names.
+fn here(args: &impl OfSession, held: Option<&mut Session>) -> Result<u8, CliError> {
+    let mut opened;
+    let (session, rest) = match held {
+        Some(session) => (session, args.words()),
+        None => {
+            let store = store()?;
+            let (name, rest) = session_in(args.words(), &store)?;
+            opened = store.open(&name)?;
+            (&mut opened, rest)
+        }
+    };
+    session.ignore(args.ignored());
+    let paths = rest.iter().map(|word| view_path(session, Path::new(word)));
+    let paths = paths.collect();
+    args.run(session, paths)
+}
+
+/// Runs a command of this program on a session that is open, here or in its user namespace, and returns its exit status. What failed
+/// was said.
+pub(crate) fn on(session: &mut Session, words: &[&str]) -> Result<u8, CliError> {
+    let mut line = itself("do-within");
+    line.arg("--").args(words);
+    if let Some(status) = session.within(&mut line)? {
+        return Ok(status);
+    }
+    let words = words.iter().map(OsString::from).collect();
+    Ok(dispatch(words, Some(session)).unwrap_or_else(|failed| {
+        error::say(&failed);
+        FAILED
+    }))
+}
+
+/// Exit status of a command that failed.
+const FAILED: u8 = 1;
+
 /// Is the process inside.
 pub(crate) fn inside(args: WithinArgs) -> ExitCode {
-    let done = enter().and_then(|()| {
-        let words = [OsString::from("mica")].into_iter().chain(args.arguments);
-        match Cli::try_parse_from(words).map(|cli| cli.command) {
-            Ok(Command::Diff(args)) => crate::diff::run(&args),
-            Ok(Command::Commit(args)) => crate::commit::run(&args),
-            _ => Err(CliError::Inside {
-                source: io::ErrorKind::InvalidInput.into(),
-            }),
-        }
-    });
-    done.unwrap_or_else(|failed| error::status(Err(failed), Manner::Mica))
+    status_of(enter().and_then(|mut held| dispatch(args.arguments, held.as_mut())))
 }
 
-fn enter() -> Result<(), CliError> {
+fn dispatch(words: Vec<OsString>, held: Option<&mut Session>) -> Result<u8, CliError> {
+    let words = [OsString::from("mica")].into_iter().chain(words);
+    match Cli::try_parse_from(words).map(|cli| cli.command) {
+        Ok(Command::Diff(args)) => here(&args, held),
+        Ok(Command::Commit(args)) => here(&args, held),
+        _ => Err(CliError::Inside {
+            source: io::ErrorKind::InvalidInput.into(),
+        }),
+    }
+}
+
+/// Enters the user namespace; returns the session, if who started this process has it open.
+fn enter() -> Result<Option<Session>, CliError> {
     let failed = |source| CliError::Inside { source };
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
-    let stdin = mica::be_within(socket).map_err(failed)?;
-    rustix::stdio::dup2_stdin(stdin).map_err(|errno| failed(errno.into()))
-}
-
-/// Opens what the words of a command line name: a session, which is the first one if it has no slash, and paths in its view.
-pub(crate) fn chosen(words: &[OsString]) -> Result<(Session, Vec<PathBuf>), CliError> {
-    let store = store()?;
-    let (name, rest) = session_in(words, &store)?;
-    let session = store.open(&name)?;
-    let paths = rest.iter().map(|word| view_path(&session, Path::new(word)));
-    let paths = paths.collect();
-    Ok((session, paths))
+    let within = mica::be_within(socket).map_err(failed)?;
+    rustix::stdio::dup2_stdin(within.stdin).map_err(|errno| failed(errno.into()))?;
+    Ok(within.session)
 }
 
 /// Finds what a path that the user typed is in the view of a session.

@@ -33,13 +33,13 @@ use mica_vfs::Errno;
 
 use crate::offline::{Lowers, Node, namespace_of};
 use crate::stack::{AtRest, Opening, Stack};
-pub(crate) use copying::{furnish, make, maker, set_times};
+pub(crate) use copying::{dress, furnish, make, maker, set_times};
 pub use error::ConvertError;
 use error::Failure;
 pub use form::Form;
 pub(crate) use form::{AUFS, NAMED, NAMED_OPAQUE, named};
 use in_place::in_place;
-pub(crate) use scratch::{FEATURE, MARKS, Scratch, mark, purpose_on, unmark};
+pub(crate) use scratch::{FEATURE, IMPORT, MARKS, Scratch, mark, purpose_on, unmark};
 use survey::{Purpose, Surveyed, survey};
 use to_output::to_output;
 pub use unsayable::Unsayable;

@@ -89,7 +89,7 @@ pub use commit::{
     CommitError, CommitSpec, Committed, Conflict, ConflictKind, Manner as CommitManner,
 };
 pub use convert::{ConvertError, ConvertSpec, Converted, Form, Unsayable, convert};
-pub use diff::{Aspects, Change, ChangeKind, Deleted, Diff, Lines, Patch};
+pub use diff::{Aspects, Change, ChangeKind, Deleted, Diff, Glob, GlobError, Lines, Patch};
 pub use escaped::Escaped;
 pub use mount::{Attached, Mount, MountError, Mountpoint, Observer, Stats, mount};
 pub use options::{
@@ -100,7 +100,7 @@ pub use remount::{RemountError, remount};
 pub use session::{
     Activity, Changes, DoError, Entered, Event, Exit, Extra, ExtraSource, Joined, Medium, Network,
     Others, RunSpec, Running, Session, SessionInfo, Sessions, Signaller, Told, ViewAccess,
-    ViewSpec, Who, be_init, be_stage, be_within,
+    ViewSpec, Who, Within, be_stage, be_within,
 };
 pub use stack::{
     Boundary, ForeignMark, Holder, LayerDir, Overlayer, Reach, Recovered, Role, Stack, StackError,

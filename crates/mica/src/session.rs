@@ -4,9 +4,9 @@
 //!
 //! - The *front* is whoever calls [`Session::start`]: it stays as it is, and talks to the others.
 //! - The *stage* ([`be_stage`]) makes namespaces and the view, and serves it, from within the cage.
-//! - *Init* ([`be_init`]) is the first process of the session's PID namespace, and the parent of the command.
+//! - *Init*, a child of the stage, is the first process of the session's PID namespace, and the parent of the command.
 //!
-//! Stage and init are programs of the caller's choice that call these functions: the `mica` command runs itself.
+//! The stage is a program of the caller's choice that calls this function: the `mica` command runs itself.
 //!
 //! # Invariants
 //!
@@ -17,9 +17,11 @@
 mod base_log;
 mod changes;
 mod command;
+mod copying;
 mod devices;
 mod error;
 mod extras;
+mod forking;
 mod front;
 mod init;
 mod joining;
@@ -39,6 +41,7 @@ mod whose;
 mod within;
 
 use std::ffi::OsString;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
@@ -47,14 +50,15 @@ use mica_overlay::XattrNamespace;
 use mica_vfs::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::diff::Glob;
+
 pub(crate) use base_log::{Base, Recorded};
 pub use changes::Changes;
 pub use error::{DoError, Told};
 use front::Stage;
 pub use front::{Running, Signaller};
-pub use init::be_init;
-use link::Link;
 pub use link::Others;
+use link::{Link, Work};
 pub(crate) use plan::Bytes;
 use plan::Plan;
 use record::Record;
@@ -64,7 +68,7 @@ pub use store::{Activity, Entered, SessionInfo, Sessions};
 pub(crate) use tree::left_out;
 pub use view::{Extra, ExtraSource, Medium, Network, ViewAccess, ViewSpec};
 pub(crate) use whose::Whose;
-pub use within::be_within;
+pub use within::{Within, be_within};
 
 /// Whom a command runs as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -152,7 +156,8 @@ pub enum Event {
 pub struct Session {
     dir: PathBuf,
     record: Record,
-    lock: OwnedFd,
+    /// `None`: it is only looked at, and another process has locked it.
+    lock: Option<OwnedFd>,
     /// Where the changes are, if that is in memory.
     memory: Option<OwnedFd>,
 }
@@ -230,10 +235,30 @@ impl Session {
         }
     }
 
-    /// Counts its changes.
+    /// Takes a session that this process is not to change.
+    fn seen(dir: &std::path::Path, record: Record, memory: Option<OwnedFd>) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            record,
+            lock: None,
+            memory,
+        }
+    }
+
+    /// Leaves names out of what is [told](Session::diff) of its changes, and of what is [committed](Session::commit), besides those that
+    /// it has left out before. It is remembered when a command is [started](Session::start).
+    pub fn ignore(&mut self, globs: &[Glob]) {
+        for glob in globs {
+            if !self.record.ignored.contains(glob) {
+                self.record.ignored.push(glob.clone());
+            }
+        }
+    }
+
+    /// Returns the patterns of names of which nothing is told.
     #[must_use]
-    pub fn changes(&self) -> Changes {
-        changes::count(&self.upper(), &self.lower())
+    pub fn ignored(&self) -> &[Glob] {
+        &self.record.ignored
     }
 
     /// Removes it with all changes. `stage` is the command line of a process that calls [`be_stage`] with its standard input:
@@ -247,7 +272,9 @@ impl Session {
         let Some(users) = users else {
             return store::remove(&self.dir);
         };
-        Stage::start(stage)?.remove(&self.dir, users)
+        let work = Work::Remove(Bytes::of(&self.dir));
+        let stage = Stage::start(stage)?;
+        stage.work(work, users, &[], &mut on).map(drop)
     }
 
     /// Runs a command in it. `stage` is the command line of a process that calls [`be_stage`] with its standard input, and
@@ -266,11 +293,13 @@ impl Session {
         let plan = self.plan(spec)?;
         self.record.users = plan.users.clone();
         self.record.set_command(&spec.command);
+        self.ignore(&spec.view.ignored);
         self.record.write(&self.dir)?;
         let joining = joining::listen(&self.dir)?;
         let stage = Stage::start(stage)?;
         let (init, theirs) = front::link()?;
-        let given = [theirs.as_fd(), joining.as_fd(), self.lock.as_fd()];
+        let lock = self.lock.as_ref().ok_or(DoError::Lost)?;
+        let given = [theirs.as_fd(), joining.as_fd(), lock.as_fd()];
         self.memory = stage.prepare(plan, &init, given)?;
         drop((theirs, joining));
         Running::start(init, Some(stage), &spec.to_run(), stdio)
@@ -310,6 +339,11 @@ impl Session {
     }
 }
 
+/// Lets work go on that nobody watches.
+fn on(_: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
 impl Joined {
     /// Returns the name of the session.
     #[must_use]
@@ -321,12 +355,6 @@ impl Joined {
     #[must_use]
     pub fn lower(&self) -> PathBuf {
         self.record.lower()
-    }
-
-    /// Counts the changes that there are by now.
-    #[must_use]
-    pub fn changes(&self) -> Changes {
-        changes::count(&plan::upper_in(&self.dir), &self.lower())
     }
 
     /// Runs a command, among those that run there, with `stdio` as [`Session::start`] takes it. Its environment, its umask and the

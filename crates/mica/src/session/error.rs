@@ -121,6 +121,29 @@ pub enum DoError {
     /// A process of the session ended without a word.
     #[error("the session ended unexpectedly")]
     Lost,
+    /// A session is to be made, and there is one of that name.
+    #[error("there is a session {} already", Escaped::new(name))]
+    Exists {
+        /// The name.
+        name: PathBuf,
+    },
+    /// A commit of the session was interrupted.
+    #[error("a commit of the session {} was interrupted", Escaped::new(name))]
+    Unfinished {
+        /// The name.
+        name: PathBuf,
+    },
+    /// Something that the session changed cannot be copied.
+    #[error("cannot copy {} of the session", Escaped::new(path))]
+    Copy {
+        /// Its path in the session.
+        path: PathBuf,
+        /// Why not.
+        source: Errno,
+    },
+    /// The caller did not want it to go on.
+    #[error("it was stopped")]
+    Stopped,
     /// What another process of the session said.
     #[error(transparent)]
     Told(#[from] Told),
@@ -138,7 +161,12 @@ impl DoError {
             }
             Self::Capability { .. } => "write a name of capabilities(7), such as `SYS_PTRACE`".into(),
             Self::Begun { .. } => "leave out the options that change the view, or wait until it has ended".into(),
-            Self::OtherLower { .. } | Self::OtherUser { .. } => "choose another name".into(),
+            Self::OtherLower { .. } | Self::OtherUser { .. } | Self::Exists { .. } => {
+                "choose another name".into()
+            }
+            Self::Unfinished { name } => {
+                format!("finish or undo it: `mica commit {}`", name.display())
+            }
             Self::Step { source: Errno::PERM | Errno::NOSPC, step: USER_NAMESPACE } => {
                 "an administrator permits user namespaces by `sysctl user.max_user_namespaces=10000`".into()
             }

@@ -1,17 +1,18 @@
 //! The front's side: the stage as its front sees it, and a command that runs.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
 use rustix::process::Pid;
 
+use super::changes::Changes;
 use super::error::DoError;
-use super::link::{Link, Message, Others};
-use super::plan::{Bytes, Plan, Users};
+use super::link::{Link, Message, Others, Work};
+use super::plan::{Plan, Users};
 use super::run::Run;
 use super::view::Medium;
 use super::{Event, Exit, users};
@@ -68,15 +69,32 @@ impl Stage {
         }
     }
 
-    /// Removes the session in `dir` with objects of its users.
-    pub(super) fn remove(mut self, dir: &Path, users: &Users) -> Result<(), DoError> {
-        let message = Message::Remove(Bytes::of(dir), users.clone());
-        self.link.send(&message, &[]).map_err(failed)?;
-        self.map(users)?;
-        match self.receive()? {
-            (Message::Removed, _) => self.child.wait().map(drop).map_err(failed),
-            _ => Err(DoError::Lost),
+    /// Has it do something in a user namespace of these users, and no more. `told` hears how many steps are done, and may stop it.
+    pub(super) fn work(
+        mut self,
+        work: Work,
+        users: &Users,
+        given: &[BorrowedFd<'_>],
+        told: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Changes, DoError> {
+        let message = Message::Work(work, users.clone());
+        self.link.send(&message, given).map_err(failed)?;
+        if !users.alone() {
+            self.map(users)?;
         }
+        let done = loop {
+            match self.receive() {
+                Ok((Message::Step(steps), _)) if told(steps).is_continue() => {}
+                Ok((Message::Step(_), _)) => break Err(DoError::Stopped),
+                Ok((Message::Done(changes), _)) => break Ok(changes),
+                Ok(_) => break Err(DoError::Lost),
+                Err(error) => break Err(error),
+            }
+        };
+        // Without its front it ends.
+        drop(self.link);
+        self.child.wait().map_err(failed)?;
+        done
     }
 
     /// Gives the stage the ids that it asks for.

@@ -13,6 +13,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use super::Exit;
+use super::changes::Changes;
 use super::error::{DoError, Told};
 use super::plan::{Bytes, Plan, Users};
 
@@ -34,14 +35,17 @@ pub(super) enum Message {
     /// To init: a command to run, which a file describes ([`super::run::Run`]). With that file, and with stdin, stdout and stderr of
     /// the command.
     Run,
-    /// To the stage: a session to remove, by these users.
-    Remove(Bytes, Users),
-    /// To a process that is to be in a session's user namespace. With what it reads from then.
-    Within(Users),
+    /// To the stage: work to do in the user namespace of a session, which has these users. With what the work needs.
+    Work(Work, Users),
+    /// To a process that is to be in a session's user namespace: that, and the directory of the session if who sends it has locked it.
+    /// With what it reads from then, and the directory that has the changes, if they are in memory.
+    Within(Users, Option<Bytes>),
     /// From that process: it is.
     Entered,
-    /// From the stage, its last word: the session is removed.
-    Removed,
+    /// From the stage: so many steps of the work are done.
+    Step(u64),
+    /// From the stage, its last word: the work is done, and counted that.
+    Done(Changes),
     /// From the stage: it is in a user namespace that has no ids.
     Unmapped,
     /// To the stage: it has ids.
@@ -62,6 +66,17 @@ pub(super) enum Message {
     Signal(i32),
     /// To init: the command is to go on.
     Continue,
+}
+
+/// What can only be done by who has the ids of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Work {
+    /// Remove the session in this directory.
+    Remove(Bytes),
+    /// Count the changes of the session in this directory; with the directory that has them, if they are in memory.
+    Count(Bytes),
+    /// Copy what is in a directory to another one; with both of them.
+    Copy,
 }
 
 /// Whether other commands run in a session.

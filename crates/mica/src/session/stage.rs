@@ -6,25 +6,28 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use mica_host::UnmappedAs;
 use mica_overlay::{Acls, IdRules, OVERFLOW_ID, Permissions, Unlisted, XattrNamespace};
 use mica_sys::namespace::{self, Namespaces};
-use mica_sys::process::{Born, fork};
 use mica_vfs::Errno;
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, move_mount};
 
+use super::Session;
 use super::base_log::BaseLog;
+use super::changes::Changes;
+use super::copying::copy_all;
 use super::devices::{NODEV, NOSUID, filesystem};
 use super::error::{DoError, USER_NAMESPACE, step};
-use super::link::{Link, Message};
+use super::init;
+use super::link::{Link, Message, Work};
 use super::plan::{Bytes, Plan, Users, upper_in};
+use super::record::Record;
 use super::tree::machine_tree;
 use super::view::Medium;
 use crate::cage::enter_cage;
@@ -33,19 +36,18 @@ use crate::options::{MountFlags, MountSpec, UpperSpec};
 use crate::stack::Stack;
 
 /// Is the stage of a session, until the session ends: `socket` is the standard input that
-/// [`Session::start`](super::Session::start) gave it, `init` the command line of a process that calls
-/// [`be_init`](super::be_init) with its standard input.
+/// [`Session::start`](super::Session::start) gave it.
 ///
 /// It is for the whole process: it leaves namespaces and rights behind for good. What fails is told at the other end.
 ///
 /// # Errors
 ///
 /// The other end is gone, or makes no sense.
-pub fn be_stage(socket: OwnedFd, init: &mut Command) -> io::Result<()> {
+pub fn be_stage(socket: OwnedFd) -> io::Result<()> {
     let front = Link::of(socket);
     let done = match front.receive()? {
-        Some((Message::Plan(plan), fds)) => run(&front, &plan, fds, init),
-        Some((Message::Remove(dir, users), _)) => remove(&front, &dir.to_path(), &users),
+        Some((Message::Plan(plan), fds)) => run(&front, &plan, fds),
+        Some((Message::Work(work, users), fds)) => do_work(&front, work, &users, fds),
         _ => return Err(Errno::PROTO.into()),
     };
     match done {
@@ -54,7 +56,7 @@ pub fn be_stage(socket: OwnedFd, init: &mut Command) -> io::Result<()> {
     }
 }
 
-fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>, init: &mut Command) -> Result<(), DoError> {
+fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>) -> Result<(), DoError> {
     let Ok([socket, joining, lock]) = <[OwnedFd; 3]>::try_from(fds) else {
         return Err(DoError::Lost);
     };
@@ -93,7 +95,8 @@ fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>, init: &mut Command) -> Resu
     let stack = Stack::over_tree(&spec.stack, tree, |fs| Arc::new(log.of(fs)))?;
     let mountpoint = Mountpoint::find(&root).map_err(DoError::Mount)?;
     let attached = Mount::attach(stack, &spec, &mountpoint).map_err(DoError::Mount)?;
-    let born = bear_init(plan, socket, joining, init).and_then(|()| log_to(&plan.log()));
+    let born = step("its first process", init::bear(socket, joining));
+    let born = born.and_then(|()| log_to(&plan.log()));
     let caged = born.and_then(|()| Ok(enter_cage(&spec.stack)?));
     if let Err(error) = caged {
         attached.abandon();
@@ -146,13 +149,36 @@ fn log_to(path: &Path) -> Result<(), DoError> {
     })
 }
 
-/// Removes a session that has objects of other ids than the user's own.
-fn remove(front: &Link, dir: &Path, users: &Users) -> Result<(), DoError> {
+/// Does what takes the ids of a session, and says that it is done.
+fn do_work(front: &Link, work: Work, users: &Users, fds: Vec<OwnedFd>) -> Result<(), DoError> {
     enter_users(front, users)?;
-    super::store::remove(dir)?;
-    let told = front.send(&Message::Removed, &[]);
+    let mut fds = fds.into_iter();
+    let mut changes = Changes::default();
+    match work {
+        Work::Remove(dir) => super::store::remove(&dir.to_path())?,
+        Work::Count(dir) => {
+            let dir = dir.to_path();
+            let session = Session::seen(&dir, Record::read(&dir)?, fds.next());
+            changes = session.count()?;
+        }
+        Work::Copy => match (fds.next(), fds.next()) {
+            (Some(from), Some(to)) => copy_all(from, to, &mut |steps| {
+                // A step to tell of is one that somebody may notice.
+                let silent = steps % STEPS != 0;
+                match silent || front.send(&Message::Step(steps), &[]).is_ok() {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                }
+            })?,
+            _ => return Err(DoError::Lost),
+        },
+    }
+    let told = front.send(&Message::Done(changes), &[]);
     told.map_err(|source| DoError::Start { source })
 }
+
+/// So many steps are told of at once.
+const STEPS: u64 = 64;
 
 /// Enters a user namespace, and gets its ids.
 pub(super) fn enter_users(front: &Link, users: &Users) -> Result<(), DoError> {
@@ -210,48 +236,4 @@ fn spec_of(plan: &Plan) -> Result<MountSpec, DoError> {
         }
     }
     Ok(spec)
-}
-
-/// Starts init in a PID namespace of its own, with what it hears from.
-fn bear_init(
-    plan: &Plan,
-    socket: OwnedFd,
-    joining: OwnedFd,
-    init: &mut Command,
-) -> Result<(), DoError> {
-    if plan.users.is_some() {
-        step("capabilities that last", keep_capabilities())?;
-    }
-    let stderr = rustix::stdio::stderr()
-        .try_clone_to_owned()
-        .map_err(|source| DoError::Start { source })?;
-    init.stdin(Stdio::from(socket))
-        .stdout(Stdio::from(joining))
-        .stderr(Stdio::from(stderr));
-    let born = fork(Born::FirstOfItsOwn, || {
-        // The front sees the link end.
-        Err(init
-            .exec()
-            .raw_os_error()
-            .and_then(|e| u8::try_from(e).ok())
-            .unwrap_or(1))
-    });
-    // All of these are init's alone now: its end closes them.
-    init.stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    born.map(drop).map_err(|errno| DoError::Start {
-        source: errno.into(),
-    })
-}
-
-/// Has a program that is run next keep the capabilities of this process, though its user is not root.
-fn keep_capabilities() -> Result<(), Errno> {
-    let mut sets = rustix::thread::capabilities(None)?;
-    sets.inheritable = sets.permitted;
-    rustix::thread::set_capabilities(None, sets)?;
-    for one in sets.permitted.iter() {
-        rustix::thread::configure_capability_in_ambient_set(one, true)?;
-    }
-    Ok(())
 }

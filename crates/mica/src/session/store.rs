@@ -71,7 +71,7 @@ pub struct SessionInfo {
     pub command: Vec<std::ffi::OsString>,
 }
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DoError {
+pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DoError {
     move |source| DoError::Store {
         action,
         path: path.to_owned(),
@@ -103,7 +103,7 @@ impl Sessions {
         let new = lower.as_deref().unwrap_or(Path::new("/"));
         self.make_dir()?;
         let Some(name) = name else {
-            return self.create_numbered(new).map(Entered::Idle);
+            return furnish(self.make_numbered()?, new).map(Entered::Idle);
         };
         let dir = self.dir.join(checked(name)?);
         let deadline = Instant::now() + PATIENCE;
@@ -149,7 +149,9 @@ impl Sessions {
         }
     }
 
-    fn create_numbered(&self, lower: &Path) -> Result<Session, DoError> {
+    /// Makes a directory that has the next number.
+    pub(super) fn make_numbered(&self) -> Result<PathBuf, DoError> {
+        self.make_dir()?;
         let mut number = self
             .names()?
             .iter()
@@ -159,7 +161,7 @@ impl Sessions {
             let next = number.map_or(1, |number| number + 1);
             let dir = self.dir.join(next.to_string());
             match DirBuilder::new().mode(0o700).create(&dir) {
-                Ok(()) => return furnish(dir, lower),
+                Ok(()) => return Ok(dir),
                 // Somebody else was faster.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number = Some(next),
                 Err(error) => return Err(failed("make", &dir)(error)),
@@ -201,7 +203,7 @@ impl Sessions {
         Ok(Session {
             dir,
             record,
-            lock,
+            lock: Some(lock),
             memory: None,
         })
     }
@@ -291,7 +293,14 @@ fn reach(lower: &Path) -> Result<PathBuf, DoError> {
 
 /// Makes what belongs to a session in its new directory.
 fn furnish(dir: PathBuf, lower: &Path) -> Result<Session, DoError> {
-    // Whoever lists sessions meanwhile finds no description, and so no session.
+    let session = lay_out(dir, Record::new(lower))?;
+    session.record.write(&session.dir)?;
+    Ok(session)
+}
+
+/// Makes all of it but the description: whoever lists sessions meanwhile finds none, and so no session.
+pub(super) fn lay_out(dir: PathBuf, record: Record) -> Result<Session, DoError> {
+    let lower = record.lower();
     let lock = File::options()
         .create(true)
         .truncate(false)
@@ -308,7 +317,7 @@ fn furnish(dir: PathBuf, lower: &Path) -> Result<Session, DoError> {
         fs::create_dir(&path).map_err(failed("make", &path))?;
     }
     // The root of the upper is the root of the view.
-    let like = fs::metadata(lower).map_err(failed("read", lower))?;
+    let like = fs::metadata(&lower).map_err(failed("read", &lower))?;
     let upper = upper_in(&dir);
     let mode = Permissions::from_mode(like.mode() & 0o7777);
     if rustix::process::geteuid().is_root() {
@@ -316,12 +325,10 @@ fn furnish(dir: PathBuf, lower: &Path) -> Result<Session, DoError> {
         owned.map_err(failed("make", &upper))?;
     }
     fs::set_permissions(&upper, mode).map_err(failed("make", &upper))?;
-    let record = Record::new(lower);
-    record.write(&dir)?;
     Ok(Session {
         dir,
         record,
-        lock,
+        lock: Some(lock),
         memory: None,
     })
 }
@@ -347,7 +354,7 @@ fn take(lock: &OwnedFd, name: &OsStr) -> Result<(), DoError> {
 }
 
 /// Reads the description of a session. One that is not described is made or removed by somebody else, and none.
-fn read(dir: &Path, name: &OsStr) -> Result<Record, DoError> {
+pub(super) fn read(dir: &Path, name: &OsStr) -> Result<Record, DoError> {
     match Record::read(dir) {
         Err(DoError::Store { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             Err(DoError::Missing { name: name.into() })
