@@ -6,11 +6,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use mica_vfs::{Attr, Coherence, Entry, Filesystem, NodeId, Time};
+use mica_vfs::{Attr, Coherence, Entry, Errno, Filesystem, NodeId, Rights, Time};
 
 use crate::init::{InitFlags, InitReport, ProtocolVersion};
 use crate::opens::Opens;
 use crate::ops::ListingAdvice;
+use crate::session::Decider;
 use crate::stats::SessionStats;
 use crate::wire::{AttrOut, EntryOut, FuseAttr};
 
@@ -60,6 +61,8 @@ pub struct Connection {
     pub(crate) wanted: InitFlags,
     /// Immutable.
     pub(crate) coherence: Coherence,
+    /// Immutable.
+    pub(crate) decider: Decider,
     pub(crate) opens: Opens,
     /// Atomic counters.
     pub(crate) stats: Arc<SessionStats>,
@@ -78,6 +81,7 @@ impl Connection {
             times,
             wanted: InitFlags::wanted(),
             coherence: Coherence::Exclusive,
+            decider: Decider::Kernel,
             opens: Opens::new(),
             stats: Arc::default(),
             init: OnceLock::new(),
@@ -98,6 +102,22 @@ impl Connection {
         self.wanted = self.wanted.shared();
         self.coherence = Coherence::Shared;
         self
+    }
+
+    /// Asks the filesystem what a caller may do, as the kernel does not decide it.
+    #[must_use]
+    pub fn deciding(mut self) -> Self {
+        self.wanted = self.wanted.deciding();
+        self.decider = Decider::Filesystem;
+        self
+    }
+
+    /// Fails if the filesystem is to decide, and does not let the caller do all of `wanted` with `node`.
+    pub(crate) fn expect(&self, node: NodeId, wanted: Rights) -> Result<(), Errno> {
+        match self.decider {
+            Decider::Kernel => Ok(()),
+            Decider::Filesystem => self.fs.access(node, wanted),
+        }
     }
 
     /// Returns the counters.

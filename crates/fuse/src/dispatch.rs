@@ -182,11 +182,12 @@ fn serve(
         // No request waits for anything but the layers, so there is nothing to interrupt. ENOSYS would be a reply.
         Opcode::Interrupt | Opcode::NotifyReply => Ok(()),
         Opcode::Open => ops::open(cx, request, reply),
-        Opcode::Opendir => ops::opendir(cx, reply),
+        Opcode::Opendir => ops::opendir(cx, &request, reply),
+        Opcode::Access => ops::access(cx, request),
         // ENOSYS makes the kernel close without a message for the life of the connection.
         Opcode::Flush => Err(Errno::NOSYS),
-        // The kernel checks permissions, keeps locks, and polls regular files itself.
-        Opcode::Access | Opcode::Getlk | Opcode::Setlk | Opcode::Setlkw => Err(Errno::NOSYS),
+        // The kernel keeps locks and polls regular files itself.
+        Opcode::Getlk | Opcode::Setlk | Opcode::Setlkw => Err(Errno::NOSYS),
         Opcode::Poll | Opcode::Bmap => Err(Errno::NOSYS),
         Opcode::Setupmapping | Opcode::Removemapping => Err(Errno::NOSYS),
     }

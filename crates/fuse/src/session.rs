@@ -47,6 +47,17 @@ pub enum AclChecks {
     Off,
 }
 
+/// Who decides what a caller may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Decider {
+    /// The kernel, by what it is shown: `default_permissions`.
+    #[default]
+    Kernel,
+    /// The filesystem, which is asked when a name is looked up, opened or changed. There are no ACLs then, and the mount cannot be
+    /// idmapped. Only of a filesystem that others change, whose files are opened by a message.
+    Filesystem,
+}
+
 /// How a mount is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SessionConfig {
@@ -58,6 +69,8 @@ pub struct SessionConfig {
     pub acls: AclChecks,
     /// Who changes the filesystem. If others do, `cache` should be short: [`CacheTimes::SHARED`].
     pub coherence: Coherence,
+    /// Who decides what a caller may do.
+    pub decider: Decider,
 }
 
 /// A mount that is visible and whose connection is up, but that nobody serves yet: requests wait in the kernel.
@@ -265,6 +278,10 @@ impl Start {
         let connection = match config.coherence {
             Coherence::Exclusive => connection,
             Coherence::Shared => connection.shared(),
+        };
+        let connection = match config.decider {
+            Decider::Kernel => connection,
+            Decider::Filesystem => connection.deciding(),
         };
         let pool = Pool::new(connection, device, config.threads, Arc::clone(&ended));
         let notifier = Notifier::new(Arc::downgrade(&pool.device));

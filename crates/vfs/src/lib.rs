@@ -24,7 +24,8 @@ mod slab;
 mod xattr;
 
 pub use attr::{
-    Attr, DevId, FileType, Ino, Mode, Protection, Rdev, SetAttr, SetTime, StatFs, Time,
+    Attr, DevId, FileType, Ino, Mode, Protection, Rdev, Rights, SetAttr, SetTime, StatFs, Through,
+    Time,
 };
 pub use caller::Caller;
 pub use errno::Errno;

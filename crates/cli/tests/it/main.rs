@@ -20,6 +20,7 @@ mod commit_stopped;
 mod diff;
 mod diff_forms;
 mod diff_users;
+mod do_access;
 mod do_base;
 mod do_count;
 mod do_end;

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mica_host::UnmappedAs;
-use mica_overlay::{IdRules, OVERFLOW_ID, XattrNamespace};
+use mica_overlay::{Acls, IdRules, OVERFLOW_ID, Permissions, Unlisted, XattrNamespace};
 use mica_sys::namespace::{self, Namespaces};
 use mica_vfs::Errno;
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
@@ -265,6 +265,13 @@ fn spec_of(plan: &Plan) -> Result<MountSpec, DoError> {
     spec.flags |= MountFlags::ALLOW_OTHER | MountFlags::NODEV;
     if let Some(users) = &plan.users {
         spec.stack.xattrs = XattrNamespace::User;
+        let identity = &mut spec.stack.identity;
+        identity.unlisted = Unlisted::Removable;
+        identity.permissions = super::users::permissions(users);
+        if identity.permissions != Permissions::Shown {
+            // The kernel has none where it does not decide.
+            identity.acls = Acls::Off;
+        }
         if users.alone() {
             let only = |id| IdRules {
                 squash: Some(id),

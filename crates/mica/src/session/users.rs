@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use mica_overlay::{HardLinks, LayerUser, Permissions};
 use mica_vfs::Errno;
 use rustix::process::{Pid, getegid, geteuid};
 
@@ -39,6 +40,25 @@ pub(super) fn choose(who: Who) -> Option<Users> {
         gid: inside.1,
         uids,
         gids,
+    })
+}
+
+/// Says who decides what a command of theirs may do: of root of a session the kernel, by what it is shown. What runs as the ordinary user can be
+/// nobody else, and may do what the machine lets him do.
+pub(super) fn permissions(users: &Users) -> Permissions {
+    let Users { uid, gid, .. } = *users;
+    if uid == 0 {
+        return Permissions::Shown;
+    }
+    let protected = fs::read_to_string("/proc/sys/fs/protected_hardlinks");
+    let hard_links = match protected.as_deref().map(str::trim) {
+        Ok("0") => HardLinks::All,
+        _ => HardLinks::Protected,
+    };
+    Permissions::Of(LayerUser {
+        uid,
+        gid,
+        hard_links,
     })
 }
 
