@@ -30,6 +30,7 @@ use super::error::{DoError, step};
 use super::lack::Lack;
 use super::plan::{Bytes, Plan};
 use super::tree::{Mounted, mounted_below};
+use super::view::UnlistedDirs;
 use super::view::ViewAccess;
 use crate::mountinfo::mounts;
 use cell::Cells;
@@ -106,6 +107,9 @@ pub(super) fn mount(plan: &Plan) -> Result<View, DoError> {
     let mut cells = Cells::new(&ground, below);
     cells.mount_all(&root)?;
     let mut lacks = vec![Lack::fuse(plan.users.is_some(), plan.driver.errno())];
+    if plan.view.unlisted == UnlistedDirs::Empty {
+        lacks.push(Lack::blank(plan.driver.errno()));
+    }
     lacks.append(&mut cells.lacks);
     Ok(View {
         root,
