@@ -17,6 +17,7 @@
 mod barred;
 mod base_log;
 mod changes;
+mod chroot;
 mod command;
 mod copying;
 mod devices;
@@ -338,6 +339,9 @@ impl Session {
     }
 
     fn plan(&self, spec: &RunSpec) -> Result<Plan, DoError> {
+        if std::fs::metadata("/proc/self/fd").is_err() {
+            return Err(DoError::NoProc);
+        }
         let dir = self.dir.canonicalize().map_err(|source| DoError::Store {
             action: "reach",
             path: self.dir.clone(),

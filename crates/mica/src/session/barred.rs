@@ -4,7 +4,8 @@ use std::fmt;
 use std::fs;
 
 use mica_vfs::Errno;
-use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+
+use super::chroot::is_chrooted;
 
 const LIMIT: &str = "/proc/sys/user/max_user_namespaces";
 const SWITCH: &str = "/proc/sys/kernel/unprivileged_userns_clone";
@@ -91,15 +92,6 @@ impl fmt::Display for Barred {
 /// Whether a setting of the kernel is there and has that value.
 fn is(path: &str, value: &str) -> bool {
     fs::read_to_string(path).is_ok_and(|text| text.trim() == value)
-}
-
-/// Whether the root directory is no root of a mount. One that is may be that of a chroot all the same.
-fn is_chrooted() -> bool {
-    let stat = statx(CWD, "/", AtFlags::empty(), StatxFlags::empty());
-    stat.is_ok_and(|stat| {
-        let root = StatxAttributes::MOUNT_ROOT;
-        stat.stx_attributes_mask.contains(root) && !stat.stx_attributes.contains(root)
-    })
 }
 
 /// Whether this process has a filter of system calls (proc_pid_status(5)).

@@ -123,6 +123,9 @@ pub enum DoError {
     /// A process of the session ended without a word.
     #[error("the session ended unexpectedly")]
     Lost,
+    /// There is nothing at /proc.
+    #[error("there is no /proc")]
+    NoProc,
     /// An ordinary user's session needs a user namespace.
     #[error("the kernel gives no user namespace: {why}")]
     Barred {
@@ -225,6 +228,7 @@ impl DoError {
             Self::OtherLower { .. } | Self::OtherUser { .. } | Self::Exists { .. } => {
                 "choose another name".into()
             }
+            Self::NoProc => "mount it first: `mount -t proc proc /proc`".into(),
             Self::Barred { why, .. } => why.hint().into(),
             Self::KernelUpper {
                 fuse,
