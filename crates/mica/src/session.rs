@@ -350,7 +350,7 @@ impl Session {
         let store = dir.parent().unwrap_or(&dir);
         // Who it is for stays, as the ids that its changes have mean nothing to others.
         let users = if self.record.command.is_empty() {
-            users::choose(spec.who)
+            users::choose(spec.who)?
         } else {
             users::accept(self.record.users.as_ref(), spec.who, self.name())?;
             self.record.users.clone()

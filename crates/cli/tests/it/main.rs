@@ -21,6 +21,7 @@ mod diff;
 mod diff_forms;
 mod diff_users;
 mod do_base;
+mod do_contained;
 mod do_count;
 mod do_end;
 mod do_fork;

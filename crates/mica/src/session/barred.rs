@@ -23,6 +23,8 @@ pub enum Barred {
     AppArmor,
     /// user_namespaces(7): who is in a chroot gets none.
     Chroot,
+    /// Root of a container has no `CAP_SETFCAP`, and so may not be root in one (user_namespaces(7)).
+    Setfcap,
     /// A filter of system calls, as containers have it.
     Filter,
     /// The kernel was built without them.
@@ -65,6 +67,7 @@ impl Barred {
             Self::Chroot => {
                 "run it as root, or outside: `mica do --lower DIR` has another tree as its root"
             }
+            Self::Setfcap => "whoever runs this container permits it: `--cap-add setfcap`",
             Self::Filter => {
                 "whoever runs this container permits them: `--security-opt seccomp=unconfined`"
             }
@@ -82,6 +85,7 @@ impl fmt::Display for Barred {
             Self::Switch => "`kernel.unprivileged_userns_clone` is 0",
             Self::AppArmor => "`kernel.apparmor_restrict_unprivileged_userns` is 1",
             Self::Chroot => "this is a chroot",
+            Self::Setfcap => "root here has no `CAP_SETFCAP`",
             Self::Filter => "a filter of system calls forbids it",
             Self::Lacking => "it has none",
             Self::Unknown => "something forbids it",

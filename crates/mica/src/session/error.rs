@@ -126,6 +126,14 @@ pub enum DoError {
     /// There is nothing at /proc.
     #[error("there is no /proc")]
     NoProc,
+    /// In a user namespace there can be no new procfs where the one that there is has mounts in it, as in containers.
+    #[error(
+        "the kernel gives a user namespace no /proc, as parts of the one here are hidden by mounts"
+    )]
+    MaskedProc {
+        /// What the kernel said.
+        source: Errno,
+    },
     /// An ordinary user's session needs a user namespace.
     #[error("the kernel gives no user namespace: {why}")]
     Barred {
@@ -229,6 +237,9 @@ impl DoError {
                 "choose another name".into()
             }
             Self::NoProc => "mount it first: `mount -t proc proc /proc`".into(),
+            Self::MaskedProc { .. } => {
+                "whoever runs this container unhides them: `--security-opt unmask=ALL` (podman), `--security-opt systempaths=unconfined` (docker)".into()
+            }
             Self::Barred { why, .. } => why.hint().into(),
             Self::KernelUpper {
                 fuse,

@@ -11,6 +11,7 @@ use rustix::process::{Pid, getegid, geteuid};
 use rustix::thread::CapabilitySet;
 
 use super::Who;
+use super::barred::Barred;
 use super::error::{DoError, step};
 use super::plan::{Ids, Users};
 
@@ -18,7 +19,11 @@ use super::plan::{Ids, Users};
 const WANTED: u32 = 65_536;
 
 /// Decides which ids a session of this process's user has; `None` for root of the machine, who needs none.
-pub(super) fn choose(who: Who) -> Option<Users> {
+///
+/// # Errors
+///
+/// There can be no ids.
+pub(super) fn choose(who: Who) -> Result<Option<Users>, DoError> {
     let (uid, gid) = (geteuid(), getegid());
     if uid.is_root() {
         return contained();
@@ -36,33 +41,39 @@ pub(super) fn choose(who: Who) -> Option<Users> {
         Some((uids, gids)) => (around(inside.0, uid, uids), around(inside.1, gid, gids)),
         None => (vec![only(inside.0, uid)], vec![only(inside.1, gid)]),
     };
-    Some(Users {
+    Ok(Some(Users {
         uid: inside.0,
         gid: inside.1,
         uids,
         gids,
-    })
+    }))
 }
 
 /// Decides which ids a session of root has; `None` if he may mount, and marks of his are those of the machine's root. In a container he may be
 /// less: then he has all ids that there are, if he may give them away, and his own otherwise.
-fn contained() -> Option<Users> {
+fn contained() -> Result<Option<Users>, DoError> {
     let held = rustix::thread::capabilities(None).map(|sets| sets.effective);
     let held = held.unwrap_or_else(|_| CapabilitySet::all());
     if held.contains(CapabilitySet::SYS_ADMIN) && is_initial() {
-        return None;
+        return Ok(None);
+    }
+    if !held.contains(CapabilitySet::SETFCAP) {
+        return Err(DoError::Barred {
+            why: Barred::Setfcap,
+            source: Errno::PERM,
+        });
     }
     let giving = CapabilitySet::SETUID | CapabilitySet::SETGID;
     let all = |file: &str| own_map(&fs::read_to_string(file).unwrap_or_default());
     let ids = all("/proc/self/uid_map").zip(all("/proc/self/gid_map"));
     let ids = ids.filter(|_| held.contains(giving));
     let (uids, gids) = ids.unwrap_or_else(|| (vec![only(0, 0)], vec![only(0, 0)]));
-    Some(Users {
+    Ok(Some(Users {
         uid: 0,
         gid: 0,
         uids,
         gids,
-    })
+    }))
 }
 
 /// Whether this process is in the user namespace that the machine began with.
