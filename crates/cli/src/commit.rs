@@ -1,12 +1,11 @@
 //! `mica commit`
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead as _, Write as _};
-use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use mica::{CommitError, CommitManner, CommitSpec, Committed, Escaped, Glob, Session};
 use rustix::termios::isatty;
@@ -15,8 +14,9 @@ use crate::args::CommitArgs;
 use crate::cause::Cause;
 use crate::error::CliError;
 use crate::progress::Progress;
-use crate::sessions::store;
-use crate::within::{self, OfSession, session_in, view_path};
+use crate::run::program;
+use crate::sessions::{STATE, store};
+use crate::within::{self, OfSession, view_path};
 
 /// Runs the command here, as the owner of the session, or in its user namespace.
 pub(crate) fn start(args: &CommitArgs) -> ExitCode {
@@ -30,7 +30,7 @@ pub(crate) fn start(args: &CommitArgs) -> ExitCode {
 /// Runs this command once more, as the user whose session it is.
 fn as_owner(args: &CommitArgs) -> Result<ExitCode, CliError> {
     let store = store()?;
-    let (session, _) = session_in(&args.words, &store)?;
+    let session = within::named_in(args, &store)?;
     let dir = store.dir().join(&session);
     let failed = |source| CliError::OpenFile {
         path: dir.clone(),
@@ -40,13 +40,11 @@ fn as_owner(args: &CommitArgs) -> Result<ExitCode, CliError> {
     let words = std::env::args_os()
         .skip(1)
         .filter(|word| word != "--as-owner");
-    let mut line = Command::new("/proc/self/exe");
-    line.arg0("mica")
-        .args(words)
-        .uid(owner.uid())
-        .gid(owner.gid());
+    let mut line = program();
+    line.args(words).uid(owner.uid()).gid(owner.gid());
+    // That user has other sessions.
     if let Some(state) = store.dir().parent().and_then(Path::parent) {
-        line.env("XDG_STATE_HOME", state);
+        line.env(STATE, state);
     }
     let status = line.status().map_err(failed)?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
@@ -54,8 +52,8 @@ fn as_owner(args: &CommitArgs) -> Result<ExitCode, CliError> {
 }
 
 impl OfSession for CommitArgs {
-    fn words(&self) -> &[OsString] {
-        &self.words
+    fn target(&self) -> (Option<&OsStr>, &[OsString]) {
+        within::split(&self.words)
     }
 
     fn ignored(&self) -> &[Glob] {
@@ -106,10 +104,7 @@ fn run(args: &CommitArgs, session: &Session, paths: Vec<PathBuf>) -> Result<u8, 
 
 fn commit(session: &Session, spec: &CommitSpec) -> Result<Committed, CommitError> {
     let progress = Progress::counting("committing");
-    let done = session.commit(spec, &mut |steps| {
-        progress.at(steps);
-        ControlFlow::Continue(())
-    });
+    let done = session.commit(spec, &mut |steps| progress.at(steps));
     progress.finish();
     done
 }
@@ -161,7 +156,7 @@ const fn word(manner: CommitManner) -> &'static str {
 }
 
 /// Lists what stands against it.
-fn explain(failed: &CommitError) {
+pub(crate) fn explain(failed: &CommitError) {
     match failed {
         CommitError::Conflicts(conflicts) => {
             let told: Vec<_> = conflicts.iter().map(|one| (&one.path, &one.kind)).collect();

@@ -4,7 +4,7 @@ mod json;
 mod pager;
 mod text;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use mica::{Deleted, Diff, Glob, Session};
 use crate::args::DiffArgs;
 use crate::cause::Cause;
 use crate::error::CliError;
-use crate::within::OfSession;
+use crate::within::{self, OfSession};
 use pager::Output;
 use text::Paint;
 
@@ -21,8 +21,8 @@ use text::Paint;
 const IN_PART: u8 = 1;
 
 impl OfSession for DiffArgs {
-    fn words(&self) -> &[OsString] {
-        &self.words
+    fn target(&self) -> (Option<&OsStr>, &[OsString]) {
+        within::split(&self.words)
     }
 
     fn ignored(&self) -> &[Glob] {

@@ -85,7 +85,7 @@ fn run() -> ExitCode {
         Command::Commit(args) => commit::start(&args),
         Command::Shell(args) => run::shell(&args),
         Command::Sessions(args) => error::status(sessions::list(&args), Manner::Mica),
-        Command::Discard(args) => error::status(sessions::discard(&args), Manner::Mica),
+        Command::Discard(args) => sessions::discard(&args),
         Command::DoStage => error::status(run::stage(), Manner::Mica),
         Command::DoWithin(args) => within::inside(args),
         Command::Doctor(args) => doctor::run(&args),

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
-use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
@@ -78,10 +77,8 @@ pub(crate) fn run(args: &DoArgs) -> ExitCode {
 /// Makes a session that begins as another one is.
 fn fork(store: &Sessions, from: &OsStr, name: Option<&OsStr>) -> Result<Session, DoError> {
     let progress = Progress::counting("copying");
-    let forked = store.fork(from, name, &mut itself("do-stage"), &mut |objects| {
-        progress.at(objects);
-        ControlFlow::Continue(())
-    });
+    let stage = &mut itself("do-stage");
+    let forked = store.fork(from, name, stage, &mut |objects| progress.at(objects));
     progress.finish();
     forked
 }
@@ -234,10 +231,17 @@ fn say_lack(lack: &Lack) {
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
+/// This program once more.
+pub(crate) fn program() -> Command {
+    let mut line = Command::new("/proc/self/exe");
+    line.arg0("mica");
+    line
+}
+
 /// This program, as another process of a session.
 pub(crate) fn itself(part: &str) -> Command {
-    let mut line = Command::new("/proc/self/exe");
-    line.arg0("mica").arg(part);
+    let mut line = program();
+    line.arg(part);
     line
 }
 

@@ -1,7 +1,5 @@
 //! What becomes of a session when the last command in it has ended.
 
-use std::ops::ControlFlow;
-
 use mica::{Changes, Exit, Session};
 
 use crate::args::DoArgs;
@@ -135,10 +133,10 @@ impl Settling {
     /// Puts on disk what is in memory.
     fn put_on_disk(&mut self) -> Result<(), CliError> {
         let progress = Progress::counting("copying");
-        let kept = self.session.keep(&mut itself("do-stage"), &mut |objects| {
-            progress.at(objects);
-            ControlFlow::Continue(())
-        });
+        let stage = &mut itself("do-stage");
+        let kept = self
+            .session
+            .keep(stage, &mut |objects| progress.at(objects));
         progress.finish();
         Ok(kept?)
     }

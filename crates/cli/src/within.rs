@@ -1,6 +1,6 @@
 //! Work on a session by a process that has its ids: outside, and inside of the session's user namespace.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -17,23 +17,51 @@ use crate::sessions::store;
 
 /// A command line that names a session.
 pub(crate) trait OfSession {
-    /// A session, or paths, or both.
-    fn words(&self) -> &[OsString];
+    /// The session, if it names one, and paths.
+    fn target(&self) -> (Option<&OsStr>, &[OsString]);
 
     /// Names that it leaves out.
-    fn ignored(&self) -> &[Glob];
+    fn ignored(&self) -> &[Glob] {
+        &[]
+    }
 
     /// Does it, at and below paths of the view, and returns the exit status.
     fn run(&self, session: &Session, paths: Vec<PathBuf>) -> Result<u8, CliError>;
 }
 
+/// Splits words into a session, which is the first one if it has no slash, and paths.
+pub(crate) fn split(words: &[OsString]) -> (Option<&OsStr>, &[OsString]) {
+    match words.split_first() {
+        Some((first, rest)) if !first.as_bytes().contains(&b'/') => (Some(first), rest),
+        _ => (None, words),
+    }
+}
+
+/// Returns the name of the session: the one that was used last if there is none.
+pub(crate) fn named_in(args: &impl OfSession, store: &Sessions) -> Result<OsString, CliError> {
+    if let (Some(name), _) = args.target() {
+        return Ok(name.to_owned());
+    }
+    let latest = store.latest()?.map(OsString::from);
+    latest.ok_or(CliError::Usage {
+        message: "there is no session".into(),
+        hint: "make one: `mica do -- CMD`",
+    })
+}
+
 /// Runs a command here, or in the user namespace of the session that it names.
 pub(crate) fn outside(args: &impl OfSession) -> ExitCode {
-    let done = elsewhere(args).and_then(|done| match done {
-        Some(status) => Ok(status),
-        None => here(args, None),
-    });
-    status_of(done)
+    let run = || -> Result<u8, CliError> {
+        let store = store()?;
+        let mut session = store.open(&named_in(args, &store)?)?;
+        let mut line = itself("do-within");
+        line.arg("--").args(std::env::args_os().skip(1));
+        match session.within(&mut line)? {
+            Some(status) => Ok(status),
+            None => here(args, &mut session),
+        }
+    };
+    status_of(run())
 }
 
 fn status_of(done: Result<u8, CliError>) -> ExitCode {
@@ -43,32 +71,11 @@ fn status_of(done: Result<u8, CliError>) -> ExitCode {
     }
 }
 
-fn elsewhere(args: &impl OfSession) -> Result<Option<u8>, CliError> {
-    let store = store()?;
-    let session = session_in(args.words(), &store)?.0;
-    let mut line = itself("do-within");
-    line.arg("--").args(std::env::args_os().skip(1));
-    // Who is root inside has no other sessions.
-    if let Some(state) = store.dir().parent().and_then(Path::parent) {
-        line.env("XDG_STATE_HOME", state);
-    }
-    Ok(store.within(&session, &mut line)?)
-}
-
-/// Runs it in this process, on a session that is open or on the one that it names.
-fn here(args: &impl OfSession, held: Option<&mut Session>) -> Result<u8, CliError> {
-    let mut opened;
-    let (session, rest) = match held {
-        Some(session) => (session, args.words()),
-        None => {
-            let store = store()?;
-            let (name, rest) = session_in(args.words(), &store)?;
-            opened = store.open(&name)?;
-            (&mut opened, rest)
-        }
-    };
+/// Runs it in this process.
+fn here(args: &impl OfSession, session: &mut Session) -> Result<u8, CliError> {
     session.ignore(args.ignored());
-    let paths = rest.iter().map(|word| view_path(session, Path::new(word)));
+    let paths = args.target().1.iter();
+    let paths = paths.map(|word| view_path(session, Path::new(word)));
     let paths = paths.collect();
     args.run(session, paths)
 }
@@ -82,7 +89,7 @@ pub(crate) fn on(session: &mut Session, words: &[&str]) -> Result<u8, CliError> 
         return Ok(status);
     }
     let words = words.iter().map(OsString::from).collect();
-    Ok(dispatch(words, Some(session)).unwrap_or_else(|failed| {
+    Ok(dispatch(words, session).unwrap_or_else(|failed| {
         error::say(&failed);
         FAILED
     }))
@@ -93,22 +100,23 @@ const FAILED: u8 = 1;
 
 /// Is the process inside.
 pub(crate) fn inside(args: WithinArgs) -> ExitCode {
-    status_of(enter().and_then(|mut held| dispatch(args.arguments, held.as_mut())))
+    status_of(enter().and_then(|mut session| dispatch(args.arguments, &mut session)))
 }
 
-fn dispatch(words: Vec<OsString>, held: Option<&mut Session>) -> Result<u8, CliError> {
+fn dispatch(words: Vec<OsString>, session: &mut Session) -> Result<u8, CliError> {
     let words = [OsString::from("mica")].into_iter().chain(words);
     match Cli::try_parse_from(words).map(|cli| cli.command) {
-        Ok(Command::Diff(args)) => here(&args, held),
-        Ok(Command::Commit(args)) => here(&args, held),
+        Ok(Command::Diff(args)) => here(&args, session),
+        Ok(Command::Commit(args)) => here(&args, session),
+        Ok(Command::Discard(args)) => here(&args, session),
         _ => Err(CliError::Inside {
             source: io::ErrorKind::InvalidInput.into(),
         }),
     }
 }
 
-/// Enters the user namespace; returns the session, if who started this process has it open.
-fn enter() -> Result<Option<Session>, CliError> {
+/// Enters the user namespace of a session, which it returns.
+fn enter() -> Result<Session, CliError> {
     let failed = |source| CliError::Inside { source };
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
     let within = mica::be_within(socket).map_err(failed)?;
@@ -125,31 +133,6 @@ pub(crate) fn view_path(session: &Session, path: &Path) -> PathBuf {
         PathBuf::from("/")
     };
     plain(&here.join(path))
-}
-
-pub(crate) fn session_in<'w>(
-    words: &'w [OsString],
-    store: &Sessions,
-) -> Result<(OsString, &'w [OsString]), CliError> {
-    match words.split_first() {
-        Some((first, rest)) if !first.as_bytes().contains(&b'/') => Ok((first.clone(), rest)),
-        _ => Ok((latest(store)?, words)),
-    }
-}
-
-/// Finds the session that was used last.
-fn latest(store: &Sessions) -> Result<OsString, CliError> {
-    let list = store.list()?;
-    let number = |name: &str| name.parse::<u64>().ok();
-    let latest = list
-        .iter()
-        .max_by_key(|info| (info.used, info.created, number(&info.name)));
-    latest
-        .map(|info| OsString::from(&info.name))
-        .ok_or(CliError::Usage {
-            message: "there is no session".into(),
-            hint: "make one: `mica do -- CMD`",
-        })
 }
 
 /// Takes `.` and `..` away: no symbolic link is followed, as what is meant is a name.

@@ -17,6 +17,7 @@ mod rest;
 mod rights;
 mod risk;
 mod selection;
+mod take_back;
 
 use std::collections::HashMap;
 use std::io;

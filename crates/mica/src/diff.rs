@@ -145,7 +145,7 @@ impl Diff {
 
 impl Session {
     /// Finds what the session changed, but for names that are [ignored](Session::ignore). Where the session has ids of its own, it is best called in a process that has them,
-    /// too ([`Sessions::within`](crate::Sessions::within)): another one may not be allowed to read all of it.
+    /// too ([`Session::within`]): another one may not be allowed to read all of it.
     ///
     /// # Errors
     ///

@@ -35,6 +35,9 @@
 //! # }
 //! ```
 //!
+//! [`Sessions`] and [`Session`] are what `mica do`, `diff`, `commit` and their like are made of: `examples/session.rs` is a program that
+//! does the same.
+//!
 //! A program that only serves can confine itself before it does: [`Mount::attach`], [`enter_cage`], [`Attached::serve`].
 //!
 //! # Invariants

@@ -252,12 +252,16 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Remove a session with all that was changed in it
+/// Remove a session with all that was changed in it, or take back a part of that
 #[derive(Debug, Args)]
 pub(crate) struct DiscardArgs {
     /// Its name or number
     #[arg(value_name = "NAME")]
     pub(crate) name: OsString,
+
+    /// What was changed at and below PATH is again as the machine has it, and the session goes on
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<OsString>,
 }
 
 #[cfg(test)]

@@ -52,6 +52,12 @@ impl Sides {
         })
     }
 
+    /// Takes the names, too, that are ignored.
+    pub(crate) fn with_ignored(mut self) -> Self {
+        self.ignored.clear();
+        self
+    }
+
     /// Whether nothing is to be told of a path of the view, and of what is below it.
     pub(crate) fn ignores(&self, path: &Path) -> bool {
         self.ignored.iter().any(|glob| glob.matches(path))

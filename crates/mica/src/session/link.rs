@@ -38,9 +38,9 @@ pub(super) enum Message {
     Run,
     /// To the stage: work to do in the user namespace of a session, which has these users. With what the work needs.
     Work(Work, Users),
-    /// To a process that is to be in a session's user namespace: that, and the directory of the session if who sends it has locked it.
+    /// To a process that is to be in a session's user namespace: that, and the directory of the session.
     /// With what it reads from then, and the directory that has the changes, if they are in memory.
-    Within(Users, Option<Bytes>),
+    Within(Users, Bytes),
     /// From that process: it is.
     Entered,
     /// From the stage: so many steps of the work are done.

@@ -9,6 +9,8 @@
 //! NAME/upper          the changes
 //! NAME/work           the work directory of the overlay
 //! NAME/root           an empty directory, the mountpoint in the session's namespaces
+//! NAME/journal        what a commit does, until it is done
+//! NAME/committed      the changes, when all of them are on the machine and the session is being removed
 //! NAME/memory         another one, where the changes are in the memory of a session that keeps nothing
 //! ```
 
@@ -19,7 +21,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mica_vfs::Errno;
 use rustix::fs::FlockOperation;
@@ -227,6 +230,48 @@ impl Sessions {
             .collect())
     }
 
+    /// Returns the name of the session that was used last; `None` if there is no session.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be read.
+    pub fn latest(&self) -> Result<Option<String>, DoError> {
+        let number = |name: &str| name.parse::<u64>().ok();
+        let latest = self
+            .list()?
+            .into_iter()
+            .max_by_key(|info| (info.used, info.created, number(&info.name)));
+        Ok(latest.map(|info| info.name))
+    }
+
+    /// Removes the sessions in which nothing runs and nothing began or ended since `before`, and tells the name of each. `stage` is as
+    /// [`Session::discard`] takes it.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be removed.
+    pub fn prune(
+        &self,
+        before: SystemTime,
+        stage: &mut Command,
+        told: &mut dyn FnMut(&str),
+    ) -> Result<(), DoError> {
+        let before = before.duration_since(UNIX_EPOCH).unwrap_or_default();
+        for info in self.list()? {
+            if info.used > before.as_secs() || info.activity == Activity::Running {
+                continue;
+            }
+            match self.open(OsStr::new(&info.name)) {
+                Ok(session) => session.discard(stage)?,
+                // Somebody was faster, whatever he does with it.
+                Err(DoError::Running { .. } | DoError::Missing { .. }) => continue,
+                Err(error) => return Err(error),
+            }
+            told(&info.name);
+        }
+        Ok(())
+    }
+
     fn info(&self, name: String) -> Option<SessionInfo> {
         let dir = self.dir.join(&name);
         let record = Record::read(&dir).ok()?;
@@ -363,7 +408,7 @@ fn take(lock: &OwnedFd, name: &OsStr) -> Result<(), DoError> {
 }
 
 /// Reads the description of a session. One that is not described is made or removed by somebody else, and none.
-pub(super) fn read(dir: &Path, name: &OsStr) -> Result<Record, DoError> {
+fn read(dir: &Path, name: &OsStr) -> Result<Record, DoError> {
     match Record::read(dir) {
         Err(DoError::Store { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             Err(DoError::Missing { name: name.into() })

@@ -1,7 +1,6 @@
 //! Work on a session by a process that has its ids: in one of an ordinary user some objects belong to ids that are his, and
 //! that he is only in a user namespace.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
@@ -12,7 +11,6 @@ use rustix::process::{Pid, geteuid};
 use super::link::{Link, Message};
 use super::plan::{Bytes, Users};
 use super::record::Record;
-use super::store::{Sessions, read};
 use super::{DoError, Session, front};
 
 /// What a process has that is in the user namespace of a session.
@@ -20,29 +18,14 @@ use super::{DoError, Session, front};
 pub struct Within {
     /// What is to be read in the place of its standard input.
     pub stdin: OwnedFd,
-    /// The session, if who started the process has it open.
-    pub session: Option<Session>,
-}
-
-impl Sessions {
-    /// Runs `line` in the user namespace of a session, if it has one and is this user's, and returns how it ended; `None`:
-    /// this process can do the work itself. `line` is the command line of a process that calls [`be_within`] with its
-    /// standard input, and then opens the session.
-    ///
-    /// # Errors
-    ///
-    /// There is no session of that name; the process does not get the ids.
-    pub fn within(&self, name: &OsStr, line: &mut Command) -> Result<Option<u8>, DoError> {
-        let record = read(&self.dir_of(name)?, name)?;
-        match record.users.filter(is_own) {
-            Some(users) => enter(line, users, None, None).map(Some),
-            None => Ok(None),
-        }
-    }
+    /// The session, which who started the process has locked.
+    pub session: Session,
 }
 
 impl Session {
-    /// Does the same for a session that is open, which the process [has](Within::session) then, and which stays locked.
+    /// Runs `line` in the user namespace of the session, if it has one and is this user's, and returns how it ended; `None`:
+    /// this process can do the work itself. `line` is the command line of a process that calls [`be_within`] with its
+    /// standard input, and that has the session then, which stays locked.
     ///
     /// # Errors
     ///
@@ -52,7 +35,7 @@ impl Session {
             return Ok(None);
         };
         let memory = self.memory.as_ref().map(|upper| upper.as_fd());
-        enter(line, users, Some(Bytes::of(&self.dir)), memory).map(Some)
+        enter(line, users, Bytes::of(&self.dir), memory).map(Some)
     }
 }
 
@@ -60,7 +43,7 @@ impl Session {
 fn enter(
     line: &mut Command,
     users: Users,
-    dir: Option<Bytes>,
+    dir: Bytes,
     memory: Option<BorrowedFd<'_>>,
 ) -> Result<u8, DoError> {
     let failed = |source| DoError::Start { source };
@@ -98,8 +81,7 @@ fn is_own(users: &Users) -> bool {
     own.is_some_and(|ids| ids.outside == geteuid().as_raw())
 }
 
-/// Enters the user namespace of a session: `socket` is the standard input that [`Sessions::within`] or [`Session::within`] gave. It is
-/// for the whole process, which has no threads yet.
+/// Enters the user namespace of a session: `socket` is the standard input that [`Session::within`] gave. It is for the whole process, which has no threads yet.
 ///
 /// # Errors
 ///
@@ -112,11 +94,8 @@ pub fn be_within(socket: OwnedFd) -> io::Result<Within> {
     let mut fds = fds.into_iter();
     let stdin = fds.next().ok_or(Errno::PROTO)?;
     let entered = super::stage::enter_users(&front, &users).and_then(|()| {
-        let Some(dir) = dir.map(|dir| dir.to_path()) else {
-            return Ok(None);
-        };
-        let record = Record::read(&dir)?;
-        Ok(Some(Session::seen(&dir, record, fds.next())))
+        let dir = dir.to_path();
+        Ok(Session::seen(&dir, Record::read(&dir)?, fds.next()))
     });
     match entered {
         Ok(session) => {
