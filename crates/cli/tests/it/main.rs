@@ -24,6 +24,7 @@ mod do_base;
 mod do_contained;
 mod do_count;
 mod do_end;
+mod do_first;
 mod do_fork;
 mod do_hostile;
 mod do_join;
