@@ -27,7 +27,7 @@ use rustix::termios::{OptionalActions, isatty, tcgetattr, tcgetwinsize, tcsetatt
 use signal_hook::consts::SIGCHLD;
 
 use super::command::{self, Heard, Stdio};
-use super::devices::{Devices, Groups};
+use super::devices::{Devices, Groups, PROC};
 use super::driver::Driver;
 use super::error::{DoError, step};
 use super::link::{Link, Message, Others};
@@ -95,7 +95,13 @@ fn prepare(plan: &Plan) -> Result<Prepared, DoError> {
         Some(users) if users.alone() => Groups::One,
         _ => Groups::All,
     };
-    let devices = Devices::make(&plan.memory(), groups)?;
+    let devices = Devices::make(&plan.memory(), groups).map_err(|error| match error {
+        DoError::Step {
+            step: PROC,
+            source: source @ Errno::PERM,
+        } if plan.users.is_some() => DoError::MaskedProc { source },
+        error => error,
+    })?;
     let parts = match plan.driver {
         Driver::Mica => Vec::new(),
         Driver::Kernel(_) => kernel::parts(plan)?,
