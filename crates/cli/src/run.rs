@@ -1,7 +1,7 @@
 //! `mica do`: the front of a session. It stays outside, with the terminal, and passes signals on.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use mica::{
-    Changes, DoError, Entered, Event, Exit, Joined, Others, RunSpec, Running, Session, Sessions,
-    Signaller, ViewSpec, Who,
+    Changes, DoError, Entered, Event, Exit, Joined, Lack, Others, RunSpec, Running, Session,
+    Sessions, Signaller, ViewSpec, Who,
 };
 use mica_sys::heap;
 use mica_vfs::Errno;
@@ -22,6 +22,7 @@ use signal_hook::low_level::emulate_default_handler;
 
 use crate::args::{DoArgs, ShellArgs};
 use crate::ask;
+use crate::cause::Cause;
 use crate::closing::{End, close};
 use crate::deadline::Deadline;
 use crate::error::{self, CliError};
@@ -138,6 +139,7 @@ impl Job<'_> {
 
     /// Makes a session run.
     fn run_alone(&self, mut session: Session) -> Result<Exit, CliError> {
+        session.on_lack(say_lack);
         let mut stage = itself("do-stage");
         let ran = self.command(|stdio| session.start(&self.spec, &mut stage, stdio));
         let (exit, others) = match ran {
@@ -227,6 +229,13 @@ pub(crate) fn program() -> Command {
     let mut line = Command::new("/proc/self/exe");
     line.arg0("mica");
     line
+}
+
+/// Says what the view lacks.
+fn say_lack(lack: &Lack) {
+    let text = format!("warning: {lack}: {}\n", Cause(lack.errno()));
+    // Without stderr there is nobody to tell.
+    drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
 /// This program, as another process of a session.

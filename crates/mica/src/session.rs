@@ -14,17 +14,21 @@
 //! - Whichever process ends, all that runs in the session ends.
 //! - Nothing of the host is written but the session's own directory.
 
+mod barred;
 mod base_log;
 mod changes;
 mod command;
 mod copying;
 mod devices;
+mod driver;
 mod error;
 mod extras;
 mod forking;
 mod front;
 mod init;
 mod joining;
+mod kernel;
+mod lack;
 mod leftovers;
 mod link;
 mod network;
@@ -51,12 +55,15 @@ use mica_vfs::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::diff::Glob;
+pub use barred::Barred;
 
 pub(crate) use base_log::{Base, Recorded};
 pub use changes::Changes;
+use driver::Driver;
 pub use error::{DoError, Told};
-use front::Stage;
 pub use front::{Running, Signaller};
+use front::{Stage, View};
+pub use lack::Lack;
 pub use link::Others;
 use link::{Link, Work};
 pub(crate) use plan::Bytes;
@@ -96,6 +103,16 @@ pub struct RunSpec {
 }
 
 impl RunSpec {
+    /// Returns directories that the command is likely to work in: where it begins, its user's own, and those for temporary files.
+    fn ways(&self) -> impl Iterator<Item = PathBuf> {
+        let begin = self.dir.clone().or_else(|| std::env::current_dir().ok());
+        let named = ["HOME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME"];
+        let named = named.into_iter().filter_map(std::env::var_os);
+        let all = begin.into_iter().chain(named.map(PathBuf::from));
+        let all = all.chain(["/tmp".into(), "/var/tmp".into()]);
+        all.filter_map(|path| path.canonicalize().ok())
+    }
+
     /// Describes the command, with the environment and the umask of this process.
     fn to_run(&self) -> Run {
         let start = match &self.dir {
@@ -160,6 +177,7 @@ pub struct Session {
     lock: Option<OwnedFd>,
     /// Where the changes are, if that is in memory.
     memory: Option<OwnedFd>,
+    on_lack: fn(&Lack),
 }
 
 /// A session in which commands run that others have started.
@@ -175,6 +193,11 @@ impl Session {
     #[must_use]
     pub fn name(&self) -> &std::ffi::OsStr {
         self.dir.file_name().unwrap_or_default()
+    }
+
+    /// Has `tell` hear what the view lacks, if the kernel makes it as there is no FUSE, before a command runs in it.
+    pub fn on_lack(&mut self, tell: fn(&Lack)) {
+        self.on_lack = tell;
     }
 
     /// Returns the tree that it is on.
@@ -242,6 +265,7 @@ impl Session {
             record,
             lock: None,
             memory,
+            on_lack: |_| (),
         }
     }
 
@@ -300,9 +324,17 @@ impl Session {
         let (init, theirs) = front::link()?;
         let lock = self.lock.as_ref().ok_or(DoError::Lost)?;
         let given = [theirs.as_fd(), joining.as_fd(), lock.as_fd()];
-        self.memory = stage.prepare(plan, &init, given)?;
+        let driver = plan.driver;
+        let prepared = stage.prepare(plan, &init, given)?;
+        self.memory = prepared.memory;
         drop((theirs, joining));
-        Running::start(init, Some(stage), &spec.to_run(), stdio)
+        prepared.lacks.iter().for_each(self.on_lack);
+        let view = match driver {
+            Driver::Mica => View::Plain,
+            Driver::Kernel(_) => View::Propped,
+        };
+        let running = Running::start(init, Some(stage), &spec.to_run(), stdio)?;
+        Ok(running.with(view))
     }
 
     fn plan(&self, spec: &RunSpec) -> Result<Plan, DoError> {
@@ -324,6 +356,8 @@ impl Session {
             dir: Bytes::of(&dir),
             lower: Bytes::of(self.lower()),
             users,
+            driver: Driver::choose(),
+            ways: spec.ways().map(Bytes::of).collect(),
             view: spec.view.resolve()?,
         })
     }

@@ -72,17 +72,41 @@ fn a_range_of_ids_gives_a_session_other_users() {
     assert_eq!(done.stdout, expected, "{done:?}");
 }
 
+/// Runs `script` as root of a user namespace of root's, whose limits on namespaces are its own, and as an ordinary user in that.
+fn where_namespaces_are_limited(place: &Place, device: &str, limit: u32, script: &str) -> Outcome {
+    let inner = format!(
+        "echo {limit} > /proc/sys/user/max_user_namespaces\n\
+         exec setpriv --reuid 1 --regid 1 --clear-groups sh -c \"$0\""
+    );
+    // The limits of a namespace are its own: nothing of the machine's is changed.
+    let outer = format!(
+        "mkfifo ../go; unshare -U sh -c 'read go < ../go; exec sh -ec \"$1\" \"$0\"' '{script}' '{inner}' & \
+         until test $(readlink /proc/$!/ns/user) != $(readlink /proc/$$/ns/user); do sleep 0.01; done; \
+         echo 0 0 65536 > /proc/$!/uid_map; echo 0 0 65536 > /proc/$!/gid_map; echo > ../go; wait $!"
+    );
+    as_user(place, &format!("{device} && {{ {outer}; }}"), "true")
+}
+
 #[test]
-fn without_the_device_nothing_is_run() {
-    if !can_mount("without_the_device_nothing_is_run") {
+fn without_user_namespaces_nothing_is_run_and_the_cause_is_said() {
+    if !can_mount("without_user_namespaces_nothing_is_run_and_the_cause_is_said") {
         return;
     }
-    let place = Place::new();
-    let done = as_user(
-        &place,
-        "chmod 600 ../fuse",
-        "../mica do -- touch new; echo $?; ../mica sessions",
-    );
-    assert_eq!(done.stdout, "125\n", "{done:?}");
-    assert!(done.stderr.contains("/dev/fuse"), "{done:?}");
+    for device in ["true", "chmod 600 ../fuse"] {
+        let place = Place::new();
+        let before = fs::read_to_string("/proc/sys/user/max_user_namespaces").unwrap();
+        let script = "../mica do -- touch new; echo $?; ../mica sessions; ls";
+        let done = where_namespaces_are_limited(&place, device, 0, script);
+        assert_eq!(done.stdout, "125\nchanged\ngone\nkept\n", "{done:?}");
+        let expected = "error: the kernel gives no user namespace: `user.max_user_namespaces` is 0\n\
+                        caused by: no space left on device (ENOSPC)\n\
+                        hint: an administrator permits them by `sysctl -w user.max_user_namespaces=10000`\n";
+        assert_eq!(done.stderr, expected);
+        let after = fs::read_to_string("/proc/sys/user/max_user_namespaces").unwrap();
+        assert_eq!(after, before);
+        // That command is what helps.
+        let place = Place::new();
+        let done = where_namespaces_are_limited(&place, device, 10_000, script);
+        assert!(done.stdout.starts_with("0\n1 "), "{done:?}");
+    }
 }

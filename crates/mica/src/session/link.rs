@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::Exit;
 use super::changes::Changes;
 use super::error::{DoError, Told};
+use super::lack::Lack;
 use super::plan::{Bytes, Plan, Users};
 
 /// No message is longer: those with paths hold a few of them.
@@ -44,7 +45,7 @@ pub(super) enum Message {
     Entered,
     /// From the stage: so many steps of the work are done.
     Step(u64),
-    /// From the stage, its last word: the work is done, and counted that.
+    /// From the stage, its last word: the work is done, and counted that; or the kernel's view is gone.
     Done(Changes),
     /// From the stage: it is in a user namespace that has no ids.
     Unmapped,
@@ -52,6 +53,8 @@ pub(super) enum Message {
     Mapped,
     /// From the stage, if the changes are in memory: with the directory that holds them.
     Upper,
+    /// From the stage, if the view is the kernel's: it is there, and what it lacks.
+    Lacks(Vec<Lack>),
     /// From init: the command runs. With the terminal, if it has one.
     Started,
     /// From init: the command stopped.

@@ -208,6 +208,7 @@ impl Sessions {
             record,
             lock: Some(lock),
             memory: None,
+            on_lack: |_| (),
         })
     }
 
@@ -375,6 +376,7 @@ pub(super) fn lay_out(dir: PathBuf, record: Record) -> Result<Session, DoError> 
         record,
         lock: Some(lock),
         memory: None,
+        on_lack: |_| (),
     })
 }
 
