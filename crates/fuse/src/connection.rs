@@ -3,6 +3,7 @@
 //! All of it is per connection, none of it global: a process may serve many mounts, and a connection that is handed
 //! to another server is this state, the filesystem and the device.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub struct Connection {
     pub(crate) coherence: Coherence,
     /// Immutable.
     pub(crate) decider: Decider,
+    /// The process that made the filesystem, 0 if there is none. Set before requests are served.
+    maker: AtomicU32,
     pub(crate) opens: Opens,
     /// Atomic counters.
     pub(crate) stats: Arc<SessionStats>,
@@ -82,6 +85,7 @@ impl Connection {
             wanted: InitFlags::wanted(),
             coherence: Coherence::Exclusive,
             decider: Decider::Kernel,
+            maker: AtomicU32::new(0),
             opens: Opens::new(),
             stats: Arc::default(),
             init: OnceLock::new(),
@@ -110,6 +114,16 @@ impl Connection {
         self.wanted = self.wanted.deciding();
         self.decider = Decider::Filesystem;
         self
+    }
+
+    /// Lets `process`, a thread by itself, do everything.
+    pub(crate) fn trust(&self, process: u32) {
+        self.maker.store(process, Relaxed);
+    }
+
+    /// Whether a request came from who is [trusted](Self::trust).
+    pub(crate) fn is_of_maker(&self, process: u32) -> bool {
+        self.decider == Decider::Filesystem && process != 0 && process == self.maker.load(Relaxed)
     }
 
     /// Fails if the filesystem is to decide, and does not let the caller do all of `wanted` with `node`.

@@ -11,7 +11,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mica_vfs::{Errno, NodeId, invent};
+use mica_vfs::{Errno, NodeId, for_the_maker, invent};
 use zerocopy::IntoBytes;
 
 use crate::connection::Connection;
@@ -103,7 +103,14 @@ fn guarded(
     reply: &mut Reply<'_>,
 ) -> Result<(), Errno> {
     let (node, unique) = (request.header.nodeid, request.header.unique);
-    let serve = AssertUnwindSafe(|| serve(connection, opcode, request, reply));
+    let of_maker = connection.is_of_maker(request.header.pid);
+    let serve = AssertUnwindSafe(|| {
+        if of_maker {
+            for_the_maker(|| serve(connection, opcode, request, reply))
+        } else {
+            serve(connection, opcode, request, reply)
+        }
+    });
     let answer = catch_unwind(serve).unwrap_or_else(|_| {
         connection.stats.panicked();
         let opcode = opcode.name();

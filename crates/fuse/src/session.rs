@@ -8,6 +8,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 
 use mica_vfs::{Coherence, Errno, Filesystem};
+use rustix::process::Pid;
 
 use crate::connection::{CacheTimes, Connection};
 use crate::error::{MountError, SessionError};
@@ -148,6 +149,12 @@ impl Attached {
                 Err(error)
             }
         }
+    }
+
+    /// Lets a process that has one thread do everything, where the filesystem decides: one that makes ready what others are to use.
+    pub fn trust(&self, process: Pid) {
+        let process = u32::try_from(process.as_raw_pid()).unwrap_or_default();
+        self.pool.connection.trust(process);
     }
 
     /// Serves the mount by threads of this process.

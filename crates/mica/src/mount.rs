@@ -23,6 +23,7 @@ use mica_fuse::{
 use mica_host::FdCache;
 use mica_overlay::{Acls, Overlay, OverlayStats, Permissions};
 use mica_vfs::{Errno, Filesystem};
+use rustix::process::Pid;
 use rustix::thread::CapabilitySet;
 
 pub use error::MountError;
@@ -98,6 +99,11 @@ impl Attached {
     #[must_use]
     pub fn unmounter(&self) -> Unmounter {
         self.session.unmounter()
+    }
+
+    /// Lets a process that has one thread do everything in the mount, where the overlay decides what callers may do.
+    pub(crate) fn trust(&self, process: Pid) {
+        self.session.trust(process);
     }
 
     /// Gives the mount up before it was served: the work directory is left as if it had not been there.

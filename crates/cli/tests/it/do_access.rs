@@ -251,3 +251,21 @@ fn root_of_a_session_writes_everywhere_and_its_user_where_he_may() {
                     0 added, 0 modified, 0 deleted, 0 B - removed\n0\n";
     assert!(done.stdout.starts_with(expected), "{}", done.stdout);
 }
+
+#[test]
+fn what_is_mounted_in_the_view_of_a_user_needs_no_mountpoint_that_he_could_make() {
+    let test = "what_is_mounted_in_the_view_of_a_user_needs_no_mountpoint_that_he_could_make";
+    if !can_mount(test) {
+        return;
+    }
+    let place = Place::new();
+    let script = "../mica do --rm --tmpfs /new-here --bind .:/usr/new-here -- \
+                  sh -c 'cat /usr/new-here/kept; mkdir /new-there 2>&1; touch /usr/new-here/x; echo > /usr/new 2>&1'";
+    let done = as_user(&place, "true", script);
+    assert!(
+        done.stdout
+            .starts_with("host\nmkdir: cannot create directory '/new-there': Permission denied\n"),
+        "{done:?}"
+    );
+    assert!(place.at("d/x").exists());
+}

@@ -136,7 +136,11 @@ fn serve(plan: &Plan, bear: impl FnOnce() -> Result<Pid, DoError>) -> Result<(),
     let stack = Stack::over_tree(&spec.stack, tree, |fs| Arc::new(log.of(unlisted, fs)))?;
     let mountpoint = Mountpoint::find(&root).map_err(DoError::Mount)?;
     let attached = Mount::attach(stack, &spec, &mountpoint).map_err(DoError::Mount)?;
-    let born = bear().and_then(|_| log_to(&plan.log()));
+    let born = bear().and_then(|init| {
+        // It makes mountpoints, which its user might not.
+        attached.trust(init);
+        log_to(&plan.log())
+    });
     let caged = born.and_then(|()| Ok(enter_cage(&spec.stack)?));
     if let Err(error) = caged {
         attached.abandon();
