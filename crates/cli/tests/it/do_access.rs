@@ -269,3 +269,16 @@ fn what_is_mounted_in_the_view_of_a_user_needs_no_mountpoint_that_he_could_make(
     );
     assert!(place.at("d/x").exists());
 }
+
+#[test]
+fn the_first_thing_that_a_user_does_may_be_a_change_of_the_root_directory() {
+    let test = "the_first_thing_that_a_user_does_may_be_a_change_of_the_root_directory";
+    if !can_mount(test) {
+        return;
+    }
+    let place = Place::new();
+    let one = ": > ../sub && mount --bind ../sub /etc/subuid && mount --bind ../sub /etc/subgid && mkdir -m 777 dev proc";
+    let script = "../mica do --rm --lower . --bind /usr:/usr --bind /lib:/lib --bind /lib64:/lib64 -- /usr/bin/mkdir /new 2>/dev/null; echo $?";
+    let done = as_user(&place, one, script);
+    assert_eq!(done.stdout, "0\n", "{done:?}");
+}
