@@ -224,18 +224,18 @@ impl Job<'_> {
     }
 }
 
-/// Says what the view lacks.
-fn say_lack(lack: &Lack) {
-    let text = format!("warning: {lack}: {}\n", Cause(lack.errno()));
-    // Without stderr there is nobody to tell.
-    drop(io::stderr().lock().write_all(text.as_bytes()));
-}
-
 /// This program once more.
 pub(crate) fn program() -> Command {
     let mut line = Command::new("/proc/self/exe");
     line.arg0("mica");
     line
+}
+
+/// Says what the view lacks.
+fn say_lack(lack: &Lack) {
+    let text = format!("warning: {lack}: {}\n", Cause(lack.errno()));
+    // Without stderr there is nobody to tell.
+    drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
 /// This program, as another process of a session.
