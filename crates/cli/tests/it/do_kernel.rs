@@ -380,6 +380,21 @@ fn a_range_of_ids_serves_the_kernel_too() {
 }
 
 #[test]
+fn what_is_hidden_is_hidden_wherever_it_is_mounted() {
+    if !can_mount("what_is_hidden_is_hidden_wherever_it_is_mounted") {
+        return;
+    }
+    let prepare = "mkdir ../all ../part; mount --bind .. ../all; mount --bind . ../part; mount -t tmpfs x ../all/all;";
+    let script = "mica do -- sh -c 'exec 2>&1; for p in .. ../all; do ls $p/state/mica/sessions; done; ls ../all/d ../part'; mica diff; \
+                  mica do --rm --hide gone -- sh -c 'ls -d gone ../all/d/gone ../part/gone ../part/kept 2>&1; true'";
+    for caller in [Caller::Root, Caller::User] {
+        let done = the_same(caller, prepare, script);
+        assert_eq!(done.matches("sessions': No such file").count(), 2, "{done}");
+        assert_eq!(done.matches("gone': No such file").count(), 3, "{done}");
+    }
+}
+
+#[test]
 fn sockets_and_fifos_of_the_machine_are_not_reached() {
     let test = "sockets_and_fifos_of_the_machine_are_not_reached";
     if !can_mount(test) || !has_program(test, "python3") {
