@@ -104,15 +104,22 @@ pub(super) fn mount(plan: &Plan) -> Result<View, DoError> {
     marks::check(&ground.upper, ground.xattrs(), &below, plan.driver)?;
     overlay::check_upper(&ground)?;
     let mut cells = Cells::new(&ground, below);
-    cells.mount_all(&root)?;
+    let mounted = cells.mount_all(&root);
     let mut lacks = vec![Lack::fuse(plan.users.is_some(), plan.driver.errno())];
     lacks.append(&mut cells.lacks);
-    Ok(View {
+    let view = View {
         root,
         work: ground.work.clone(),
         lent: cells.lent,
         lacks,
-    })
+    };
+    match mounted {
+        Ok(()) => Ok(view),
+        Err(error) => {
+            view.end();
+            Err(error)
+        }
+    }
 }
 
 /// Mounts memory where the view is to be: the view then lies over it.
