@@ -35,6 +35,7 @@ mod do_options;
 mod do_run;
 mod do_signals;
 mod do_take_back;
+mod do_terminal;
 mod do_tree;
 mod do_users;
 mod doctor_cases;
