@@ -135,10 +135,21 @@ fn a_file_of_others_that_a_user_may_write_to_stays_theirs() {
     if !can_mount(test) {
         return;
     }
-    let place = Place::new();
-    let script = "../mica do -- sh -c 'echo session > kept' 2>/dev/null; ../mica commit 2>/dev/null; cat kept; stat -c %u:%a kept";
-    let done = as_user(&place, "chmod 666 kept", script);
-    assert_eq!(done.stdout, "session\n0:666\n", "{done:?}");
+    let one = ": > ../sub";
+    let range = "echo daemon:100000:65536 > ../sub";
+    for ids in [one, range] {
+        let place = Place::new();
+        let script = "../mica do -- sh -c 'echo session > kept; mv other moved; mkdir n; mv third n/; echo x >> n/third' 2>/dev/null; \
+                      ../mica commit 2>/dev/null; cat kept moved n/third; stat -c %u:%g:%a kept moved n/third";
+        let prepare = format!(
+            "{ids} && mount --bind ../sub /etc/subuid && mount --bind ../sub /etc/subgid && \
+             for f in kept other third; do echo $f > $f; chown 2:2 $f; chmod 666 $f; done"
+        );
+        let done = as_user(&place, &prepare, script);
+        // Of a new name it cannot be: nobody gives away what is his.
+        let expected = "session\nother\nthird\nx\n2:2:666\n1:1:666\n1:1:666\n";
+        assert_eq!(done.stdout, expected, "{ids}: {done:?}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use mica_overlay::Fate;
 use mica_vfs::{Access, Attr, Errno, FallocateMode, FileName, FileType, Mode, SyncScope};
+use rustix::process::{getegid, geteuid};
 
 use super::Pace;
 use super::error::CommitError;
@@ -213,15 +214,10 @@ impl Preparation<'_, '_> {
         if self.is_link_to_there(new, &dir, &entry.path) {
             return Ok(());
         }
-        self.journal.note(&temporary).map_err(errno)?;
         let keeps_owner = !entry.aspects.contains(Aspects::OWNER);
-        let owner = old.filter(|_| keeps_owner).map_or(new, |old| old).attr();
-        let made = self.build(
-            new,
-            (&dir, name.as_bytes()),
-            &entry.path,
-            (owner.uid, owner.gid),
-        );
+        let owner = self.owner(new, old.filter(|_| keeps_owner))?;
+        self.journal.note(&temporary).map_err(errno)?;
+        let made = self.build(new, (&dir, name.as_bytes()), &entry.path, owner);
         let made = match made {
             Ok(made) => made,
             Err(errno) => {
@@ -233,6 +229,24 @@ impl Preparation<'_, '_> {
         let id = Id::of(made.attr());
         self.steps.push(rename(&from, &to, id));
         dir.fs().fsync(dir.id(), SyncScope::All)
+    }
+
+    /// Says whose what is made anew is to be: that of `kept`, if that is known here.
+    fn owner(&self, new: &Node, kept: Option<&Node>) -> Result<(u32, u32), Errno> {
+        if let Some(kept) = kept {
+            let owner = (kept.attr().uid, kept.attr().gid);
+            // Given the number that stands for others it would be that of whoever has the number.
+            return if self.sides.whose.is_unknown(owner) {
+                Err(Errno::PERM)
+            } else {
+                Ok(owner)
+            };
+        }
+        // The copy of what was somebody else's, under another name: the mark is on files and directories alone.
+        if self.sides.whose.is_inside() && Marks::read(new, self.sides.xattrs)?.has("owner") {
+            return Ok((geteuid().as_raw(), getegid().as_raw()));
+        }
+        Ok((new.attr().uid, new.attr().gid))
     }
 
     /// Copies an object, of a directory all that is new in it.
@@ -271,7 +285,7 @@ impl Preparation<'_, '_> {
                 if self.is_link_to_there(&child, &made, &path) {
                     continue;
                 }
-                let owner = (child.attr().uid, child.attr().gid);
+                let owner = self.owner(&child, None)?;
                 self.build(&child, (&made, &name), &path, owner)?;
             }
         }

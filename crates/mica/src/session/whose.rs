@@ -28,6 +28,16 @@ impl Whose {
         self.users.is_none() || self.inside
     }
 
+    /// Whether this process is in a user namespace with the session's ids.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.inside
+    }
+
+    /// Whether nobody here can tell who these owner and group are.
+    pub(crate) fn is_unknown(&self, (uid, gid): (u32, u32)) -> bool {
+        self.inside && (uid == OVERFLOW_ID || gid == OVERFLOW_ID)
+    }
+
     /// Returns the owner that the session shows.
     pub(crate) fn uid(&self, uid: u32) -> u32 {
         let users = self.users.as_ref();
