@@ -395,6 +395,34 @@ fn what_is_hidden_is_hidden_wherever_it_is_mounted() {
 }
 
 #[test]
+fn whichever_process_ends_all_of_a_session_of_the_kernel_ends() {
+    if !can_mount("whichever_process_ends_all_of_a_session_of_the_kernel_ends") {
+        return;
+    }
+    for caller in [Caller::Root, Caller::User] {
+        for (who, pid) in [
+            ("front", "$front"),
+            ("stage", "$(pgrep -P $front)"),
+            ("init", "$(pgrep -P $(pgrep -P $front))"),
+        ] {
+            let place = Place::new();
+            // A process of the session is told by its environment.
+            let script = format!(
+                "runs() {{ for p in /proc/[0-9]*; do test \"$(tr -d '\\0' < $p/environ 2>/dev/null | grep -c mark=$PWD)\" = 1 && return 0; done; return 1; }}; \
+                 mica do --name n --setenv mark=$PWD -- sh -c 'touch in; exec sleep 1000' 2>/dev/null & front=$!; \
+                 until test -e $XDG_STATE_HOME/mica/sessions/n/upper$PWD/in; do sleep 0.02; done; runs && echo runs; \
+                 kill -9 {pid}; wait; while runs; do sleep 0.02; done; mica do --name n -- ls in 2>/dev/null; mica diff n $PWD; \
+                 ls $XDG_STATE_HOME/mica/sessions/n | grep work"
+            );
+            let done = run_as(&place, (caller, Fuse::Closed), "true", &script);
+            let new = place.at("d/in");
+            let expected = format!("runs\nin\nA  {}\nwork\n", new.display());
+            assert_eq!(done.stdout, expected, "{caller:?} {who}: {done:?}");
+        }
+    }
+}
+
+#[test]
 fn sockets_and_fifos_of_the_machine_are_not_reached() {
     let test = "sockets_and_fifos_of_the_machine_are_not_reached";
     if !can_mount(test) || !has_program(test, "python3") {

@@ -307,10 +307,9 @@ impl DoError {
 fn device_hint(why: Errno) -> &'static str {
     match why {
         Errno::ACCESS => "an administrator permits FUSE by `chmod 0666 /dev/fuse`",
-        Errno::NODEV | Errno::NXIO => "an administrator provides FUSE by `modprobe fuse`",
         Errno::PERM => "whoever runs this container gives it the device: `--device /dev/fuse`",
         _ => {
-            "an administrator provides FUSE by `modprobe fuse && mknod -m 0666 /dev/fuse c 10 229`"
+            "an administrator provides FUSE by `modprobe fuse`, and to a container by `--device /dev/fuse`"
         }
     }
 }
