@@ -118,6 +118,27 @@ fn the_upper_of_a_fork_is_that_of_the_session() {
 }
 
 #[test]
+fn a_fork_that_was_killed_is_no_session_and_pruned() {
+    if !can_mount("a_fork_that_was_killed_is_no_session_and_pruned") {
+        return;
+    }
+    let place = Place::new();
+    assert_eq!(run(&mut place.script(&[], "echo > new")).status, Some(0));
+    let dir = place.at("state/mica/sessions/7");
+    fs::create_dir_all(dir.join("upper/half")).unwrap();
+    fs::write(dir.join("lock"), "").unwrap();
+    let whole = place.at("state/mica/sessions/1/session.json");
+    fs::copy(whole, dir.join("session.json.new")).unwrap();
+    let list = run(&mut place.mica(&["sessions"])).stdout;
+    assert_eq!(list.lines().count(), 1, "{list}");
+    let recent = run(&mut place.mica(&["sessions", "prune", "--older-than", "1h"]));
+    assert_eq!(recent.stdout, "", "{recent:?}");
+    let pruned = run(&mut place.mica(&["sessions", "prune", "--older-than", "0"]));
+    assert_eq!(pruned.stdout, "1\n7\n", "{pruned:?}");
+    assert!(!dir.exists());
+}
+
+#[test]
 fn what_cannot_be_forked_is_refused_and_leaves_nothing() {
     if !can_mount("what_cannot_be_forked_is_refused_and_leaves_nothing") {
         return;

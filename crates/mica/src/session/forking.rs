@@ -39,7 +39,10 @@ impl Sessions {
             return Err(DoError::Unfinished { name: from.into() });
         }
         let session = lay_out(self.fresh(name)?, source.record.clone())?;
-        let begun = session.begin_as(&source, stage, progress);
+        let begun = session
+            .record
+            .write_draft(&session.dir)
+            .and_then(|()| session.begin_as(&source, stage, progress));
         match begun {
             Ok(()) => Ok(session),
             Err(error) => {

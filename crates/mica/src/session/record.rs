@@ -14,6 +14,8 @@ use super::plan::{Bytes, Users};
 use crate::diff::Glob;
 
 const NAME: &str = "session.json";
+/// What it is called before it is whole, and while the session is not.
+const DRAFT: &str = "session.json.new";
 /// The version of the format. A session of another one is not touched.
 const VERSION: u32 = 1;
 
@@ -62,7 +64,15 @@ impl Record {
 
     /// Reads that of the session in `dir`.
     pub(super) fn read(dir: &Path) -> Result<Self, DoError> {
-        let path = dir.join(NAME);
+        Self::read_from(dir.join(NAME))
+    }
+
+    /// Reads that of a session in `dir` that is being made.
+    pub(super) fn read_draft(dir: &Path) -> Result<Self, DoError> {
+        Self::read_from(draft_in(dir))
+    }
+
+    fn read_from(path: PathBuf) -> Result<Self, DoError> {
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(source) => {
@@ -81,19 +91,32 @@ impl Record {
 
     /// Writes it in the place of the one before.
     pub(super) fn write(&self, dir: &Path) -> Result<(), DoError> {
+        self.write_draft(dir)?;
         let path = dir.join(NAME);
-        let fresh = dir.join("session.json.new");
+        std::fs::rename(draft_in(dir), &path).map_err(failed(path))
+    }
+
+    /// Writes that of a session which is being made: nobody takes it for one, but who cleans up knows whose it is.
+    pub(super) fn write_draft(&self, dir: &Path) -> Result<(), DoError> {
+        let path = draft_in(dir);
         let written = || -> io::Result<()> {
-            let mut file = File::create(&fresh)?;
+            let mut file = File::create(&path)?;
             file.write_all(&serde_json::to_vec_pretty(self)?)?;
-            file.write_all(b"\n")?;
-            drop(file);
-            std::fs::rename(&fresh, &path)
+            file.write_all(b"\n")
         };
-        written().map_err(|source| DoError::Store {
-            action: "write",
-            path: path.clone(),
-            source,
-        })
+        written().map_err(failed(path.clone()))
+    }
+}
+
+/// Where the description of a session is that is being made.
+pub(super) fn draft_in(dir: &Path) -> PathBuf {
+    dir.join(DRAFT)
+}
+
+fn failed(path: PathBuf) -> impl FnOnce(io::Error) -> DoError {
+    move |source| DoError::Store {
+        action: "write",
+        path,
+        source,
     }
 }

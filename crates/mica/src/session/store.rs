@@ -31,7 +31,7 @@ use rustix::fs::FlockOperation;
 use super::error::DoError;
 use super::joining::connect;
 use super::plan::{memory_in, root_in, upper_in, work_in};
-use super::record::Record;
+use super::record::{Record, draft_in};
 use super::{Joined, Session};
 
 /// The sessions of a user.
@@ -245,7 +245,8 @@ impl Sessions {
         Ok(latest.map(|info| info.name))
     }
 
-    /// Removes the sessions in which nothing runs and nothing began or ended since `before`, and tells the name of each. `stage` is as
+    /// Removes the sessions in which nothing runs and nothing began or ended since `before`, and those that were not made to their end,
+    /// and tells the name of each. `stage` is as
     /// [`Session::discard`] takes it.
     ///
     /// # Errors
@@ -270,7 +271,36 @@ impl Sessions {
             }
             told(&info.name);
         }
+        for name in self.names()? {
+            if let Some(session) = self.abandoned(&name, before) {
+                session.discard(stage)?;
+                told(&name);
+            }
+        }
         Ok(())
+    }
+
+    /// Finds a session that was being made before that moment, by a process that is gone.
+    fn abandoned(&self, name: &str, before: Duration) -> Option<Session> {
+        let dir = self.dir.join(name);
+        let begun = fs::metadata(draft_in(&dir)).ok()?.mtime();
+        if u64::try_from(begun).ok()? > before.as_secs() {
+            return None;
+        }
+        let lock = OwnedFd::from(File::open(dir.join("lock")).ok()?);
+        take(&lock, OsStr::new(name)).ok()?;
+        let record = Record::read_draft(&dir).ok()?;
+        // One that is whole was only being written to.
+        if Record::read(&dir).is_ok() {
+            return None;
+        }
+        Some(Session {
+            dir,
+            record,
+            lock: Some(lock),
+            memory: None,
+            on_lack: |_| (),
+        })
     }
 
     fn info(&self, name: String) -> Option<SessionInfo> {
