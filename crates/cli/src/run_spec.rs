@@ -4,7 +4,9 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use mica::{Extra, ExtraSource, Medium, Network, RunSpec, UnlistedDirs, ViewAccess, ViewSpec, Who};
+use mica::{
+    Extra, ExtraSource, Limits, Medium, Network, RunSpec, UnlistedDirs, ViewAccess, ViewSpec, Who,
+};
 
 use crate::args::{DoArgs, Net, Share};
 use crate::error::CliError;
@@ -96,6 +98,13 @@ fn view(args: &DoArgs) -> Result<ViewSpec, CliError> {
             Medium::Memory { size, inodes }
         } else {
             Medium::Directory
+        },
+        limits: match args.memory {
+            true => Limits::default(),
+            false => Limits {
+                bytes: args.size,
+                inodes: args.inodes,
+            },
         },
         unlisted: if args.hide_unreadable {
             UnlistedDirs::Empty

@@ -106,8 +106,8 @@ pub use session::{
     UnlistedDirs, ViewAccess, ViewSpec, Who, Within, be_stage, be_within,
 };
 pub use stack::{
-    Boundary, ForeignMark, Holder, LayerDir, Overlayer, Reach, Recovered, Role, Stack, StackError,
-    StackWarning,
+    Boundary, ForeignMark, Holder, LayerDir, Limits, Overlayer, Reach, Recovered, Role, Stack,
+    StackError, StackWarning,
 };
 pub use unmount::{Busy, UnmountError, unmount};
 pub use unmount_helper::{AutoUnmount, UnmountHelper, help_unmounting};

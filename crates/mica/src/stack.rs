@@ -18,6 +18,7 @@ mod half_converted;
 mod holder;
 pub(crate) mod in_use;
 mod index;
+mod limited;
 mod namespaces;
 mod opened;
 pub(crate) mod others;
@@ -44,6 +45,7 @@ pub use error::{Boundary, LayerDir, Role, StackError};
 pub use foreign::ForeignMark;
 pub use holder::{Holder, Overlayer};
 use in_use::InUse;
+pub use limited::Limits;
 use opened::{Opened, coherent, open_data, open_lowers};
 use owners::{RootRecord, recorded_root, with_overflow_ids};
 pub use reach::Reach;
@@ -323,6 +325,7 @@ impl Checked {
                 let (upper, found, root) = writable.into_upper(
                     (spec.xattrs, spec.index),
                     (owners, like),
+                    spec.limits,
                     &fds,
                     &lowers,
                     &mut warnings,

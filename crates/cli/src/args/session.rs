@@ -56,12 +56,12 @@ pub(crate) struct DoArgs {
     #[arg(long, conflicts_with = "name")]
     pub(crate) memory: bool,
 
-    /// The most that --memory takes, as in `512m`
-    #[arg(long, value_name = "SIZE", requires = "memory", value_parser = bytes)]
+    /// The most that the changes take, as in `512m`
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub(crate) size: Option<u64>,
 
-    /// The most objects that --memory takes
-    #[arg(long, value_name = "N", requires = "memory")]
+    /// The most objects that the changes have
+    #[arg(long, value_name = "N")]
     pub(crate) inodes: Option<u64>,
 
     /// Let changes of PATH be made on the machine itself; sockets there can be used. May be repeated, as may the next five

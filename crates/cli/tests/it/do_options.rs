@@ -238,7 +238,7 @@ fn a_session_in_memory_counts_its_changes_and_leaves_nothing() {
     assert!(done.stderr.contains("1 deleted"), "{done:?}");
     assert!(done.stderr.ends_with("- removed\n"), "{done:?}");
     assert_eq!(run(&mut place.mica(&["sessions"])).stdout, "");
-    for wrong in [vec!["--size", "1m"], vec!["--memory", "--name", "n"]] {
+    for wrong in [vec!["--size", "1t"], vec!["--memory", "--name", "n"]] {
         let refused = run(&mut place.script(&wrong, "true"));
         assert_eq!(refused.status, Some(2), "{refused:?}");
     }

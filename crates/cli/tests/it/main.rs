@@ -30,6 +30,7 @@ mod do_fork;
 mod do_hostile;
 mod do_join;
 mod do_kernel;
+mod do_limits;
 mod do_live;
 mod do_lookup;
 mod do_options;

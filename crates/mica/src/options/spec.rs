@@ -8,6 +8,8 @@ use mica_fuse::{CacheTimes, SecurityLabel, Threads};
 use mica_overlay::{Durability, Index, Metacopies, XattrNamespace, Xino};
 use mica_vfs::Coherence;
 
+use crate::stack::Limits;
+
 use super::{Identity, Manner, Note, OptionError, OverlayUuid, RedirectDir, Request};
 
 bitflags! {
@@ -97,6 +99,8 @@ pub struct StackSpec {
     pub durability: Durability,
     /// Whose the objects are.
     pub identity: Identity,
+    /// The most that the upper takes. No option: sessions choose it.
+    pub limits: Limits,
 }
 
 impl StackSpec {
@@ -116,6 +120,7 @@ impl StackSpec {
             coherence: Coherence::default(),
             durability: Durability::default(),
             identity: Identity::default(),
+            limits: Limits::default(),
         }
     }
 }

@@ -201,6 +201,12 @@ pub enum DoError {
         /// Why not.
         source: Errno,
     },
+    /// The kernel makes the view, and limits nothing.
+    #[error("there is no limit for what a session takes where the kernel makes its view")]
+    NoLimits {
+        /// Why it does.
+        source: Errno,
+    },
     /// The caller did not want it to go on.
     #[error("it was stopped")]
     Stopped,
@@ -230,6 +236,7 @@ impl DoError {
             Self::Begun { .. } => {
                 "leave out the options that change the view, or wait until it has ended".into()
             }
+            Self::NoLimits { .. } => "keep the changes in memory: `--memory`".into(),
             Self::Unfinished { name } => {
                 format!("finish or undo it: `mica commit {}`", name.display())
             }

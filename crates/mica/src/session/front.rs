@@ -65,7 +65,7 @@ impl Stage {
         given: [BorrowedFd<'_>; 3],
     ) -> Result<Prepared, DoError> {
         let (users, medium, driver) = (plan.users.clone(), plan.view.medium, plan.driver);
-        let plan = Message::Plan(plan);
+        let plan = Message::Plan(Box::new(plan));
         init.send(&plan, &[]).map_err(failed)?;
         self.link.send(&plan, &given).map_err(failed)?;
         if let Some(users) = users.filter(|users| !users.alone()) {

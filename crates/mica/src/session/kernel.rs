@@ -33,6 +33,7 @@ use super::tree::{Mounted, mounted_below, names_of};
 use super::view::UnlistedDirs;
 use super::view::ViewAccess;
 use crate::mountinfo::mounts;
+use crate::stack::Limits;
 use cell::Cells;
 use lower::Dress;
 
@@ -103,6 +104,10 @@ pub(super) fn mount(plan: &Plan) -> Result<View, DoError> {
         empty: step("an empty directory", empty())?,
     };
     marks::check(&ground.upper, ground.xattrs(), &below, plan.driver)?;
+    if plan.view.limits != Limits::default() {
+        let source = plan.driver.errno();
+        return Err(DoError::NoLimits { source });
+    }
     overlay::check_upper(&ground)?;
     let mut cells = Cells::new(&ground, below);
     let mounted = cells.mount_all(&root);

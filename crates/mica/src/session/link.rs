@@ -32,7 +32,7 @@ pub(super) struct Link(OwnedFd);
 pub(super) enum Message {
     /// To the stage, with one end of a link to init, the socket at which others join, and the lock of the session: what to do. To
     /// init, without any of them: what the stage was told.
-    Plan(Plan),
+    Plan(Box<Plan>),
     /// To init: a command to run, which a file describes ([`super::run::Run`]). With that file, and with stdin, stdout and stderr of
     /// the command.
     Run,

@@ -271,6 +271,7 @@ fn spec_of(plan: &Plan) -> Result<MountSpec, DoError> {
         work: plan.work(),
     });
     spec.flags |= MountFlags::ALLOW_OTHER | MountFlags::NODEV;
+    spec.stack.limits = plan.view.limits;
     spec.stack.identity.unlisted = match plan.view.unlisted {
         UnlistedDirs::Empty => Unlisted::Empty,
         UnlistedDirs::Refused if plan.users.is_some() => Unlisted::Removable,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::DoError;
 use super::plan::Bytes;
 use crate::diff::Glob;
+use crate::stack::Limits;
 
 /// How a session that begins differs from a plain one. Paths are absolute.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,6 +25,8 @@ pub struct ViewSpec {
     pub capabilities: Vec<String>,
     /// Where the changes are kept.
     pub medium: Medium,
+    /// The most that the changes take, if they are kept in the session's directory.
+    pub limits: Limits,
     /// What directories are that may not be listed.
     pub unlisted: UnlistedDirs,
     /// Names of which nothing is told from now on ([`Session::ignore`](super::Session::ignore)).
@@ -104,6 +107,7 @@ pub(super) struct View {
     pub(super) capabilities: u64,
     pub(super) medium: Medium,
     pub(super) unlisted: UnlistedDirs,
+    pub(super) limits: Limits,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +146,7 @@ impl ViewSpec {
             capabilities: capabilities.bits(),
             medium: self.medium,
             unlisted: self.unlisted,
+            limits: self.limits,
         })
     }
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use mica_host::{FdCache, Features, HostFs, LayerAccess, Owners, Recorded};
 use mica_overlay::{Index, Layer, Upper, XattrNamespace};
-use mica_vfs::{Errno, NodeId};
+use mica_vfs::{Errno, Filesystem, NodeId};
 
 use super::error::{Role, StackError};
 use super::half_converted::refuse_half_converted;
 use super::in_use::InUse;
 use super::index::refuse_index;
+use super::limited::{Limited, Limits};
 use super::opened::Opened;
 use super::owners::RootRecord;
 use super::reach::{self, Reach};
@@ -42,6 +43,7 @@ impl Writable {
         self,
         (xattrs, index): (XattrNamespace, Index),
         (owners, like): (Owners, Option<Recorded>),
+        limits: Limits,
         fds: &Arc<FdCache>,
         lowers: &[Layer],
         warnings: &mut Vec<StackWarning>,
@@ -83,6 +85,10 @@ impl Writable {
         }
         let fs = Arc::new(fs);
         let record = RootRecord::prepare(&fs, owners, &upper.dir, like)?;
+        let fs: Arc<dyn Filesystem> = match limits == Limits::default() {
+            true => fs,
+            false => Arc::new(Limited::over(fs, limits).map_err(open)?),
+        };
         let layer = Layer {
             fs,
             root: NodeId::ROOT,
