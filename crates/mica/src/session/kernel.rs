@@ -11,6 +11,7 @@
 //! - No mark in the upper leads out of its cell: Mica and the kernel read it alike.
 
 mod cell;
+mod lent;
 mod lower;
 mod marks;
 mod overlay;
@@ -33,6 +34,7 @@ use super::tree::{Mounted, mounted_below, names_of};
 use super::view::ViewAccess;
 use crate::mountinfo::mounts;
 use cell::Cells;
+pub(crate) use lent::Lent;
 use lower::Dress;
 
 /// A view that is mounted.
@@ -105,6 +107,11 @@ pub(super) fn mount(plan: &Plan) -> Result<View, DoError> {
     overlay::check_upper(&ground)?;
     let mut cells = Cells::new(&ground, below);
     let mounted = cells.mount_all(&root);
+    let lent = cells.lent.iter().map(|(path, _)| path.as_path());
+    let lent = lent.filter_map(|path| path.strip_prefix(&ground.upper).ok());
+    if let Err(error) = Lent::write(&ground.work, lent) {
+        tracing::debug!(%error, "a diff may show what is no change");
+    }
     let mut lacks = vec![Lack::fuse(plan.users.is_some(), plan.driver.errno())];
     lacks.append(&mut cells.lacks);
     let view = View {
@@ -119,6 +126,18 @@ pub(super) fn mount(plan: &Plan) -> Result<View, DoError> {
             view.end();
             Err(error)
         }
+    }
+}
+
+/// Takes back what is left of a view that was not ended.
+pub(super) fn tidy(plan: &Plan) {
+    let work = plan.work_of_kernel();
+    if !work.exists() {
+        return;
+    }
+    Lent::read(&work).take_back(&plan.upper(), &plan.lower.to_path());
+    if let Err(error) = super::store::remove(&work) {
+        tracing::debug!(%error, "the kernel's work directories stay");
     }
 }
 
