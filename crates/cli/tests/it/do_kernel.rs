@@ -306,7 +306,7 @@ fn options_mean_the_same_without_fuse() {
                       mica do --rm --lower ../tree -- /b/bin/sh -c 'echo y > /f; cat /f; ls /; pwd'; \
                       mica do --rm --net none -- true; mica do --rm -- sh -c 'exit 7'; echo $?";
         let prepare = format!(
-            "{DISK} mkdir -p ../tree/b ../tree/proc; mount --bind / ../tree/b; \
+            "{DISK} mkdir -p ../tree/b ../tree/proc; chown 1:1 ../tree; mount --bind / ../tree/b; \
              for l in bin lib lib64 usr; do ln -s b/$l ../tree/$l; done"
         );
         let done = the_same(caller, &prepare, script);

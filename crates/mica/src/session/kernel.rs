@@ -31,6 +31,7 @@ use super::error::{DoError, step};
 use super::lack::Lack;
 use super::plan::{Bytes, Plan};
 use super::tree::{Mounted, mounted_below, names_of};
+use super::view::UnlistedDirs;
 use super::view::ViewAccess;
 use crate::mountinfo::mounts;
 use cell::Cells;
@@ -113,6 +114,9 @@ pub(super) fn mount(plan: &Plan) -> Result<View, DoError> {
         tracing::debug!(%error, "a diff may show what is no change");
     }
     let mut lacks = vec![Lack::fuse(plan.users.is_some(), plan.driver.errno())];
+    if plan.view.unlisted == UnlistedDirs::Empty {
+        lacks.push(Lack::blank(plan.driver.errno()));
+    }
     lacks.append(&mut cells.lacks);
     let view = View {
         root,
