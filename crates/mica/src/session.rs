@@ -65,6 +65,7 @@ use driver::Driver;
 pub use error::{DoError, Told};
 pub use front::{Running, Signaller};
 use front::{Stage, View};
+pub(crate) use kernel::Lent;
 pub use lack::Lack;
 pub use link::Others;
 use link::{Link, Work};
@@ -220,6 +221,11 @@ impl Session {
     /// Returns where is kept what its commit does.
     pub(crate) fn journal(&self) -> PathBuf {
         self.dir.join("journal")
+    }
+
+    /// Returns which of its directories are no changes.
+    pub(crate) fn lent(&self) -> Lent {
+        Lent::read(&plan::work_of_kernel_in(&self.dir))
     }
 
     /// Returns its own directory.

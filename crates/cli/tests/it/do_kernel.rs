@@ -173,6 +173,35 @@ fn what_is_made_for_the_kernel_is_no_change() {
 }
 
 #[test]
+fn what_was_made_for_the_kernel_and_stands_for_nothing_is_no_change_either() {
+    if !can_mount("what_was_made_for_the_kernel_and_stands_for_nothing_is_no_change_either") {
+        return;
+    }
+    for (caller, mounted) in [
+        (Caller::Root, "mount -t tmpfs away ../own/away;"),
+        (Caller::User, ""),
+    ] {
+        let place = Place::new();
+        let prepare =
+            format!("mkdir -p ../own/away ../own/m; mount -t tmpfs m ../own/m; {mounted}");
+        let prepare = match caller {
+            Caller::Root => prepare,
+            Caller::User => format!("{prepare} chown -R 1:1 ../own;"),
+        };
+        // The machine removes the directory of a cell, and the stage is killed.
+        let script = "up=$XDG_STATE_HOME/mica/sessions/k/upper${PWD%/d}; cd ../own; \
+                      mica do --name k -- sh -c 'touch m/in; exec sleep 1000' 2> /dev/null & \
+                      until test -e $up/own/m/in; do sleep 0.02; done; umount away 2> /dev/null; rm -r away || exit 1; \
+                      kill -9 $(pgrep -P $!); wait; ls $up/own; mica diff k $PWD; \
+                      mica do --name k -- true 2> /dev/null; ls $up/own; mica diff k $PWD";
+        let done = run_as(&place, (caller, Fuse::Closed), &prepare, script);
+        let new = format!("A  {}\n", place.at("own/m/in").display());
+        let expected = format!("away\nm\n{new}m\n{new}");
+        assert_eq!(done.stdout, expected, "{caller:?}: {done:?}");
+    }
+}
+
+#[test]
 fn a_directory_whose_acl_cannot_be_kept_is_read_only() {
     let test = "a_directory_whose_acl_cannot_be_kept_is_read_only";
     if !can_mount(test) || !has_program(test, "setfacl") {

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, open};
 
 use super::Glob;
 use crate::offline::Node;
-use crate::session::{DoError, Session, Whose, left_out};
+use crate::session::{DoError, Lent, Session, Whose, left_out};
 use crate::stack::raise_fd_limit;
 
 /// What a session changed, and what it is on.
@@ -22,6 +22,8 @@ pub(crate) struct Sides {
     /// Under which prefix the upper has its marks.
     pub(crate) xattrs: XattrNamespace,
     pub(crate) whose: Whose,
+    /// Directories of the upper that are no changes.
+    pub(crate) lent: Lent,
     /// Directories that are empty in the view, from the root of the tree on.
     pub(crate) left_out: Vec<PathBuf>,
     ignored: Vec<Glob>,
@@ -47,6 +49,7 @@ impl Sides {
             lower: root(&lower, access)?,
             xattrs: session.xattrs(),
             whose: session.whose(),
+            lent: session.lent(),
             left_out: left_out(&lower)?,
             ignored: session.ignored().to_vec(),
         })

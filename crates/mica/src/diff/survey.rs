@@ -211,6 +211,9 @@ impl Survey {
         mut entry: Entry,
         new: Node,
     ) -> Result<Option<Frame>, Errno> {
+        if entry.old.is_none() && is_lent(sides, &entry.path, &new)? {
+            return Ok(None);
+        }
         let marks = Marks::read(&new, sides.xattrs)?;
         let mut below = entry.below.clone();
         let moved = if marks.is_opaque() {
@@ -327,6 +330,23 @@ impl Survey {
             }
         });
     }
+}
+
+/// Whether a directory was made for the kernel's view alone, and all that is in it.
+fn is_lent(sides: &Sides, path: &Path, dir: &Node) -> Result<bool, Errno> {
+    if !sides.lent.has(path) {
+        return Ok(false);
+    }
+    for name in dir.names()? {
+        let Some(child) = dir.child(&name)? else {
+            continue;
+        };
+        let path = path.join(path_of(name.to_vec()));
+        if child.kind() != FileType::Directory || !is_lent(sides, &path, &child)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Finds where a directory was before it was moved, and what is there if that still is one.

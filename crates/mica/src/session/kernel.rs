@@ -11,6 +11,7 @@
 //! - No mark in the upper leads out of its cell: Mica and the kernel read it alike.
 
 mod cell;
+mod lent;
 mod lower;
 mod marks;
 mod overlay;
@@ -35,6 +36,7 @@ use super::view::ViewAccess;
 use crate::mountinfo::mounts;
 use crate::stack::Limits;
 use cell::Cells;
+pub(crate) use lent::Lent;
 use lower::Dress;
 
 /// A view that is mounted.
@@ -111,6 +113,11 @@ pub(super) fn mount(plan: &Plan) -> Result<View, DoError> {
     overlay::check_upper(&ground)?;
     let mut cells = Cells::new(&ground, below);
     let mounted = cells.mount_all(&root);
+    let lent = cells.lent.iter().map(|(path, _)| path.as_path());
+    let lent = lent.filter_map(|path| path.strip_prefix(&ground.upper).ok());
+    if let Err(error) = Lent::write(&ground.work, lent) {
+        tracing::debug!(%error, "a diff may show what is no change");
+    }
     let mut lacks = vec![Lack::fuse(plan.users.is_some(), plan.driver.errno())];
     if plan.view.unlisted == UnlistedDirs::Empty {
         lacks.push(Lack::blank(plan.driver.errno()));
@@ -128,6 +135,18 @@ pub(super) fn mount(plan: &Plan) -> Result<View, DoError> {
             view.end();
             Err(error)
         }
+    }
+}
+
+/// Takes back what is left of a view that was not ended.
+pub(super) fn tidy(plan: &Plan) {
+    let work = plan.work_of_kernel();
+    if !work.exists() {
+        return;
+    }
+    Lent::read(&work).take_back(&plan.upper(), &plan.lower.to_path());
+    if let Err(error) = super::store::remove(&work) {
+        tracing::debug!(%error, "the kernel's work directories stay");
     }
 }
 

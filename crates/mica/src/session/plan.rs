@@ -104,7 +104,7 @@ impl Plan {
 
     /// Where the kernel prepares changes, if the view is its.
     pub(super) fn work_of_kernel(&self) -> PathBuf {
-        self.medium().join("work-kernel")
+        work_of_kernel_in(&self.medium())
     }
 
     pub(super) fn base_log(&self) -> PathBuf {
@@ -128,6 +128,11 @@ pub(super) fn upper_in(dir: &Path) -> PathBuf {
 /// Where they are prepared.
 pub(super) fn work_in(dir: &Path) -> PathBuf {
     dir.join("work")
+}
+
+/// Where the kernel prepares them, if the view is its, and where [`Lent`](super::Lent) is kept.
+pub(super) fn work_of_kernel_in(dir: &Path) -> PathBuf {
+    dir.join("work-kernel")
 }
 
 /// The socket at which commands come to a running session.

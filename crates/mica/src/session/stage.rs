@@ -82,6 +82,7 @@ fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>) -> Result<(), DoError> {
         let told = front.send(&Message::Upper, &[upper.as_fd()]);
         told.map_err(|source| DoError::Start { source })?;
     }
+    super::kernel::tidy(plan);
     let bear = || step("its first process", init::bear(socket, joining));
     match plan.driver {
         Driver::Mica => serve(plan, bear)?,
