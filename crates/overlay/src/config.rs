@@ -150,6 +150,8 @@ pub enum Unlisted {
     Kept,
     /// It counts as empty (OVL-233).
     Removable,
+    /// It is shown as empty, too (OVL-220).
+    Empty,
 }
 
 /// The choices of one mount.

@@ -36,6 +36,7 @@ mod access;
 mod acl;
 mod attr;
 mod bad_mark;
+mod closed;
 mod config;
 mod copy_up;
 mod create;

@@ -123,7 +123,18 @@ impl Overlay {
             let layer = &lower.node.layer;
             let first = u16::try_from(at).unwrap_or(u16::MAX);
             let nested = self.is_marked_nested(&lower.node)?;
-            for raw in self.read_layer(&lower.node, lower.xattr_whiteouts, &mut hidden, below)? {
+            let raws = match self.read_layer(&lower.node, lower.xattr_whiteouts, &mut hidden, below)
+            {
+                Err(Errno::ACCESS) => {
+                    self.witness_closed(&lower.node);
+                    match self.config.unlisted {
+                        Unlisted::Empty => Vec::new(),
+                        _ => return Err(Errno::ACCESS),
+                    }
+                }
+                raws => raws?,
+            };
+            for raw in raws {
                 let must_look = nested && raw.kind == Some(FileType::Regular);
                 let ino = (!must_look).then(|| self.number(layer, layer.dev, raw.ino));
                 listing.push((self.hash(raw.name.as_name()), raw.listed(ino, first)));
@@ -364,7 +375,7 @@ impl Overlay {
         match self.read_layers(dir) {
             // Nobody sees what is lost with it (OVL-233).
             Err(Errno::ACCESS)
-                if self.config.unlisted == Unlisted::Removable && dir.upper().is_none() =>
+                if self.config.unlisted != Unlisted::Kept && dir.upper().is_none() =>
             {
                 met!(233);
                 Ok(true)

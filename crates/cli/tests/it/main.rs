@@ -38,6 +38,7 @@ mod do_signals;
 mod do_take_back;
 mod do_terminal;
 mod do_tree;
+mod do_unlisted;
 mod do_users;
 mod doctor_cases;
 mod doctor_depth;

@@ -33,7 +33,8 @@ use super::link::{Link, Message, Work};
 use super::plan::{Bytes, Plan, Users, upper_in};
 use super::record::Record;
 use super::tree::machine_tree;
-use super::view::Medium;
+use super::unlisted::UnlistedLog;
+use super::view::{Medium, UnlistedDirs};
 use crate::cage::enter_cage;
 use crate::mount::{Mount, Mountpoint};
 use crate::options::{MountFlags, MountSpec, UpperSpec};
@@ -131,7 +132,8 @@ fn serve(plan: &Plan, bear: impl FnOnce() -> Result<Pid, DoError>) -> Result<(),
     let spec = spec_of(plan)?;
     tree.foreign = Some(spec.stack.xattrs.prefix());
     let log = BaseLog::open(&plan.base_log())?;
-    let stack = Stack::over_tree(&spec.stack, tree, |fs| Arc::new(log.of(fs)))?;
+    let unlisted = UnlistedLog::open(&plan.dir.to_path())?;
+    let stack = Stack::over_tree(&spec.stack, tree, |fs| Arc::new(log.of(unlisted, fs)))?;
     let mountpoint = Mountpoint::find(&root).map_err(DoError::Mount)?;
     let attached = Mount::attach(stack, &spec, &mountpoint).map_err(DoError::Mount)?;
     let born = bear().and_then(|init| {
@@ -269,10 +271,14 @@ fn spec_of(plan: &Plan) -> Result<MountSpec, DoError> {
         work: plan.work(),
     });
     spec.flags |= MountFlags::ALLOW_OTHER | MountFlags::NODEV;
+    spec.stack.identity.unlisted = match plan.view.unlisted {
+        UnlistedDirs::Empty => Unlisted::Empty,
+        UnlistedDirs::Refused if plan.users.is_some() => Unlisted::Removable,
+        UnlistedDirs::Refused => Unlisted::Kept,
+    };
     if let Some(users) = &plan.users {
         spec.stack.xattrs = XattrNamespace::User;
         let identity = &mut spec.stack.identity;
-        identity.unlisted = Unlisted::Removable;
         identity.permissions = super::users::permissions(users);
         if identity.permissions != Permissions::Shown {
             // The kernel has none where it does not decide.
