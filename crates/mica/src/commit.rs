@@ -112,7 +112,6 @@ impl Session {
         spec: &CommitSpec,
         progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Committed, CommitError> {
-        let sides = Sides::open(self, LayerAccess::ReadWrite)?;
         let journal = Journal::at(self.journal());
         let mut pace = Pace {
             done: 0,
@@ -123,6 +122,18 @@ impl Session {
             let path = journal.dir().to_owned();
             return Err(CommitError::OthersJournal { path });
         }
+        // All is on the machine, and the session has no upper any more.
+        if rest::is_over(self) {
+            if !spec.dry_run {
+                self.remove()?;
+            }
+            return Ok(Committed {
+                resumed: true,
+                ended: !spec.dry_run,
+                ..Committed::default()
+            });
+        }
+        let sides = Sides::open(self, LayerAccess::ReadWrite)?;
         match journal.sealed() {
             Ok(None) => {}
             Ok(Some(_)) if spec.dry_run => {
@@ -244,9 +255,7 @@ impl Session {
         journal: &Journal,
         pace: &mut Pace<'_>,
     ) -> Result<bool, CommitError> {
-        if !rest::is_over(self) {
-            apply::apply(sides, plan, pace)?;
-        }
+        apply::apply(sides, plan, pace)?;
         pace.step()?;
         rest::leave(self, plan).map_err(|source| journal_error(journal, source))?;
         pace.step()?;

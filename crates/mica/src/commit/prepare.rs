@@ -352,7 +352,7 @@ pub(super) fn stays(sides: &Sides, base: &Base, entry: &Entry, old: &Node) -> Re
     }
     let parent = entry.below.parent().unwrap_or(&entry.below);
     let parent = sides.find(parent)?.ok_or(Errno::NOENT)?;
-    let copied = base.get(&entry.below);
+    let copied = base.of(&entry.below, old.attr());
     let copied = copied.is_some_and(|recorded| recorded.fate == Fate::Copied);
     Ok(parent.attr().dev != old.attr().dev || (old.attr().nlink > 1 && copied))
 }
