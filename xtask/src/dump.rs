@@ -174,22 +174,38 @@ fn node(path: &Path, meta: &Metadata, listed_ino: u64) -> Result<Node> {
     })
 }
 
+/// The flags that an overlay keeps, by their letters in chattr(1).
+pub(crate) const FLAGS: [(char, IFlags); 5] = [
+    ('a', IFlags::APPEND),
+    ('i', IFlags::IMMUTABLE),
+    ('d', IFlags::NODUMP),
+    ('A', IFlags::NOATIME),
+    ('S', IFlags::SYNC),
+];
+
+/// Those of them that keep an object from being changed or removed.
+pub(crate) const PROTECTING: IFlags = IFlags::IMMUTABLE.union(IFlags::APPEND);
+
+/// Returns the letters of those flags that are set.
+pub(crate) fn letters(flags: IFlags) -> String {
+    let set = FLAGS.iter().filter(|(_, flag)| flags.contains(*flag));
+    set.map(|(letter, _)| letter).collect()
+}
+
+/// Returns the flag of a letter.
+pub(crate) fn flag(letter: char) -> Option<IFlags> {
+    let known = FLAGS.iter().find(|(known, _)| *known == letter);
+    known.map(|(_, flag)| *flag)
+}
+
 fn flags(path: &Path, kind: char) -> Result<String> {
-    const KNOWN: [(char, IFlags); 5] = [
-        ('a', IFlags::APPEND),
-        ('i', IFlags::IMMUTABLE),
-        ('d', IFlags::NODUMP),
-        ('A', IFlags::NOATIME),
-        ('S', IFlags::SYNC),
-    ];
     if !matches!(kind, 'f' | 'd') {
         return Ok(String::new());
     }
     let file = std::fs::File::open(path).with_context(|| failed("open", path))?;
     // Not every filesystem has flags.
     let flags = rustix::fs::ioctl_getflags(&file).unwrap_or(IFlags::empty());
-    let set = KNOWN.iter().filter(|(_, flag)| flags.contains(*flag));
-    Ok(set.map(|(letter, _)| letter).collect())
+    Ok(letters(flags))
 }
 
 fn kind(meta: &Metadata) -> char {

@@ -52,8 +52,6 @@ pub(crate) enum Command {
     #[command(hide = true)]
     DoStage,
     #[command(hide = true)]
-    DoInit,
-    #[command(hide = true)]
     DoWithin(WithinArgs),
 }
 

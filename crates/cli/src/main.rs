@@ -84,7 +84,6 @@ fn run() -> ExitCode {
         Command::Sessions(args) => error::status(sessions::list(&args), Manner::Mica),
         Command::Discard(args) => error::status(sessions::discard(&args), Manner::Mica),
         Command::DoStage => error::status(run::stage(), Manner::Mica),
-        Command::DoInit => error::status(run::init(), Manner::Mica),
         Command::DoWithin(args) => within::inside(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::UnmountHelper(args) => error::status(unmount_helper::run(&args), Manner::Mica),

@@ -322,15 +322,7 @@ pub(crate) fn stage() -> Result<(), CliError> {
     log::warnings_to_stderr();
     let failed = |source| CliError::Inside { source };
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
-    mica::be_stage(socket, &mut itself("do-init")).map_err(failed)
-}
-
-/// Is init of a session.
-pub(crate) fn init() -> Result<(), CliError> {
-    let failed = |source| CliError::Inside { source };
-    let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
-    let joining = io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
-    mica::be_init(socket, joining).map_err(failed)
+    mica::be_stage(socket).map_err(failed)
 }
 
 #[cfg(test)]
@@ -346,10 +338,9 @@ mod tests {
             (4_299_161, "4.0 MiB"),
             (4_300_000, "4.1 MiB"),
             (1 << 40, "1.0 TiB"),
-            (u64::MAX, "16777216.0 TiB"),
+            (u64::MAX, "16777215.9 TiB"),
         ] {
-            let shown = size(bytes);
-            assert!(shown == text || bytes == u64::MAX, "{bytes}: {shown}");
+            assert_eq!(size(bytes), text, "{bytes}");
         }
     }
 }

@@ -229,7 +229,7 @@ fn undo_body(connection: &Connection, opcode: Opcode, mut body: &[u8]) {
         }
         Opcode::Open => {
             if let Some((out, _)) = take::<OpenOut>(body) {
-                connection.opens.release(out.fh);
+                connection.opens.undo(out.fh);
             }
         }
         Opcode::Readdirplus => {

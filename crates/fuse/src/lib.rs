@@ -14,7 +14,7 @@
 //! | `wire` | the structures of the protocol |
 //! | `init` | what is negotiated, and why |
 //! | `dispatch`, `ops` | from the bytes of a request to those of its reply; no device needed |
-//! | `opens` | what is kept open where OPEN is answered |
+//! | `opens` | what is kept open where OPEN is answered, and whether pages stay |
 //! | `session` | a mount, from the device to its last thread |
 //! | `pool`, `worker` | how many threads serve it, and what each of them does |
 //! | `mount`, `unmount` | fsopen(2), mount(2), fusermount3 |

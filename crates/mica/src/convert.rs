@@ -39,7 +39,7 @@ use error::Failure;
 pub use form::Form;
 pub(crate) use form::{AUFS, NAMED, NAMED_OPAQUE, named};
 use in_place::in_place;
-pub(crate) use scratch::{FEATURE, MARKS, Scratch, mark, purpose_on, unmark};
+pub(crate) use scratch::{FEATURE, IMPORT, MARKS, Scratch, mark, purpose_on, unmark};
 use survey::{Purpose, Surveyed, survey};
 use to_output::to_output;
 pub use unsayable::Unsayable;

@@ -100,7 +100,7 @@ pub use remount::{RemountError, remount};
 pub use session::{
     Activity, Changes, DoError, Entered, Event, Exit, Extra, ExtraSource, Joined, Medium, Network,
     Others, RunSpec, Running, Session, SessionInfo, Sessions, Signaller, Told, ViewAccess,
-    ViewSpec, Who, be_init, be_stage, be_within,
+    ViewSpec, Who, be_stage, be_within,
 };
 pub use stack::{
     Boundary, ForeignMark, Holder, LayerDir, Overlayer, Reach, Recovered, Role, Stack, StackError,

@@ -4,9 +4,9 @@
 //!
 //! - The *front* is whoever calls [`Session::start`]: it stays as it is, and talks to the others.
 //! - The *stage* ([`be_stage`]) makes namespaces and the view, and serves it, from within the cage.
-//! - *Init* ([`be_init`]) is the first process of the session's PID namespace, and the parent of the command.
+//! - *Init*, a child of the stage, is the first process of the session's PID namespace, and the parent of the command.
 //!
-//! Stage and init are programs of the caller's choice that call these functions: the `mica` command runs itself.
+//! The stage is a program of the caller's choice that calls this function: the `mica` command runs itself.
 //!
 //! # Invariants
 //!
@@ -52,7 +52,6 @@ pub use changes::Changes;
 pub use error::{DoError, Told};
 use front::Stage;
 pub use front::{Running, Signaller};
-pub use init::be_init;
 use link::Link;
 pub use link::Others;
 pub(crate) use plan::Bytes;

@@ -34,17 +34,17 @@ use std::sync::Arc;
 
 use mica_host::{FdCache, Features, HostFs, MountTree, Owners, Recorded};
 use mica_overlay::{Config, Layer, Overlay, SetupError, Unmapped, Upper, Witness, XattrNamespace};
-use mica_vfs::{Caller, Coherence, NodeId, Uuid};
+use mica_vfs::{Caller, NodeId, Uuid};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 
 use apart::check_separate;
-pub(crate) use at_rest::{AtRest, Opening};
+pub(crate) use at_rest::{AtRest, Opening, is_record};
 pub use error::{Boundary, LayerDir, Role, StackError};
 pub use foreign::ForeignMark;
 pub use holder::{Holder, Overlayer};
 use in_use::InUse;
-use opened::{Opened, open_data, open_lowers};
+use opened::{Opened, coherent, open_data, open_lowers};
 use owners::{RootRecord, recorded_root, with_overflow_ids};
 pub use reach::Reach;
 pub use warning::StackWarning;
@@ -102,8 +102,8 @@ impl Stack {
 
     /// Opens the upper of `spec` over a tree of mounts. What `spec` says of lowers is not looked at.
     ///
-    /// The tree may hold the upper, if it hides it. `witness` makes who is told of its objects before they are changed. Nobody else is looked for who uses the directories: they belong to a
-    /// session, which is locked.
+    /// The tree may hold the upper, if it hides it. `witness` makes the one that is told of the tree's objects before they change.
+    /// Nobody is looked for who uses the directories, too: they belong to a session, which is locked.
     ///
     /// # Errors
     ///
@@ -281,21 +281,17 @@ impl Checked {
     fn over_tree(spec: &StackSpec, tree: MountTree) -> Result<(Self, Arc<HostFs>), StackError> {
         let fds = FdCache::new(raise_fd_limit());
         let writable = spec.upper.as_ref().map(Writable::open).transpose()?;
-        let mut in_use = Vec::new();
-        if let Some(writable) = &writable {
-            check_separate(std::iter::empty(), Some(writable))?;
-            in_use.extend(writable.claim()?);
-        }
+        check_separate(std::iter::empty(), writable.as_ref())?;
+        let in_use = match &writable {
+            Some(writable) => writable.claim()?.into_iter().collect(),
+            None => Vec::new(),
+        };
         let dir = LayerDir {
             role: Role::Lower,
             path: spec.lower.first().cloned().unwrap_or_default(),
         };
         let label = dir.path.display().to_string();
-        let fs = HostFs::tree(tree, Arc::clone(&fds));
-        let fs = match spec.coherence {
-            Coherence::Exclusive => fs,
-            Coherence::Shared => fs.and_then(HostFs::shared),
-        };
+        let fs = HostFs::tree(tree, Arc::clone(&fds)).and_then(|fs| coherent(fs, spec.coherence));
         let fs = match fs {
             Ok(fs) => Arc::new(fs),
             Err(source) => return Err(StackError::Open { dir, source }),

@@ -1,9 +1,10 @@
 //! The overlay as a [`Filesystem`]: each method names the operation that does it.
 
 use mica_vfs::{
-    Access, Attr, Caller, Cookie, CopyMethod, DirEntry, Entry, Errno, FallocateMode, FileFlags,
-    FileName, FileType, Filesystem, Flow, HostFile, KillPriv, ListedNode, Mode, NodeId, Observer,
-    Rdev, RenameFlags, SeekFrom, SetAttr, StatFs, SyncScope, XattrMode, XattrName,
+    Access, Attr, Caller, Cookie, CopyMethod, DataVersion, DirEntry, Entry, Errno, FallocateMode,
+    FileFlags, FileName, FileType, Filesystem, Flow, HostFile, KillPriv, ListedNode, Mode, NodeId,
+    Observer, Opened, Rdev, RenameFlags, SeekFrom, SetAttr, StatFs, SyncScope, XattrMode,
+    XattrName,
 };
 
 use crate::create::Make;
@@ -19,9 +20,9 @@ impl Filesystem for Overlay {
         })
     }
 
-    fn open(&self, node: NodeId) -> Result<Option<HostFile>, Errno> {
+    fn open(&self, node: NodeId, known: Option<DataVersion>) -> Result<Opened, Errno> {
         let node = self.table.get(node)?;
-        self.opened(&node)
+        self.opened(&node, known)
     }
 
     fn keeps_name(&self, node: NodeId) -> bool {

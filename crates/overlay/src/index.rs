@@ -51,7 +51,7 @@ impl Overlay {
         mut top: Top,
     ) -> Result<Inserted, Errno> {
         let parent = Some((&**dir, version));
-        let path = || format!("{}/{name}", dir.path());
+        let path = || dir.path_of(name);
         if self.index.is_none() || top.attr.kind == FileType::Directory {
             let new = self.assemble(dir, name, top)?;
             return self.table.get_or_insert(key, parent, new);

@@ -92,7 +92,7 @@ pub use redirect::{Redirect, parse_redirect};
 pub use stack::{LAYERS_MAX, Layer, Upper};
 pub use stats::OverlayStats;
 pub use uuid::OwnUuid;
-pub use witness::{Fate, Seen, Witness};
+pub use witness::{Fate, Witness};
 pub use xattr::{escape, unescape};
 
 #[cfg(doc)]

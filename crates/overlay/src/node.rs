@@ -171,11 +171,11 @@ impl Node {
         &self,
         upper: Option<LayerNode>,
         lowers: Vec<Lower>,
-    ) -> (Option<LayerNode>, Option<Box<Changing>>) {
+    ) -> (Option<LayerNode>, Box<Changing>) {
         if self.has_upper {
-            (None, Some(Box::new(Changing::new(upper, lowers))))
+            (None, Box::new(Changing::new(upper, lowers)))
         } else {
-            (upper, Some(Box::new(Changing::new(None, lowers))))
+            (upper, Box::new(Changing::new(None, lowers)))
         }
     }
 

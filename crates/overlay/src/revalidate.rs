@@ -8,7 +8,9 @@
 
 use std::sync::Arc;
 
-use mica_vfs::{Access, Attr, Coherence, Errno, FileName, FileType, HostFile, met};
+use mica_vfs::{
+    Access, Attr, Coherence, DataVersion, Errno, FileName, FileType, HostFile, Opened, met,
+};
 
 use crate::hard_link::Noted;
 use crate::lookup::Top;
@@ -169,17 +171,28 @@ impl Overlay {
     ///
     /// `ESTALE`: who asks looks the name up again. Nothing is logged: this is what a shared mount is for.
     pub(crate) fn expect_in_place(&self, node: &Node) -> Result<(), Errno> {
+        self.version(node).map(drop)
+    }
+
+    /// Returns the version of what `node` shows. `None`: nothing leads to it any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`expect_in_place`](Self::expect_in_place).
+    fn version(&self, node: &Node) -> Result<Option<DataVersion>, Errno> {
         if !self.is_shared() || node.upper().is_some() {
-            return Ok(());
+            return Ok(Some(DataVersion::Own));
         }
         // Without a place it is the root, or was removed from the overlay and is still open.
         let Some(Place { parent, name }) = node.place()? else {
-            return Ok(());
+            return Ok(None);
         };
         match self.topmost(&parent, name.as_name(), 0)? {
-            Some(top) if self.is_made_of(node, &top.node, &top.attr) => Ok(()),
+            Some(top) if self.is_made_of(node, &top.node, &top.attr) => {
+                Ok(Some(DataVersion::of(&top.attr)))
+            }
             // Copied up since.
-            _ if node.upper().is_some() => Ok(()),
+            _ if node.upper().is_some() => Ok(Some(DataVersion::Own)),
             _ => {
                 met!(138);
                 Err(Errno::STALE)
@@ -187,19 +200,26 @@ impl Overlay {
         }
     }
 
-    /// Lets a program that opens `node` see what was written to the lower before. Returns the file of the lower: as long as somebody
-    /// has that, the lower does not open it by name again.
-    pub(crate) fn opened(&self, node: &Node) -> Result<Option<HostFile>, Errno> {
-        self.expect_in_place(node)?;
-        if !self.is_shared() || node.upper().is_some() {
-            return Ok(None);
+    /// Lets a program that opens `node` see what was written to the lower before. As long as somebody has the file of the lower, the
+    /// lower does not open it by name again.
+    pub(crate) fn opened(&self, node: &Node, known: Option<DataVersion>) -> Result<Opened, Errno> {
+        let version = self.version(node)?;
+        if version == Some(DataVersion::Own) {
+            let file = None;
+            return Ok(Opened { file, version });
         }
-        if let Some(observer) = self.observer.get() {
+        let is_known = version.is_some() && version == known;
+        if let Some(observer) = self.observer.get().filter(|_| !is_known) {
             observer.attributes_changed(node.id);
         }
-        if node.kind != FileType::Regular {
-            return Ok(None);
-        }
+        let file = match node.kind {
+            FileType::Regular => self.lower_file(node)?,
+            _ => None,
+        };
+        Ok(Opened { file, version })
+    }
+
+    fn lower_file(&self, node: &Node) -> Result<Option<HostFile>, Errno> {
         let data = self.data_of(node)?.node;
         match data.layer.fs.host_file(data.id, Access::Read) {
             // By name, then.

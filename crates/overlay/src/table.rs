@@ -243,7 +243,8 @@ impl Table {
         lowers: Vec<Lower>,
     ) -> Result<Renewed, Errno> {
         // Dropped after the lock is free: a dropped handle calls its layer.
-        let (upper, mut newer) = node.renewal(upper, lowers);
+        let (upper, newer) = node.renewal(upper, lowers);
+        let mut newer = Some(newer);
         let table = self.inner.write()?;
         // As where a node is inserted: a change of names is seen here, or comes after this.
         let renewed = if dir.version() == version {

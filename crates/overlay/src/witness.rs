@@ -13,23 +13,13 @@ use crate::stack::LayerNode;
 
 /// Is told of lower objects before the view of them changes.
 pub trait Witness: Send + Sync + fmt::Debug {
-    /// `object` is about to be copied up, hidden or moved. What became of an earlier change that failed is told again.
+    /// `object` of the lower, of which there is one, is about to be copied up, hidden or moved. What became of an earlier change that
+    /// failed is told again.
     ///
     /// # Errors
     ///
     /// Fails the change.
-    fn see(&self, object: Seen) -> Result<(), Errno>;
-}
-
-/// A lower object whose view is about to change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
-    /// Its layer, counted from the topmost lower, which is 0.
-    pub lower: usize,
-    /// The object there.
-    pub node: NodeId,
-    /// What happens to it.
-    pub fate: Fate,
+    fn see(&self, object: NodeId, fate: Fate) -> Result<(), Errno>;
 }
 
 /// What happens to a lower object.
@@ -49,11 +39,7 @@ impl Overlay {
         let Some(witness) = &self.config.witness else {
             return Ok(());
         };
-        witness.see(Seen {
-            lower: usize::from(object.layer.idx.0).saturating_sub(1),
-            node: object.id,
-            fate,
-        })
+        witness.see(object.id, fate)
     }
 
     /// Tells the witness that a name of `node` is about to be hidden.

@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "rustix has no safe fork")]
 
 use std::convert::Infallible;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -59,6 +60,45 @@ pub fn fork(born: Born, child: impl FnOnce() -> Result<Infallible, u8>) -> Resul
             pid.ok_or(Errno::SRCH)
         }
     }
+}
+
+/// Makes a child as [`fork`] does that has of this process's descriptors the standard three and `fds`, and calls `child` with these.
+/// In this process they are closed.
+///
+/// # Errors
+///
+/// As [`fork`].
+pub fn fork_with<const N: usize>(
+    born: Born,
+    fds: [OwnedFd; N],
+    child: fn([OwnedFd; N]) -> Result<Infallible, u8>,
+) -> Result<Pid, Errno> {
+    fork(born, || {
+        let mut kept: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        kept.sort_unstable();
+        close_but(&kept).map_err(|_| 1)?;
+        child(fds)
+    })
+}
+
+/// Closes all descriptors from 3 on but those, which are in order. It is for [`fork_with`] alone.
+fn close_but(kept: &[RawFd]) -> Result<(), Errno> {
+    let mut first = 3;
+    for &fd in kept {
+        if first < fd {
+            close_range(first, fd.saturating_sub(1))?;
+        }
+        first = first.max(fd.saturating_add(1));
+    }
+    close_range(first, RawFd::MAX)
+}
+
+fn close_range(first: RawFd, last: RawFd) -> Result<(), Errno> {
+    let flags: libc::c_uint = 0;
+    // SAFETY: whoever owns one of these in the parent's code is never gone back to in this child, and what runs here is a function
+    // without captures, which has only what is kept.
+    let value = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    ret(value).map(drop)
 }
 
 /// How often it is looked whether a thread that was joined is gone, and how long is waited each time.

@@ -8,7 +8,7 @@ use bitflags::bitflags;
 
 use crate::{
     Attr, Caller, Cookie, DirEntry, Errno, FileName, FileType, Flow, ListedNode, Mode, Protection,
-    Rdev, SetAttr, StatFs, XattrMode, XattrName,
+    Rdev, SetAttr, StatFs, Time, XattrMode, XattrName,
 };
 
 /// Names an object of one [`Filesystem`] while somebody holds a reference on it.
@@ -61,6 +61,43 @@ pub enum Coherence {
     Exclusive,
     /// Others, too: what was told may be out of date.
     Shared,
+}
+
+/// By what it is told whether a file was changed: as long as two are equal, data and attributes are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataVersion {
+    /// Only the user of the filesystem changes the file.
+    Own,
+    /// Others change it, too.
+    Others {
+        /// Its size.
+        size: u64,
+        /// Its last change of data.
+        mtime: Time,
+        /// Its last change of any kind.
+        ctime: Time,
+    },
+}
+
+impl DataVersion {
+    /// Tells the version of a file that others change.
+    #[must_use]
+    pub const fn of(attr: &Attr) -> Self {
+        Self::Others {
+            size: attr.size,
+            mtime: attr.mtime,
+            ctime: attr.ctime,
+        }
+    }
+}
+
+/// What a program that opens a file gets.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// While it is kept, the data of the node is read from it, whatever becomes of its name.
+    pub file: Option<HostFile>,
+    /// `None`: unknown.
+    pub version: Option<DataVersion>,
 }
 
 /// What a host file is wanted for.
@@ -433,15 +470,15 @@ pub trait Filesystem: Send + Sync + fmt::Debug {
     }
 
     /// Notes that a program opens `node`, so that it reads what was written before by whomever. Only a front of a filesystem
-    /// that others change ([`Coherence::Shared`]) says so. While a file that is returned is kept, the data of the node is read from it,
-    /// whatever becomes of its name.
+    /// that others change ([`Coherence::Shared`]) says so. `known` is the version of which it has data and attributes; the observer is told that
+    /// they are old, unless the file is of that version still.
     ///
     /// # Errors
     ///
     /// `ESTALE`: the name that leads to the node leads to another object, or none. `EACCES`: this process may not read the file.
-    fn open(&self, node: NodeId) -> Result<Option<HostFile>, Errno> {
-        let _ = node;
-        Ok(None)
+    fn open(&self, node: NodeId, known: Option<DataVersion>) -> Result<Opened, Errno> {
+        let _ = (node, known);
+        Ok(Opened::default())
     }
 
     /// Whether who has an entry of `node` may use its name again without a lookup. Not where it counts which of its names was

@@ -29,8 +29,9 @@ pub use attr::{
 pub use caller::Caller;
 pub use errno::Errno;
 pub use filesystem::{
-    Access, Coherence, CopyMethod, Entry, FallocateMode, FileFlags, FileHandle, Filesystem,
-    HostFile, KillPriv, NodeId, Observer, RenameFlags, SeekFrom, SyncScope, Uuid,
+    Access, Coherence, CopyMethod, DataVersion, Entry, FallocateMode, FileFlags, FileHandle,
+    Filesystem, HostFile, KillPriv, NodeId, Observer, Opened, RenameFlags, SeekFrom, SyncScope,
+    Uuid,
 };
 pub use name::{FileName, FileNameBuf, NAME_MAX};
 pub use readdir::{Cookie, DirEntry, Flow, ListedNode};

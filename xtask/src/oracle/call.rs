@@ -1,7 +1,7 @@
 //! One operation, from its line to what a program sees of it: an errno, or what was read.
 //!
 //! A line is words: the operation, then paths from the root of the tree, numbers, and values by their names. Nothing here
-//! knows of overlays, but for two habits, each of a numbered difference:
+//! knows of overlays, but for what keeps clear of a numbered difference. It is so where the number stands; above all
 //!
 //! - who opens a file for writing writes at once (D-1, D-2);
 //! - who uses fallocate(2) or copy_file_range(2) takes setuid and setgid from the file before (D-5).

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use rustix::fs::IFlags;
 
 use super::Options;
 use super::ground::rights_of_this_process;
@@ -13,7 +12,7 @@ use super::handle::{self, Names};
 use super::layout::{self, Layout, Rights};
 use super::purity;
 use crate::driver::{Driver, Mounted, Server, Stack};
-use crate::dump::{self, Dump, Faults, Lens};
+use crate::dump::{self, Dump, Faults, Lens, PROTECTING};
 use crate::image::make_open;
 
 /// The directories of a layout in which it is repeated, so that there are fresh objects after many operations.
@@ -237,9 +236,6 @@ fn empty(dir: &Path) -> Result<()> {
     clear_flags(dir)?;
     std::fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))
 }
-
-/// What keeps an object from being removed.
-const PROTECTING: IFlags = IFlags::IMMUTABLE.union(IFlags::APPEND);
 
 fn clear_flags(dir: &Path) -> Result<()> {
     for entry in std::fs::read_dir(dir)? {

@@ -117,6 +117,15 @@ fn a_killed_import_is_refused_as_a_layer_and_begun_anew() {
     let mounted = ground.run(&["mount", "-o", "lowerdir=new:l,userxattr", "m"]);
     assert!(mounted.stderr.contains(said), "{mounted:?}");
     assert!(mounted.stderr.contains("hint: run `mica import` again"));
+    let checked = ground.run(&["check", "new"]);
+    assert!(
+        checked.stdout.contains("an import was interrupted"),
+        "{checked:?}"
+    );
+    assert!(
+        checked.stdout.contains("run the same `mica import` again"),
+        "{checked:?}"
+    );
 
     fs::write(ground.at("whole"), archive(&[file("f", b"x").encode()])).unwrap();
     let again = ground.run(&["import", "whole", "new", "--owners", "mine"]);

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::foreground::Foreground;
 use crate::ground::{Ground, LIMIT, Server, can_mount};
+use crate::shared::settle;
 
 /// Counts the requests of some names while `work` is done in a mount with `options`.
 #[track_caller]
@@ -74,6 +75,25 @@ fn ovl_138_an_open_is_a_message_only_where_layers_are_shared() {
     };
     assert_eq!(opens("rw"), 2);
     assert_eq!(opens("shared"), 10);
+}
+
+#[test]
+fn ovl_138_a_file_that_nobody_changes_is_read_once() {
+    if !can_mount("ovl_138_a_file_that_nobody_changes_is_read_once") {
+        return;
+    }
+    let reads = |times: usize| {
+        requests("shared", &["read"], move |ground| {
+            settle(&ground.at("l/f"));
+            for _ in 0..times {
+                fs::read(ground.at("m/f")).unwrap();
+            }
+        })
+    };
+    let (once, often) = (reads(1), reads(100));
+    assert!(once > 0);
+    // A file may be opened again before the server has heard that it was closed.
+    assert!(often < 50 * once, "{often} requests, of {once} each");
 }
 
 #[test]

@@ -7,12 +7,12 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::ground::{Ground, can_mount, ok};
+use crate::ground::{Ground, can_mount, ok, until};
 use crate::layers::sh;
 
 /// The kernel asks again after a second; a busy machine may need more to answer.
@@ -109,6 +109,53 @@ fn ovl_138_who_opens_a_file_reads_what_was_written_to_the_lower_before() {
         // A stat after the open, which nothing else may change.
         assert_eq!(live.size(path), Some(expected.len() as u64), "{script}");
     }
+}
+
+/// Waits until `path` is known by its ctime: whoever changes it from then on changes that.
+pub(crate) fn settle(path: &Path) {
+    until(|| {
+        let age = fs::metadata(path).unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        age.ctime() + 3 < i64::try_from(now.as_secs()).unwrap()
+    });
+}
+
+#[test]
+fn ovl_138_pages_that_stayed_go_with_any_change_of_the_lower() {
+    if !can_mount("ovl_138_pages_that_stayed_go_with_any_change_of_the_lower") {
+        return;
+    }
+    let live = Live::new("echo one > l/f; echo one > l/copied");
+    for (script, expected) in [
+        // The size stays, and the time of the data.
+        (
+            "touch -r l/f time; echo two > l/f; touch -r time l/f",
+            "two\n",
+        ),
+        ("echo six > l/.f; touch -r l/f l/.f; mv l/.f l/f", "six\n"),
+    ] {
+        settle(&live.0.at("l/f"));
+        // Read until nothing is asked any more.
+        let before = live.read("f");
+        for _ in 0..20 {
+            assert_eq!(live.read("f"), before);
+        }
+        live.change(script);
+        assert_eq!(live.read("f").as_deref(), Ok(expected), "{script}");
+    }
+    for _ in 0..20 {
+        assert_eq!(live.read("copied").as_deref(), Ok("one\n"));
+    }
+    // Its pages are of the lower before this, the copy is of the lower after.
+    live.change("touch -r l/copied time; echo two > l/copied; touch -r time l/copied");
+    fs::set_permissions(live.0.at("m/copied"), Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(live.read("copied").as_deref(), Ok("two\n"));
+    live.change("echo six > l/copied");
+    for _ in 0..20 {
+        assert_eq!(live.read("copied").as_deref(), Ok("two\n"));
+    }
+    fs::write(live.0.at("m/copied"), "mine\n").unwrap();
+    assert_eq!(live.read("copied").as_deref(), Ok("mine\n"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! LOOKUP and its end, FORGET; READLINK.
 
-use mica_vfs::{Errno, FileType, NodeId, invent};
+use mica_vfs::{Coherence, Errno, FileType, NodeId, invent};
 
 use crate::connection::Connection;
 use crate::init::PAGE;
@@ -48,6 +48,10 @@ fn forget_node(cx: &Connection, node: NodeId, count: u64) {
     // The root needs no reference, and the kernel never forgets it while the mount lives.
     if node != NodeId::ROOT {
         cx.stats.forgot(count);
+        // Before its number can be another's.
+        if cx.coherence == Coherence::Shared {
+            cx.opens.forget(node);
+        }
         cx.fs.forget(node, count);
     }
 }

@@ -3,26 +3,18 @@
 //! `ENOSYS` makes the kernel open from its own caches for the life of the connection. In either case every request works from
 //! the node; an open file at most keeps a file of the host open.
 
-use mica_vfs::{Coherence, Errno};
+use mica_vfs::{Coherence, Errno, Opened};
 
 use crate::connection::Connection;
+use crate::opens::Pages;
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::wire::{OpenIn, OpenOut, ReleaseIn};
+use crate::wire::{FOPEN_KEEP_CACHE, OpenIn, OpenOut, ReleaseIn};
 
 /// `O_ACCMODE`.
 const ACCESS_MODE: u32 = 3;
 /// `O_WRONLY`.
 const WRITE_ONLY: u32 = 1;
-
-/// No `FOPEN_KEEP_CACHE`: the kernel drops the pages of the file. No `FOPEN_CACHE_DIR`: it keeps no listing.
-const fn opened(fh: u64) -> OpenOut {
-    OpenOut {
-        fh,
-        open_flags: 0,
-        backing_id: 0,
-    }
-}
 
 /// Opens a file. On `ESTALE` the kernel looks its name up again and opens what that leads to.
 pub(crate) fn open(
@@ -34,20 +26,33 @@ pub(crate) fn open(
         return Err(Errno::NOSYS);
     }
     let asked: OpenIn = request.take()?;
-    let file = match cx.fs.open(request.node()) {
+    let node = request.node();
+    let opened = match cx.fs.open(node, cx.opens.known(node)) {
         // To be written over a file need not be readable.
-        Err(Errno::ACCESS) if asked.flags & ACCESS_MODE == WRITE_ONLY => None,
-        file => file?,
+        Err(Errno::ACCESS) if asked.flags & ACCESS_MODE == WRITE_ONLY => Opened::default(),
+        opened => opened?,
     };
-    let handle = file.map_or(0, |file| cx.opens.keep(file));
-    reply.put(&opened(handle))
+    let (fh, pages) = cx.opens.keep(node, opened);
+    reply.put(&OpenOut {
+        fh,
+        open_flags: match pages {
+            Pages::Stay => FOPEN_KEEP_CACHE,
+            // The kernel drops the pages of the file.
+            Pages::Go => 0,
+        },
+        backing_id: 0,
+    })
 }
 
-/// Opens a directory.
+/// Opens a directory. No `FOPEN_CACHE_DIR`: the kernel keeps no listing.
 pub(crate) fn opendir(cx: &Connection, reply: &mut Reply<'_>) -> Result<(), Errno> {
     match cx.coherence {
         Coherence::Exclusive => Err(Errno::NOSYS),
-        Coherence::Shared => reply.put(&opened(0)),
+        Coherence::Shared => reply.put(&OpenOut {
+            fh: 0,
+            open_flags: 0,
+            backing_id: 0,
+        }),
     }
 }
 

@@ -9,11 +9,12 @@ use super::entry::{Entry, Kind};
 use super::error::Flaw;
 use super::import::ImportOwners;
 use super::leaving_out::{LeftOut, Note};
-use super::output::{OF_MACHINE, is_record, would_be_mark};
+use super::output::{OF_MACHINE, would_be_mark};
 use super::place::Stop;
 use crate::convert::{MARKS, maker};
 use crate::offline::Node;
 use crate::options::path as path_of;
+use crate::stack::is_record;
 
 /// Makes an object that is nobody else's yet.
 pub(super) fn born(dir: &Node, name: &[u8], kind: &Kind) -> Result<Node, Errno> {

@@ -18,6 +18,7 @@ use super::sparse::{Extent, Map};
 use super::writer::{TarWriter, encode};
 use crate::convert::{MARKS, NAMED, NAMED_OPAQUE, named};
 use crate::offline::Node;
+use crate::stack::is_record;
 
 /// How much of a file is read at once.
 pub(super) const CHUNK: usize = 256 * 1024;
@@ -301,9 +302,4 @@ pub(super) fn would_be_mark(name: &[u8]) -> bool {
     [XattrNamespace::Trusted, XattrNamespace::User]
         .into_iter()
         .any(|xattrs| name.starts_with(xattrs.prefix()))
-}
-
-/// Whether an attribute records the owner of its object.
-pub(super) fn is_record(name: &[u8]) -> bool {
-    name.ends_with(b".override_stat")
 }

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mica_host::{FdCache, HostFs, MountTree};
-use mica_overlay::{Durability, Index, Metacopies, XattrNamespace, Xino};
-use mica_vfs::{Coherence, Errno, FileType, Filesystem, NodeId};
+use mica_overlay::{Metacopies, XattrNamespace};
+use mica_vfs::{Errno, FileType, Filesystem, NodeId};
 use rustix::fs::{Mode, OFlags};
 
 use crate::mountinfo::mounts;
 use crate::offline::{Lowers, Node, Place};
-use crate::options::{Identity, OverlayUuid, RedirectDir, StackSpec, path as path_of};
+use crate::options::{Identity, RedirectDir, StackSpec, path as path_of};
 use crate::session::Session;
 use crate::stack::{LayerDir, Role, Stack, StackError};
 
@@ -124,21 +124,15 @@ impl Merged {
             Beneath::Machine { .. } => (&[][..], Vec::new()),
         };
         let spec = StackSpec {
-            lower: [&[upper.to_owned()][..], lowers].concat(),
             data,
-            upper: None,
             xattrs,
             redirects: RedirectDir::On,
             metacopies: Metacopies::On,
-            index: Index::Off,
-            xino: Xino::Off,
-            uuid: OverlayUuid::Auto,
-            coherence: Coherence::Exclusive,
-            durability: Durability::Auto,
             identity: Identity {
                 owners,
                 ..Identity::default()
             },
+            ..StackSpec::new([&[upper.to_owned()][..], lowers].concat())
         };
         let stack = match beneath {
             Beneath::Dirs(..) => Stack::open(&spec)?,

@@ -8,11 +8,8 @@ use mica_vfs::Errno;
 use super::error::ImportError;
 use super::import::{ImportOwners, ImportSpec};
 use super::place::{clear, set_times};
-use crate::convert::{Scratch, mark, purpose_on, unmark};
+use crate::convert::{IMPORT, Scratch, mark, purpose_on, unmark};
 use crate::stack::{AtRest, Opening};
-
-/// What the mark on a directory says while a part of a layer is in it.
-const PURPOSE: &[u8] = b"mica import";
 
 /// Makes the directory, if there is none; returns whether there was none.
 pub(super) fn make(dir: &Path) -> Result<bool, ImportError> {
@@ -98,9 +95,9 @@ fn begin(at_rest: &AtRest, spec: &ImportSpec) -> Result<(), ImportError> {
     };
     let root = &at_rest.upper;
     match purpose_on(root).map_err(prepare)? {
-        Some(purpose) if purpose == PURPOSE => clear(root).map_err(prepare)?,
+        Some(purpose) if purpose == IMPORT => clear(root).map_err(prepare)?,
         None if root.names().map_err(prepare)?.is_empty() => {
-            mark(root, PURPOSE).map_err(prepare)?;
+            mark(root, IMPORT).map_err(prepare)?;
         }
         _ => {
             let dir = spec.dir.clone();

@@ -92,6 +92,8 @@ pub enum Trouble {
     },
     /// A conversion of the upper was interrupted.
     HalfConverted,
+    /// An import into the upper was interrupted.
+    HalfImported,
     /// Another filesystem is mounted here.
     Mountpoint,
     /// The object cannot be read.
@@ -135,6 +137,7 @@ impl Trouble {
         match self {
             Self::MalformedMark(_)
             | Self::HalfConverted
+            | Self::HalfImported
             | Self::DanglingRedirect { .. }
             | Self::NoData
             | Self::Unreadable(_)
@@ -203,6 +206,7 @@ impl Trouble {
             Self::OldWhiteout { .. } => "old-whiteout",
             Self::UnknownMark { .. } => "unknown-mark",
             Self::HalfConverted => "half-converted",
+            Self::HalfImported => "half-imported",
             Self::Mountpoint => "mountpoint",
             Self::Unreadable(_) => "unreadable",
             Self::Incompatible { .. } => "incompatible",
@@ -235,6 +239,7 @@ impl Trouble {
                 "if the machine did not crash since, remove `work/incompat/volatile`; if it did, start with a new upper"
             }
             Self::HalfConverted => "run the same `mica convert` again: it goes on where it was",
+            Self::HalfImported => "run the same `mica import` again: it begins anew",
             Self::Incompatible { feature } if feature == crate::convert::FEATURE => {
                 "run the same `mica convert` again, with this `--work`"
             }
@@ -360,6 +365,7 @@ impl fmt::Display for Trouble {
             }
             Self::ForeignName => "is kept by aufs or unionfs-fuse for itself, and shown by a mount",
             Self::HalfConverted => "a conversion was interrupted: mounts of Mica refuse it",
+            Self::HalfImported => "an import was interrupted: mounts of Mica refuse it",
             Self::Mountpoint => "another filesystem is mounted here, which was not looked at",
             Self::StaleTemporary => "left by a mount that was killed; the next mount removes it",
             Self::Strange => "is nothing that an overlay makes here",

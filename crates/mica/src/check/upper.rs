@@ -70,7 +70,7 @@ impl Visit for Look<'_> {
             return self.whiteout(object);
         }
         self.marks_in_place(object);
-        self.foreign_xattrs(object);
+        self.foreign_xattrs(object)?;
         self.foreign_name(object)?;
         match attr.kind {
             FileType::Directory => self.directory(object),

@@ -122,7 +122,10 @@ pub(crate) fn purpose_on(root: &Node) -> Result<Option<Vec<u8>>, Errno> {
     Ok(None)
 }
 
-/// Marks a root as one of an upper that is being converted.
+/// The purpose of an import: a part of a layer is in the directory.
+pub(crate) const IMPORT: &[u8] = b"mica import";
+
+/// Marks a root as one of a layer that is being converted or imported.
 pub(crate) fn mark(root: &Node, purpose: &[u8]) -> Result<(), Errno> {
     let [trusted, user] = MARKS;
     let name = if Stack::may_use_trusted() {

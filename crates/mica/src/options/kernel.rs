@@ -170,7 +170,8 @@ impl Chosen {
         let asked = |wanted: &str| match wanted.split_once('=') {
             None if wanted == "userxattr" => layers.userxattr,
             None if wanted == "datadir+" => layers.has_data(),
-            None => layers.coherence == Coherence::Shared,
+            None if wanted == "shared" => layers.coherence == Coherence::Shared,
+            None => false,
             Some(pair) => self
                 .0
                 .iter()

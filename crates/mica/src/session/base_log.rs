@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mica_host::HostFs;
-use mica_overlay::{Fate, Seen, Witness};
-use mica_vfs::{Attr, Errno, Time};
+use mica_overlay::{Fate, Witness};
+use mica_vfs::{Attr, Errno, NodeId, Time};
 use rustix::fs::{major, minor};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -82,16 +82,15 @@ pub(super) struct Keeper {
 }
 
 impl Witness for Keeper {
-    fn see(&self, object: Seen) -> Result<(), Errno> {
-        // A session has one lower.
-        let (path, attr) = self.fs.original(object.node)?;
+    fn see(&self, object: NodeId, fate: Fate) -> Result<(), Errno> {
+        let (path, attr) = self.fs.original(object)?;
         // Of the clocks of the kernel that of file times: nothing that changes later has an earlier ctime.
         let now = clock_gettime(ClockId::RealtimeCoarse);
         let moment = Time {
             secs: now.tv_sec,
             nanos: u32::try_from(now.tv_nsec).unwrap_or(0),
         };
-        let record = record(object.fate, &path, &attr, moment);
+        let record = record(fate, &path, &attr, moment);
         // One call: records of several threads do not mix.
         let written = (&self.log.0).write(&record);
         match written {

@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mica_sys::namespace::{self, Namespaces};
-use mica_sys::process::{Born, fork};
+use mica_sys::process::{Born, fork, fork_with};
 use mica_vfs::Errno;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
@@ -36,15 +36,27 @@ use super::run::{Run, Start};
 use super::view::Network;
 use super::{Exit, extras, leftovers, network, rights};
 
-/// Is init of a session, until the last command in it ends: `socket` is the standard input that the [stage](super::be_stage) gave
-/// it, and `joining` the standard output.
+/// Makes init as a child of this process, in a PID namespace of its own. `socket` is its link, `joining` where others come to it.
 ///
-/// It has to be called by the first thread of a process that does nothing else. What fails is told at the other end.
+/// It runs no program: to load one again takes the time of all that it does.
 ///
 /// # Errors
 ///
-/// The other end is gone, or makes no sense.
-pub fn be_init(socket: OwnedFd, joining: OwnedFd) -> io::Result<()> {
+/// As [`fork_with`].
+pub(super) fn bear(socket: OwnedFd, joining: OwnedFd) -> Result<(), Errno> {
+    let born = fork_with(
+        Born::FirstOfItsOwn,
+        [socket, joining],
+        |[socket, joining]| {
+            // The front sees the link end.
+            Err(u8::from(be(socket, joining).is_err()))
+        },
+    );
+    born.map(drop)
+}
+
+/// Is init, until the last command in the session ends. What fails is told at the other end of the link.
+fn be(socket: OwnedFd, joining: OwnedFd) -> io::Result<()> {
     let front = Link::of(socket);
     // A stage that is killed takes the session with it.
     set_parent_process_death_signal(Some(Signal::KILL))?;

@@ -7,15 +7,12 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use mica_host::UnmappedAs;
 use mica_overlay::{IdRules, OVERFLOW_ID, XattrNamespace};
 use mica_sys::namespace::{self, Namespaces};
-use mica_sys::process::{Born, fork};
 use mica_vfs::Errno;
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, move_mount};
@@ -23,6 +20,7 @@ use rustix::mount::{MountPropagationFlags, MoveMountFlags, move_mount};
 use super::base_log::BaseLog;
 use super::devices::{NODEV, NOSUID, filesystem};
 use super::error::{DoError, USER_NAMESPACE, step};
+use super::init;
 use super::link::{Link, Message};
 use super::plan::{Bytes, Plan, Users, upper_in};
 use super::tree::machine_tree;
@@ -33,18 +31,17 @@ use crate::options::{MountFlags, MountSpec, UpperSpec};
 use crate::stack::Stack;
 
 /// Is the stage of a session, until the session ends: `socket` is the standard input that
-/// [`Session::start`](super::Session::start) gave it, `init` the command line of a process that calls
-/// [`be_init`](super::be_init) with its standard input.
+/// [`Session::start`](super::Session::start) gave it.
 ///
 /// It is for the whole process: it leaves namespaces and rights behind for good. What fails is told at the other end.
 ///
 /// # Errors
 ///
 /// The other end is gone, or makes no sense.
-pub fn be_stage(socket: OwnedFd, init: &mut Command) -> io::Result<()> {
+pub fn be_stage(socket: OwnedFd) -> io::Result<()> {
     let front = Link::of(socket);
     let done = match front.receive()? {
-        Some((Message::Plan(plan), fds)) => run(&front, &plan, fds, init),
+        Some((Message::Plan(plan), fds)) => run(&front, &plan, fds),
         Some((Message::Remove(dir, users), _)) => remove(&front, &dir.to_path(), &users),
         _ => return Err(Errno::PROTO.into()),
     };
@@ -54,7 +51,7 @@ pub fn be_stage(socket: OwnedFd, init: &mut Command) -> io::Result<()> {
     }
 }
 
-fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>, init: &mut Command) -> Result<(), DoError> {
+fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>) -> Result<(), DoError> {
     let Ok([socket, joining, lock]) = <[OwnedFd; 3]>::try_from(fds) else {
         return Err(DoError::Lost);
     };
@@ -93,7 +90,8 @@ fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>, init: &mut Command) -> Resu
     let stack = Stack::over_tree(&spec.stack, tree, |fs| Arc::new(log.of(fs)))?;
     let mountpoint = Mountpoint::find(&root).map_err(DoError::Mount)?;
     let attached = Mount::attach(stack, &spec, &mountpoint).map_err(DoError::Mount)?;
-    let born = bear_init(plan, socket, joining, init).and_then(|()| log_to(&plan.log()));
+    let born = step("its first process", init::bear(socket, joining));
+    let born = born.and_then(|()| log_to(&plan.log()));
     let caged = born.and_then(|()| Ok(enter_cage(&spec.stack)?));
     if let Err(error) = caged {
         attached.abandon();
@@ -203,48 +201,4 @@ fn spec_of(plan: &Plan) -> Result<MountSpec, DoError> {
         }
     }
     Ok(spec)
-}
-
-/// Starts init in a PID namespace of its own, with what it hears from.
-fn bear_init(
-    plan: &Plan,
-    socket: OwnedFd,
-    joining: OwnedFd,
-    init: &mut Command,
-) -> Result<(), DoError> {
-    if plan.users.is_some() {
-        step("capabilities that last", keep_capabilities())?;
-    }
-    let stderr = rustix::stdio::stderr()
-        .try_clone_to_owned()
-        .map_err(|source| DoError::Start { source })?;
-    init.stdin(Stdio::from(socket))
-        .stdout(Stdio::from(joining))
-        .stderr(Stdio::from(stderr));
-    let born = fork(Born::FirstOfItsOwn, || {
-        // The front sees the link end.
-        Err(init
-            .exec()
-            .raw_os_error()
-            .and_then(|e| u8::try_from(e).ok())
-            .unwrap_or(1))
-    });
-    // All of these are init's alone now: its end closes them.
-    init.stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    born.map(drop).map_err(|errno| DoError::Start {
-        source: errno.into(),
-    })
-}
-
-/// Has a program that is run next keep the capabilities of this process, though its user is not root.
-fn keep_capabilities() -> Result<(), Errno> {
-    let mut sets = rustix::thread::capabilities(None)?;
-    sets.inheritable = sets.permitted;
-    rustix::thread::set_capabilities(None, sets)?;
-    for one in sets.permitted.iter() {
-        rustix::thread::configure_capability_in_ambient_set(one, true)?;
-    }
-    Ok(())
 }

@@ -91,14 +91,11 @@ impl AtRest {
             fs,
         })
     }
-}
 
-impl AtRest {
     /// Tells whether owners and modes of the upper are recorded in attributes.
     pub(crate) fn has_recorded_owners(&self) -> Result<bool, Errno> {
         let names = self.upper.xattr_names()?;
-        let is_record = |name: &Vec<u8>| name.ends_with(b".override_stat");
-        Ok(names.iter().any(is_record))
+        Ok(names.iter().any(|name| is_record(name)))
     }
 
     /// Records the owner of the upper's root, if owners are recorded, and finds out whether they can be.
@@ -160,4 +157,9 @@ fn not_opened(dir: &LayerDir, source: Errno) -> StackError {
         dir: dir.clone(),
         source,
     }
+}
+
+/// Whether an attribute records the owner of its object.
+pub(crate) fn is_record(name: &[u8]) -> bool {
+    name.ends_with(b".override_stat")
 }

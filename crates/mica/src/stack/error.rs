@@ -292,7 +292,7 @@ impl StackError {
                 format!("choose another directory; `lsattr -d {}` shows this one's `F`, and a copy made with `cp -a` has it only if the place it is made in has it", word(&dir.path))
             }
             Self::Foreign { upper, mark, xattrs } => mark.hint(&upper.path, *xattrs),
-            Self::HalfConverted { dir, purpose } if purpose.starts_with("mica import") => {
+            Self::HalfConverted { dir, purpose } if purpose.as_bytes() == crate::convert::IMPORT => {
                 format!("run `mica import` again: it begins anew in {}", word(&dir.path))
             }
             Self::HalfConverted { .. } => {

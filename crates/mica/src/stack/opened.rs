@@ -75,11 +75,8 @@ impl Opened {
         fds: &Arc<FdCache>,
     ) -> Result<Layer, StackError> {
         let label = self.dir.path.display().to_string();
-        let fs = HostFs::new(self.fd, LayerAccess::ReadOnly, Arc::clone(fds));
-        let fs = match coherence {
-            Coherence::Exclusive => fs,
-            Coherence::Shared => fs.and_then(HostFs::shared),
-        };
+        let fs = HostFs::new(self.fd, LayerAccess::ReadOnly, Arc::clone(fds))
+            .and_then(|fs| coherent(fs, coherence));
         let fs = fs.map_err(|source| StackError::Open {
             dir: self.dir.clone(),
             source,
@@ -124,5 +121,13 @@ fn not_opened(dir: LayerDir, error: OpenLayerError) -> StackError {
         },
         OpenLayerError::Failed { errno, .. } => StackError::Open { dir, source: errno },
         other => StackError::Layer { dir, source: other },
+    }
+}
+
+/// Lets others change a lower meanwhile, if they do.
+pub(super) fn coherent(fs: HostFs, coherence: Coherence) -> Result<HostFs, Errno> {
+    match coherence {
+        Coherence::Exclusive => Ok(fs),
+        Coherence::Shared => fs.shared(),
     }
 }

@@ -1,9 +1,9 @@
 //! The calls of a [`FaultLayer`]: each is counted, then fails or is passed on.
 
 use mica_vfs::{
-    Access, Attr, Caller, Cookie, CopyMethod, DirEntry, Entry, Errno, FallocateMode, FileFlags,
-    FileHandle, FileName, FileType, Filesystem, Flow, HostFile, KillPriv, Mode, NodeId, Rdev,
-    RenameFlags, SeekFrom, SetAttr, StatFs, SyncScope, Uuid, XattrMode, XattrName,
+    Access, Attr, Caller, Cookie, CopyMethod, DataVersion, DirEntry, Entry, Errno, FallocateMode,
+    FileFlags, FileHandle, FileName, FileType, Filesystem, Flow, HostFile, KillPriv, Mode, NodeId,
+    Opened, Rdev, RenameFlags, SeekFrom, SetAttr, StatFs, SyncScope, Uuid, XattrMode, XattrName,
 };
 
 use super::{Call, FaultLayer, Lacks, Verdict};
@@ -261,8 +261,8 @@ impl Filesystem for FaultLayer {
         }
     }
 
-    fn open(&self, node: NodeId) -> Result<Option<HostFile>, Errno> {
-        self.inner.open(node)
+    fn open(&self, node: NodeId, known: Option<DataVersion>) -> Result<Opened, Errno> {
+        self.inner.open(node, known)
     }
 
     fn keeps_name(&self, node: NodeId) -> bool {

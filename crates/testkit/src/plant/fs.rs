@@ -1,10 +1,10 @@
 //! The calls of a filesystem with a fault.
 
 use mica_vfs::{
-    Access, Attr, Caller, Cookie, CopyMethod, DirEntry, Entry, Errno, FallocateMode, FileFlags,
-    FileHandle, FileName, FileType, Filesystem, Flow, HostFile, Ino, KillPriv, ListedNode, Mode,
-    NodeId, Observer, Rdev, RenameFlags, SeekFrom, SetAttr, SetTime, StatFs, SyncScope, Uuid,
-    XattrMode, XattrName,
+    Access, Attr, Caller, Cookie, CopyMethod, DataVersion, DirEntry, Entry, Errno, FallocateMode,
+    FileFlags, FileHandle, FileName, FileType, Filesystem, Flow, HostFile, Ino, KillPriv,
+    ListedNode, Mode, NodeId, Observer, Opened, Rdev, RenameFlags, SeekFrom, SetAttr, SetTime,
+    StatFs, SyncScope, Uuid, XattrMode, XattrName,
 };
 
 use super::{Plant, Planted};
@@ -400,8 +400,8 @@ impl Filesystem for Planted {
         self.inner.observe(observer);
     }
 
-    fn open(&self, node: NodeId) -> Result<Option<HostFile>, Errno> {
-        self.inner.open(node)
+    fn open(&self, node: NodeId, known: Option<DataVersion>) -> Result<Opened, Errno> {
+        self.inner.open(node, known)
     }
 
     fn keeps_name(&self, node: NodeId) -> bool {

@@ -7,6 +7,7 @@ use rustix::fs::{FileType, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{At, NONSENSE, Said, done, open};
+use crate::dump::{self, FLAGS, PROTECTING};
 
 /// Reads the flags of its standard input by `FS_IOC_FSGETXATTR`, and sets those of its argument by `FS_IOC_FSSETXATTR`
 /// if there is one. No crate offers the two; which xflag is which flag `linux/fs.h` says.
@@ -28,15 +29,6 @@ const FSXATTR: &str = r#"
     }
 "#;
 
-/// The flags that an overlay keeps, by their letters in chattr(1).
-const KNOWN: [(char, IFlags); 5] = [
-    ('a', IFlags::APPEND),
-    ('i', IFlags::IMMUTABLE),
-    ('d', IFlags::NODUMP),
-    ('A', IFlags::NOATIME),
-    ('S', IFlags::SYNC),
-];
-
 /// Does `words`, if they are one of these operations.
 pub(super) fn apply(words: &[&str], at: At<'_>) -> Option<Said> {
     let opened = |path: &str| open(at(path), OFlags::RDONLY, Mode::empty());
@@ -53,10 +45,9 @@ pub(super) fn apply(words: &[&str], at: At<'_>) -> Option<Said> {
 pub(super) fn set(fd: &OwnedFd, letters: &str) -> Said {
     expect_flags(fd)?;
     let mut wanted = rustix::fs::ioctl_getflags(fd)?;
-    wanted.remove(KNOWN.iter().map(|(_, flag)| *flag).collect());
+    wanted.remove(FLAGS.iter().map(|(_, flag)| *flag).collect());
     for letter in letters.chars().filter(|letter| *letter != '-') {
-        let known = KNOWN.iter().find(|(known, _)| *known == letter);
-        wanted |= known.ok_or(NONSENSE)?.1;
+        wanted |= dump::flag(letter).ok_or(NONSENSE)?;
     }
     done(rustix::fs::ioctl_setflags(fd, wanted))
 }
@@ -65,18 +56,14 @@ pub(super) fn set(fd: &OwnedFd, letters: &str) -> Said {
 pub(super) fn show(fd: &OwnedFd) -> Said {
     expect_flags(fd)?;
     let flags = rustix::fs::ioctl_getflags(fd)?;
-    let shown = KNOWN.iter().filter(|(_, flag)| flags.contains(*flag));
-    let letters: String = shown.map(|(letter, _)| letter).collect();
-    Ok(format!("flags {letters}"))
+    Ok(format!("flags {}", dump::letters(flags)))
 }
 
 /// Says whether a file can be appended to, and not otherwise changed, and whether nothing can be changed in it.
 ///
 /// What has no flags is not protected.
 pub(super) fn protection(fd: impl AsFd) -> IFlags {
-    rustix::fs::ioctl_getflags(fd).map_or(IFlags::empty(), |flags| {
-        flags & (IFlags::APPEND | IFlags::IMMUTABLE)
-    })
+    rustix::fs::ioctl_getflags(fd).map_or(IFlags::empty(), |flags| flags & PROTECTING)
 }
 
 fn fsxattr(fd: OwnedFd, letters: Option<&str>) -> Said {

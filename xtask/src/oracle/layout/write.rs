@@ -4,11 +4,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, IFlags, Mode, Timespec, Timestamps, Uid, XattrFlags,
-};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 
 use super::Rights;
+use crate::dump;
 
 /// Writes `layer` into `root` once as it is, and once below each of the directories `parts`, as far as `rights` go.
 pub(crate) fn write_parts(layer: &str, parts: &[&str], rights: Rights, root: &Path) -> Result<()> {
@@ -99,13 +98,7 @@ fn set_flags(path: &Path, letters: &str) -> Result<()> {
     // Those that tell of the filesystem's own ways stay.
     let mut flags = rustix::fs::ioctl_getflags(&file)?;
     for letter in letters.chars() {
-        flags |= match letter {
-            'a' => IFlags::APPEND,
-            'i' => IFlags::IMMUTABLE,
-            'd' => IFlags::NODUMP,
-            'A' => IFlags::NOATIME,
-            _ => bail!("unknown flag `{letter}`"),
-        };
+        flags |= dump::flag(letter).with_context(|| format!("unknown flag `{letter}`"))?;
     }
     Ok(rustix::fs::ioctl_setflags(&file, flags)?)
 }

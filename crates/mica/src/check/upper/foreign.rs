@@ -7,17 +7,22 @@ use mica_vfs::{Errno, FileType};
 
 use super::Look;
 use crate::check::trouble::Trouble;
+use crate::convert::{IMPORT, purpose_on};
 use crate::offline::{Object, Start, Want};
 
 impl Look<'_> {
-    pub(super) fn foreign_xattrs(&mut self, object: &Object<'_>) {
+    pub(super) fn foreign_xattrs(&mut self, object: &Object<'_>) -> Result<(), Errno> {
         let other = match self.lowers.xattrs() {
             XattrNamespace::Trusted => XattrNamespace::User,
             XattrNamespace::User => XattrNamespace::Trusted,
         };
         for name in &object.marks.others {
             if object.parent.is_none() && crate::convert::MARKS.contains(&name.as_slice()) {
-                self.found(object, Trouble::HalfConverted, None);
+                let trouble = match purpose_on(object.node)? {
+                    Some(purpose) if purpose == IMPORT => Trouble::HalfImported,
+                    _ => Trouble::HalfConverted,
+                };
+                self.found(object, trouble, None);
                 continue;
             }
             let name = name.clone();
@@ -31,6 +36,7 @@ impl Look<'_> {
             };
             self.found(object, trouble, None);
         }
+        Ok(())
     }
 
     pub(super) fn foreign_name(&mut self, object: &Object<'_>) -> Result<(), Errno> {
