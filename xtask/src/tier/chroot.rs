@@ -88,12 +88,16 @@ struct Ground {
     state: PathBuf,
     /// Files that are put over those of the machine.
     over: PathBuf,
+    /// When they were made: times from here on are "now".
+    now: i64,
 }
 
 impl Ground {
     fn new(disk: &Path, program: &Path, base: &Path) -> Result<Self> {
         let start = Instant::now();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let ground = Self {
+            now: i64::try_from(now)?,
             direct: disk.join("A"),
             committed: disk.join("B"),
             program: disk.join("mica"),
@@ -130,7 +134,6 @@ impl Ground {
     }
 
     fn compare_work_of(&self, who: Who) -> Result<()> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let start = Instant::now();
         self.work_directly(who).context("in the chroot")?;
         let direct = start.elapsed();
@@ -146,7 +149,7 @@ impl Ground {
             session.as_secs_f64(),
             start.elapsed().as_secs_f64()
         );
-        self.expect_same(who, i64::try_from(now)?)
+        self.expect_same(who)
     }
 
     fn work_directly(&self, who: Who) -> Result<()> {
@@ -197,10 +200,13 @@ impl Ground {
         command
     }
 
-    fn expect_same(&self, who: Who, now: i64) -> Result<()> {
+    fn expect_same(&self, who: Who) -> Result<()> {
         let (direct, committed) = (dump::read(&self.direct)?, dump::read(&self.committed)?);
         ensure!(direct.len() > 10_000, "that is no Debian");
-        let lens = Lens { now, upper: false };
+        let lens = Lens {
+            now: self.now,
+            upper: false,
+        };
         let mut lines = dump::compare(&direct, &committed, ("A", "B"), lens);
         let all = lines.len();
         lines.retain(|line| !allowed::is_allowed(line, who.ids()));

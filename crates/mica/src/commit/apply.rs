@@ -34,11 +34,11 @@ pub(super) fn apply(sides: &Sides, plan: &Plan, pace: &mut Pace<'_>) -> Result<(
                 with(sides, (path.to_path(), changed.to_path()), |new, there| {
                     // What belongs to somebody else has the times of the change.
                     match there.fs().fsync(there.id(), SyncScope::All) {
-                        Ok(()) | Err(Errno::ACCESS) => {}
+                        Ok(()) | Err(Errno::ACCESS | Errno::ROFS) => {}
                         Err(errno) => return Err(errno),
                     }
                     match copy_times(new, there) {
-                        Err(Errno::PERM | Errno::ACCESS) => Ok(()),
+                        Err(Errno::PERM | Errno::ACCESS | Errno::ROFS) => Ok(()),
                         set => set,
                     }
                 })

@@ -77,7 +77,7 @@ impl Preparation<'_, '_> {
                 to: Bytes::of(to),
             });
         }
-        self.times(entries);
+        self.times(entries, &rest);
         Ok(Plan {
             version: VERSION,
             steps: self.steps,
@@ -315,8 +315,8 @@ impl Preparation<'_, '_> {
         format!("{TEMPORARY}{}.{}", self.prefix, self.made)
     }
 
-    /// Has directories in which something changes get the times that they have in the session.
-    fn times(&mut self, entries: &[Entry]) {
+    /// Has directories in which something changes, or did for a while, get the times that they have in the session.
+    fn times(&mut self, entries: &[Entry], rest: &Rest) {
         let changed = |entry: &&Entry| entry.what != What::Merged && entry.what != What::Modified;
         let mut touched: HashSet<PathBuf> = HashSet::new();
         for entry in entries
@@ -326,6 +326,19 @@ impl Preparation<'_, '_> {
             touched.extend(entry.path.parent().map(Path::to_owned));
             if let What::Moved { from } = &entry.what {
                 touched.extend(from.parent().map(Path::to_owned));
+            }
+        }
+        // The root of the upper is made with the session. A directory above what is selected is somebody else's concern.
+        let others = entries.iter().filter(|entry| {
+            matches!(entry.what, What::Merged | What::Moved { .. })
+                && *rest == Rest::Nothing
+                && entry.path != Path::new("/")
+        });
+        for entry in others {
+            if let (Some(old), Some(new)) = (&entry.old, &entry.new)
+                && old.attr().mtime != new.attr().mtime
+            {
+                touched.insert(entry.path.clone());
             }
         }
         let all = &self.sides.upper;
