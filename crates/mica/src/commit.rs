@@ -17,6 +17,7 @@ mod rest;
 mod rights;
 mod risk;
 mod selection;
+mod sync;
 
 use std::collections::HashMap;
 use std::io;
@@ -34,6 +35,7 @@ use plan::{Plan, Rest};
 use prepare::Preparation;
 use rights::Rights;
 use selection::Selection;
+use sync::Unsynced;
 
 use crate::diff::{Entry, Sides, Survey, What};
 use crate::session::Session;
@@ -224,6 +226,7 @@ impl Session {
             names: Vec::new(),
             moves,
             steps: Vec::new(),
+            unsynced: Unsynced::default(),
         };
         let plan = match preparation.run(&entries, selection.rest) {
             Ok(plan) => plan,

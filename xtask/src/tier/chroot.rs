@@ -112,7 +112,12 @@ impl Ground {
         }
         std::os::unix::fs::chown(&ground.state, Some(WORKER), Some(WORKER))?;
         let fuse = ground.over.join("fuse");
-        quiet(Command::new("mknod").args(["-m", "666"]).arg(&fuse).args(["c", "10", "229"]))?;
+        quiet(
+            Command::new("mknod")
+                .args(["-m", "666"])
+                .arg(&fuse)
+                .args(["c", "10", "229"]),
+        )?;
         bind(&fuse, Path::new("/dev/fuse"))?;
         // Without it the user has one id.
         ground.sub_ids("")?;
@@ -161,7 +166,10 @@ impl Ground {
             exec chroot --groups= --userspec="$1" "$0" /usr/bin/env -i /bin/sh /given/work.sh "$2""#;
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-ec"]);
-        run(command.arg(script).arg(&self.direct).args([&user, who.word()]))
+        run(command
+            .arg(script)
+            .arg(&self.direct)
+            .args([&user, who.word()]))
     }
 
     fn work_in_a_session(&self, who: Who) -> Result<()> {
@@ -169,7 +177,9 @@ impl Ground {
             self.sub_ids(&format!("{WORKER}:{RANGE}:65536\n"))?;
         }
         let mut command = self.mica(who);
-        command.args(["do", "--name", who.word(), "--lower"]).arg(&self.committed);
+        command
+            .args(["do", "--name", who.word(), "--lower"])
+            .arg(&self.committed);
         if who == Who::AsRoot {
             command.arg("--as-root");
         }
@@ -191,7 +201,11 @@ impl Ground {
     fn mica(&self, who: Who) -> Command {
         let mut command = Command::new("env");
         let state = self.state.display();
-        command.args(["-i", &format!("XDG_STATE_HOME={state}"), "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
+        command.args([
+            "-i",
+            &format!("XDG_STATE_HOME={state}"),
+            "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+        ]);
         if who != Who::Root {
             let id = WORKER.to_string();
             command.args(["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"]);

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use self::round::{Fate, Ground};
 use crate::driver::{Driver, Subject};
@@ -57,7 +57,7 @@ pub(crate) fn commit(subject: Subject) -> Result<()> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     ensure!(subject == Subject::Mica, "nothing else has commits");
     let Driver::Mica(program) = subject.driver(Profile::Release)? else {
-        unreachable!("the subject is Mica");
+        bail!("the subject is Mica");
     };
     let mut rng = Rng::of_this_run("commit")?;
     let start = Instant::now();
@@ -74,7 +74,7 @@ pub(crate) fn commit(subject: Subject) -> Result<()> {
             .collect();
         workers
             .into_iter()
-            .map(|worker| worker.join().expect("a worker panicked"))
+            .map(|worker| worker.join().unwrap_or_else(|_| bail!("a worker panicked")))
             .collect::<Result<Vec<_>>>()
     })?;
     let mut all = Tally::default();

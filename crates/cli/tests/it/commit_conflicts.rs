@@ -176,7 +176,10 @@ fn a_file_that_was_changed_by_one_name_and_linked_by_another_is_no_conflict() {
         return;
     };
     case.on_machine("echo other > p2; rm kept");
-    case.is_refused(&["1", "./p1", "./p2", "./p3"], "`p1`: was changed meanwhile");
+    case.is_refused(
+        &["1", "./p1", "./p2", "./p3"],
+        "`p1`: was changed meanwhile",
+    );
 }
 
 #[test]

@@ -5,13 +5,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use mica_overlay::Fate;
-use mica_vfs::{Access, Attr, Errno, FallocateMode, FileName, FileType, Mode, SyncScope};
+use mica_vfs::{Access, Attr, Errno, FallocateMode, FileName, FileType, Mode};
 
 use super::Pace;
 use super::error::CommitError;
 use super::journal::Journal;
 use super::moves::Moves;
 use super::plan::{Id, Plan, Rest, Step, TEMPORARY, VERSION};
+use super::sync::Unsynced;
 use crate::convert::{furnish, make, maker, set_times};
 use crate::diff::{Aspects, Entry, Sides, What, plain_name};
 use crate::offline::{Marks, Node, is_whiteout};
@@ -43,6 +44,7 @@ pub(super) struct Preparation<'a, 'p> {
     pub(super) names: Vec<(PathBuf, PathBuf)>,
     pub(super) moves: Moves,
     pub(super) steps: Vec<Step>,
+    pub(super) unsynced: Unsynced,
 }
 
 impl Preparation<'_, '_> {
@@ -68,6 +70,11 @@ impl Preparation<'_, '_> {
                 source,
             })?;
         }
+        let made = std::mem::take(&mut self.unsynced);
+        made.sync().map_err(|source| CommitError::Prepare {
+            path: "/".into(),
+            source,
+        })?;
         for (staged, to, id) in self.moves.places() {
             self.steps.push(rename(&staged, &to, id));
         }
@@ -232,7 +239,7 @@ impl Preparation<'_, '_> {
         let (from, to) = (self.moves.now(&temporary), self.moves.now(&entry.below));
         let id = Id::of(made.attr());
         self.steps.push(rename(&from, &to, id));
-        dir.fs().fsync(dir.id(), SyncScope::All)
+        self.unsynced.add(&dir)
     }
 
     /// Copies an object, of a directory all that is new in it.
@@ -276,9 +283,7 @@ impl Preparation<'_, '_> {
         let data = self.data(new)?;
         let marks = Some(self.sides.xattrs);
         furnish((new, &data), &made, owner, &|name| plain_name(name, marks))?;
-        if new.kind() == FileType::Directory {
-            made.fs().fsync(made.id(), SyncScope::All)?;
-        }
+        self.unsynced.add(&made)?;
         Ok(made)
     }
 

@@ -43,11 +43,14 @@ pub(super) fn copy(
     furnish((from, data), &made, owner, &|name| {
         keeps(name).then(|| name.to_vec())
     })?;
+    if made.kind() == FileType::Regular {
+        made.fs().fsync(made.id(), SyncScope::Data)?;
+    }
     publish(scratch, dir, name, RenameFlags::NOREPLACE)
 }
 
 /// Gives `made` all that `from` has, with the data of `data`, the owner and group that are given, and attributes by the names
-/// that `named` gives them. Data is on disk then.
+/// that `named` gives them. Nothing of it need be on disk then.
 pub(crate) fn furnish(
     (from, data): (&Node, &Node),
     made: &Node,
@@ -86,11 +89,7 @@ pub(crate) fn furnish(
         mtime: Some(SetTime::At(attr.mtime)),
         ..SetAttr::default()
     };
-    fs.set_attr(id, &rest)?;
-    if attr.kind == FileType::Regular {
-        fs.fsync(id, SyncScope::Data)?;
-    }
-    Ok(())
+    fs.set_attr(id, &rest).map(drop)
 }
 
 /// Makes an empty object of the type of `from`.

@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "*/target/debug/.fingerprint/*",
-        &["content"],
+        &["content", "size"],
         "when rustc was made, times of the sources",
     ),
     (
@@ -101,8 +101,14 @@ mod tests {
         assert!(is_allowed("a/b.pyc: content is 1 on A, 2 on B", Ids::Same));
         assert!(!is_allowed("a/b.pyc: mode is 1 on A, 2 on B", Ids::Same));
         assert!(!is_allowed("a/b.pyc: 'f' on A only", Ids::Same));
-        assert!(!is_allowed("a: owner is 0:0 on A, 1000:1000 on B", Ids::Same));
+        assert!(!is_allowed(
+            "a: owner is 0:0 on A, 1000:1000 on B",
+            Ids::Same
+        ));
         assert!(is_allowed("a: owner is 0:43 on A, 1000:100042 on B", range));
-        assert!(!is_allowed("a: owner is 1:43 on A, 1000:100042 on B", range));
+        assert!(!is_allowed(
+            "a: owner is 1:43 on A, 1000:100042 on B",
+            range
+        ));
     }
 }

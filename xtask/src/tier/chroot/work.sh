@@ -92,9 +92,8 @@ echo end >> holes
 touch -d '2001-02-03 04:05:06.123456789' file
 if test "$who" != worker; then
     chown -h 7:8 link
-    mv /etc/issue /etc/issue.net /srv
     ln /etc/hostname /etc/hostname."$who"
-    chmod 600 /etc/debian_version
+    chmod 600 /etc/issue.net
     rm -r /etc/apt/preferences.d
     mkdir /etc/apt/preferences.d
     mv /usr/share/doc /usr/share/documents."$who"

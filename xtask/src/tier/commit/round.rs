@@ -348,7 +348,8 @@ impl Round<'_> {
 fn is_directory(dump: &Dump, line: &str) -> bool {
     let path = line.split(": ").next().unwrap_or_default();
     let path = if path == "/" { "" } else { path };
-    dump.get(Path::new(path)).is_some_and(|node| node.kind == 'd')
+    dump.get(Path::new(path))
+        .is_some_and(|node| node.kind == 'd')
 }
 
 fn same(lines: &[String], what: &str) -> Result<()> {
