@@ -23,7 +23,7 @@ use crate::tier::debian::SUITE;
 /// The packages of the trees, beside what every Debian has.
 const PACKAGES: &str = "build-essential,python3-venv,git,postgresql";
 /// Who works, and how.
-const WHO: [Who; 3] = [Who::Root, Who::Worker, Who::AsRoot];
+const WHO: [Who; 1] = [Who::AsRoot];
 /// The user of the trees.
 const WORKER: u32 = 1000;
 /// The range of ids that he has outside when he is root of a session.
@@ -85,7 +85,9 @@ struct Ground {
     committed: PathBuf,
     /// A copy that everybody may run.
     program: PathBuf,
+    /// Where the user has his sessions, and root.
     state: PathBuf,
+    root_state: PathBuf,
     /// Files that are put over those of the machine.
     over: PathBuf,
     /// When they were made: times from here on are "now".
@@ -102,6 +104,7 @@ impl Ground {
             committed: disk.join("B"),
             program: disk.join("mica"),
             state: make_open(&disk.join("state"))?,
+            root_state: disk.join("root-state"),
             over: make_open(&disk.join("over"))?,
         };
         std::fs::copy(program, &ground.program).context("cannot copy the program")?;
@@ -111,6 +114,7 @@ impl Ground {
             std::fs::write(script, include_str!("chroot/work.sh")).context("the script")?;
         }
         std::os::unix::fs::chown(&ground.state, Some(WORKER), Some(WORKER))?;
+        make_open(&ground.root_state)?;
         let fuse = ground.over.join("fuse");
         quiet(
             Command::new("mknod")
@@ -176,7 +180,7 @@ impl Ground {
         if who == Who::AsRoot {
             self.sub_ids(&format!("{WORKER}:{RANGE}:65536\n"))?;
         }
-        let mut command = self.mica(who);
+        let mut command = self.mica(who, who);
         command
             .args(["do", "--name", who.word(), "--lower"])
             .arg(&self.committed);
@@ -191,21 +195,24 @@ impl Ground {
     fn commit(&self, who: Who) -> Result<()> {
         let mut command = match who {
             // The tree is root's.
-            Who::AsRoot => self.mica(Who::Root),
-            Who::Root | Who::Worker => self.mica(who),
+            Who::AsRoot => self.mica(Who::Root, who),
+            Who::Root | Who::Worker => self.mica(who, who),
         };
         command.args(["commit", "--yes", who.word()]);
         run(&mut command)
     }
 
-    fn mica(&self, who: Who) -> Command {
+    /// Mica as `who` calls it for a session of `owner`'s.
+    fn mica(&self, who: Who, owner: Who) -> Command {
+        let state = match owner {
+            Who::Root => &self.root_state,
+            Who::Worker | Who::AsRoot => &self.state,
+        };
         let mut command = Command::new("env");
-        let state = self.state.display();
-        command.args([
-            "-i",
-            &format!("XDG_STATE_HOME={state}"),
-            "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-        ]);
+        command
+            .arg("-i")
+            .arg(format!("XDG_STATE_HOME={}", state.display()));
+        command.arg("PATH=/usr/sbin:/usr/bin:/sbin:/bin");
         if who != Who::Root {
             let id = WORKER.to_string();
             command.args(["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"]);

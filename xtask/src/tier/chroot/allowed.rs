@@ -26,6 +26,11 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
         &["content", "size"],
         "random numbers, times, an identifier of the cluster",
     ),
+    (
+        "tmp",
+        &["mtime"],
+        "a user writes to it in passing, and may not set its times when he commits",
+    ),
 ];
 
 /// How ids of the second tree are shown where it was changed.

@@ -2,8 +2,9 @@
 set -eu
 who=$1
 case $who in
-worker) home=/home/worker ;;
-*) home=/root ;;
+root) home=/root ;;
+# Even as root of his session the user has no way into a directory that is closed to him.
+*) home=/home/worker ;;
 esac
 export LC_ALL=C HOME=$home PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive
