@@ -8,11 +8,12 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitStatus, Stdio};
 
 use crate::args::MountArgs;
 use crate::error::CliError;
+use crate::run::program;
 
 /// Starts the server and waits until its mount answers.
 pub(crate) fn start(args: &MountArgs) -> Result<(), CliError> {
@@ -21,8 +22,7 @@ pub(crate) fn start(args: &MountArgs) -> Result<(), CliError> {
     if let Err(errno) = mica_sys::fds::close_on_exec() {
         tracing::debug!(%errno, "descriptors of the caller are inherited");
     }
-    let mut server = Command::new("/proc/self/exe")
-        .arg0("mica")
+    let mut server = program()
         .args(args.for_server())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -1,27 +1,27 @@
 //! `mica commit`
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead as _, Write as _};
-use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use mica::{CommitError, CommitManner, CommitSpec, Committed, Escaped, Session};
+use mica::{CommitError, CommitManner, CommitSpec, Committed, Escaped, Glob, Session};
 use rustix::termios::isatty;
 
 use crate::args::CommitArgs;
 use crate::cause::Cause;
 use crate::error::CliError;
 use crate::progress::Progress;
-use crate::sessions::store;
-use crate::within::{self, chosen, session_in, view_path};
+use crate::run::program;
+use crate::sessions::{STATE, store};
+use crate::within::{self, OfSession, view_path};
 
 /// Runs the command here, as the owner of the session, or in its user namespace.
 pub(crate) fn start(args: &CommitArgs) -> ExitCode {
     if !args.as_owner {
-        return within::outside(args, run);
+        return within::outside(args);
     }
     let done = as_owner(args);
     done.unwrap_or_else(|failed| crate::error::status(Err(failed), mica::Manner::Mica))
@@ -30,7 +30,7 @@ pub(crate) fn start(args: &CommitArgs) -> ExitCode {
 /// Runs this command once more, as the user whose session it is.
 fn as_owner(args: &CommitArgs) -> Result<ExitCode, CliError> {
     let store = store()?;
-    let (session, _) = session_in(&args.words, &store)?;
+    let session = within::named_in(args, &store)?;
     let dir = store.dir().join(&session);
     let failed = |source| CliError::OpenFile {
         path: dir.clone(),
@@ -40,24 +40,35 @@ fn as_owner(args: &CommitArgs) -> Result<ExitCode, CliError> {
     let words = std::env::args_os()
         .skip(1)
         .filter(|word| word != "--as-owner");
-    let mut line = Command::new("/proc/self/exe");
-    line.arg0("mica")
-        .args(words)
-        .uid(owner.uid())
-        .gid(owner.gid());
+    let mut line = program();
+    line.args(words).uid(owner.uid()).gid(owner.gid());
+    // That user has other sessions.
     if let Some(state) = store.dir().parent().and_then(Path::parent) {
-        line.env("XDG_STATE_HOME", state);
+        line.env(STATE, state);
     }
     let status = line.status().map_err(failed)?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(ExitCode::from(code.unwrap_or(u8::MAX)))
 }
 
+impl OfSession for CommitArgs {
+    fn target(&self) -> (Option<&OsStr>, &[OsString]) {
+        within::split(&self.words)
+    }
+
+    fn ignored(&self) -> &[Glob] {
+        &self.ignore
+    }
+
+    fn run(&self, session: &Session, paths: Vec<PathBuf>) -> Result<u8, CliError> {
+        run(self, session, paths)
+    }
+}
+
 /// Commits a session that this process can read.
-pub(crate) fn run(args: &CommitArgs) -> Result<ExitCode, CliError> {
-    let (session, paths) = chosen(&args.words)?;
-    let at = |paths: &[std::path::PathBuf]| {
-        let view = paths.iter().map(|path| view_path(&session, path));
+fn run(args: &CommitArgs, session: &Session, paths: Vec<PathBuf>) -> Result<u8, CliError> {
+    let at = |paths: &[PathBuf]| {
+        let view = paths.iter().map(|path| view_path(session, path));
         view.collect()
     };
     let mut spec = CommitSpec {
@@ -68,21 +79,21 @@ pub(crate) fn run(args: &CommitArgs) -> Result<ExitCode, CliError> {
         dry_run: args.dry_run,
         confirmed: args.yes,
     };
-    let done = match commit(&session, &spec) {
+    let done = match commit(session, &spec) {
         Err(CommitError::Unconfirmed(risks)) if may_ask() => {
             list(&risks, ToString::to_string);
             if !agreed() {
                 return Err(CommitError::Unconfirmed(Vec::new()).into());
             }
             spec.confirmed = true;
-            commit(&session, &spec)
+            commit(session, &spec)
         }
         done => done,
     };
     match done {
         Ok(committed) => {
-            say(args, &session, &committed);
-            Ok(ExitCode::SUCCESS)
+            say(args, session, &committed);
+            Ok(0)
         }
         Err(failed) => {
             explain(&failed);
@@ -93,10 +104,7 @@ pub(crate) fn run(args: &CommitArgs) -> Result<ExitCode, CliError> {
 
 fn commit(session: &Session, spec: &CommitSpec) -> Result<Committed, CommitError> {
     let progress = Progress::counting("committing");
-    let done = session.commit(spec, &mut |steps| {
-        progress.at(steps);
-        ControlFlow::Continue(())
-    });
+    let done = session.commit(spec, &mut |steps| progress.at(steps));
     progress.finish();
     done
 }
@@ -114,6 +122,9 @@ fn say(args: &CommitArgs, session: &Session, committed: &Committed) {
         }
         // A reader that has seen enough is no failure.
         drop(io::stdout().lock().write_all(text.as_bytes()));
+        return;
+    }
+    if args.quiet {
         return;
     }
     let what = if committed.resumed {
@@ -145,7 +156,7 @@ const fn word(manner: CommitManner) -> &'static str {
 }
 
 /// Lists what stands against it.
-fn explain(failed: &CommitError) {
+pub(crate) fn explain(failed: &CommitError) {
     match failed {
         CommitError::Conflicts(conflicts) => {
             let told: Vec<_> = conflicts.iter().map(|one| (&one.path, &one.kind)).collect();
@@ -188,10 +199,4 @@ fn agreed() -> bool {
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
     read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
-}
-
-impl within::OfSession for CommitArgs {
-    fn words(&self) -> &[OsString] {
-        &self.words
-    }
 }

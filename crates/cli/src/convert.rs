@@ -1,12 +1,7 @@
 //! `mica convert`
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use mica::{ConvertSpec, Converted, convert};
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::args::{ConvertArgs, Prefix, To};
 use crate::error::CliError;
@@ -24,21 +19,8 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<(), CliError> {
         no_redirects: args.no_redirects,
         output: args.output.clone(),
     };
-    // A signal ends it between two steps, and it says how to go on.
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))
-            .map_err(|source| CliError::Signals { source })?;
-    }
-    let progress = Progress::counting("converting");
-    let converted = convert(&spec, &mut |steps| {
-        progress.at(steps);
-        if stop.load(Ordering::Relaxed) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    });
+    let progress = Progress::interruptible("converting")?;
+    let converted = convert(&spec, &mut |steps| progress.at(steps));
     progress.finish();
     let converted = converted.map_err(|source| CliError::Convert {
         upper: spec.upper.clone(),

@@ -4,47 +4,57 @@ mod json;
 mod pager;
 mod text;
 
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::process::ExitCode;
+use std::path::PathBuf;
 
-use mica::{Deleted, Diff, Session};
+use mica::{Deleted, Diff, Glob, Session};
 
 use crate::args::DiffArgs;
 use crate::cause::Cause;
 use crate::error::CliError;
-use crate::within::chosen;
+use crate::within::{self, OfSession};
 use pager::Output;
 use text::Paint;
 
 /// Exit status where not all of a session could be looked at.
 const IN_PART: u8 = 1;
 
-pub(crate) fn run(args: &DiffArgs) -> Result<ExitCode, CliError> {
-    let (session, paths) = chosen(&args.words)?;
-    let deleted = if args.full {
-        Deleted::Whole
-    } else {
-        Deleted::AsOne
-    };
-    let mut diff = session.diff(deleted)?;
-    if !paths.is_empty() {
-        let concerns = |change: &mica::Change| paths.iter().any(|path| change.concerns(path));
-        diff.changes.retain(concerns);
+impl OfSession for DiffArgs {
+    fn target(&self) -> (Option<&OsStr>, &[OsString]) {
+        within::split(&self.words)
     }
-    drop(show(args, &session, &diff));
-    for (path, errno) in &diff.unreadable {
-        let text = format!(
-            "cannot read {}: {}\n",
-            mica::Escaped::new(path),
-            Cause(*errno)
-        );
-        drop(std::io::stderr().write_all(text.as_bytes()));
+
+    fn ignored(&self) -> &[Glob] {
+        &self.ignore
     }
-    Ok(if diff.unreadable.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(IN_PART)
-    })
+
+    fn run(&self, session: &Session, paths: Vec<PathBuf>) -> Result<u8, CliError> {
+        let deleted = if self.full {
+            Deleted::Whole
+        } else {
+            Deleted::AsOne
+        };
+        let mut diff = session.diff(deleted)?;
+        if !paths.is_empty() {
+            let concerns = |change: &mica::Change| paths.iter().any(|path| change.concerns(path));
+            diff.changes.retain(concerns);
+        }
+        drop(show(self, session, &diff));
+        for (path, errno) in &diff.unreadable {
+            let text = format!(
+                "cannot read {}: {}\n",
+                mica::Escaped::new(path),
+                Cause(*errno)
+            );
+            drop(std::io::stderr().write_all(text.as_bytes()));
+        }
+        Ok(if diff.unreadable.is_empty() {
+            0
+        } else {
+            IN_PART
+        })
+    }
 }
 
 /// Writes what was asked for. A reader that has seen enough is no failure.

@@ -3,14 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
-use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use mica::{Compression, DoError, ExportError, ExportSpec, Session, export};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::args::{Compress, ExportArgs, TarArgs, TarCommand};
 use crate::error::CliError;
@@ -147,14 +143,13 @@ fn export_to(
     session: Option<&Session>,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
-    let stop = stop_on_signals()?;
-    let progress = Progress::counting("exporting");
+    let progress = Progress::interruptible("exporting")?;
     let mut left_out = LeftOutLines::default();
     let done = export(
         spec,
         session,
         out,
-        &mut |entries| go_on(&progress, &stop, entries),
+        &mut |entries| progress.at(entries),
         &mut |note| left_out.say(&note),
     );
     progress.finish();
@@ -165,25 +160,5 @@ fn export_to(
             upper: spec.upper.clone(),
             source,
         }),
-    }
-}
-
-/// Lets a signal end the work between two steps.
-pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>, CliError> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))
-            .map_err(|source| CliError::Signals { source })?;
-    }
-    Ok(stop)
-}
-
-/// Shows how far it is, and says whether it goes on.
-pub(crate) fn go_on(progress: &Progress, stop: &AtomicBool, entries: u64) -> ControlFlow<()> {
-    progress.at(entries);
-    if stop.load(Ordering::Relaxed) {
-        ControlFlow::Break(())
-    } else {
-        ControlFlow::Continue(())
     }
 }

@@ -1,15 +1,15 @@
 //! `mica import`
 
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::path::Path;
 
 use mica::{DevicePolicy, ImportSpec, import};
 
 use crate::args::{ImportArgs, OwnersOf, Prefix};
 use crate::error::CliError;
-use crate::export::{go_on, stop_on_signals};
 use crate::left_out::LeftOutLines;
+use crate::print::print;
 use crate::progress::Progress;
 
 pub(crate) fn run(args: &ImportArgs) -> Result<(), CliError> {
@@ -24,13 +24,12 @@ pub(crate) fn run(args: &ImportArgs) -> Result<(), CliError> {
         prefix: args.prefix.map(Prefix::namespace),
     };
     let mut source = open(&args.file)?;
-    let stop = stop_on_signals()?;
-    let progress = Progress::counting("importing");
+    let progress = Progress::interruptible("importing")?;
     let mut left_out = LeftOutLines::default();
     let done = import(
         &spec,
         &mut source,
-        &mut |entries| go_on(&progress, &stop, entries),
+        &mut |entries| progress.at(entries),
         &mut |note| left_out.say(&note),
     );
     progress.finish();
@@ -43,8 +42,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<(), CliError> {
         1 => "imported 1 entry\n".to_owned(),
         entries => format!("imported {entries} entries\n"),
     };
-    // A reader that has seen enough is no failure.
-    drop(io::stdout().lock().write_all(line.as_bytes()));
+    print(&line);
     Ok(())
 }
 

@@ -7,9 +7,11 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod ask;
 mod background;
 mod cause;
 mod check;
+mod closing;
 mod commit;
 mod convert;
 mod deadline;
@@ -31,6 +33,7 @@ mod run;
 mod run_spec;
 mod serve;
 mod sessions;
+mod settle;
 mod stats;
 mod terminal;
 mod umount;
@@ -78,11 +81,11 @@ fn run() -> ExitCode {
         Command::Tar(args) => error::status(export::tar(&args), Manner::Mica),
         Command::Umount(args) => error::status(umount::run(&args), Manner::Mica),
         Command::Do(args) => run::run(&args),
-        Command::Diff(args) => within::outside(&args, diff::run),
+        Command::Diff(args) => within::outside(&args),
         Command::Commit(args) => commit::start(&args),
         Command::Shell(args) => run::shell(&args),
         Command::Sessions(args) => error::status(sessions::list(&args), Manner::Mica),
-        Command::Discard(args) => error::status(sessions::discard(&args), Manner::Mica),
+        Command::Discard(args) => sessions::discard(&args),
         Command::DoStage => error::status(run::stage(), Manner::Mica),
         Command::DoWithin(args) => within::inside(args),
         Command::Doctor(args) => doctor::run(&args),

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use mica::{
-    Changes, DoError, Entered, Event, Exit, Joined, Others, RunSpec, Running, Session, Sessions,
-    Signaller, ViewSpec, Who,
+    Changes, DoError, Entered, Event, Exit, Joined, Lack, Others, RunSpec, Running, Session,
+    Sessions, Signaller, ViewSpec, Who,
 };
 use mica_sys::heap;
 use mica_vfs::Errno;
@@ -21,15 +21,20 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::args::{DoArgs, ShellArgs};
+use crate::ask;
+use crate::cause::Cause;
+use crate::closing::{End, close};
 use crate::deadline::Deadline;
 use crate::error::{self, CliError};
 use crate::log;
+use crate::progress::Progress;
 use crate::run_spec::{own_shell, spec_of};
 use crate::sessions::store;
+use crate::settle::{Settling, Then};
 use crate::terminal::Terminal;
 
 /// Exit status of a failure of Mica, which a command need not know.
-const FAILED: u8 = 125;
+pub(crate) const FAILED: u8 = 125;
 
 /// Exit status of a command that took too long, as that of timeout(1).
 const TIMED_OUT: u8 = 124;
@@ -45,18 +50,37 @@ pub(crate) fn run(args: &DoArgs) -> ExitCode {
         Ok(store) => store,
         Err(failed) => return error::report(&failed, FAILED),
     };
-    let spec = match spec_of(args) {
+    let then = Then::of(args);
+    let checked = if then == Then::Ask {
+        ask::check()
+    } else {
+        Ok(())
+    };
+    let spec = match checked.and_then(|()| spec_of(args)) {
         Ok(spec) => spec,
         Err(failed) => return error::report(&failed, FAILED),
     };
+    let name = args.name.as_deref();
     let job = Job {
-        enter: &|| store.enter(args.name.as_deref(), args.lower.as_deref()),
+        enter: &|| match &args.from {
+            Some(from) => fork(&store, from, name).map(Entered::Idle),
+            None => store.enter(name, args.lower.as_deref()),
+        },
         spec,
-        rm: args.rm || args.memory,
+        then,
         named: args.name.is_some(),
         timeout: args.timeout,
     };
     job.status(&store)
+}
+
+/// Makes a session that begins as another one is.
+fn fork(store: &Sessions, from: &OsStr, name: Option<&OsStr>) -> Result<Session, DoError> {
+    let progress = Progress::counting("copying");
+    let stage = &mut itself("do-stage");
+    let forked = store.fork(from, name, stage, &mut |objects| progress.at(objects));
+    progress.finish();
+    forked
 }
 
 /// Runs a shell in a session that there is.
@@ -74,7 +98,7 @@ pub(crate) fn shell(args: &ShellArgs) -> ExitCode {
             environment: None,
             view: ViewSpec::default(),
         },
-        rm: false,
+        then: Then::Keep,
         named: true,
         timeout: None,
     };
@@ -85,7 +109,7 @@ pub(crate) fn shell(args: &ShellArgs) -> ExitCode {
 struct Job<'a> {
     enter: &'a dyn Fn() -> Result<Entered, DoError>,
     spec: RunSpec,
-    rm: bool,
+    then: Then,
     /// Whether the user calls the session by a name.
     named: bool,
     /// How long the command may run.
@@ -115,49 +139,57 @@ impl Job<'_> {
 
     /// Makes a session run.
     fn run_alone(&self, mut session: Session) -> Result<Exit, CliError> {
+        session.on_lack(say_lack);
         let mut stage = itself("do-stage");
         let ran = self.command(|stdio| session.start(&self.spec, &mut stage, stdio));
         let (exit, others) = match ran {
             Ok(ended) => ended,
             Err(failed) => {
                 // What nobody named and nothing changed in is nothing to keep.
-                if !self.named && session.changes() == Changes::default() {
+                let unchanged =
+                    || session.changes(&mut itself("do-stage")).ok() == Some(Changes::default());
+                if !self.named && unchanged() {
                     session.discard(&mut itself("do-stage"))?;
                 }
                 return Err(failed);
             }
         };
         session.note_end(exit)?;
-        let (name, changes) = (session.name().to_owned(), session.changes());
+        let settling = Settling::of(session)?;
         match others {
-            Others::None if self.rm => {
-                session.discard(&mut itself("do-stage"))?;
-                close(changes, &name, End::Removed);
+            Others::None => settling.settle(self.then, self.named, exit),
+            Others::Run => {
+                settling.leave(self.end());
+                Ok(exit)
             }
-            others => close(changes, &name, self.kept(others)),
         }
-        Ok(exit)
     }
 
     /// Runs in a session in which something runs.
     fn run_beside(&self, store: &Sessions, joined: &Joined) -> Result<Exit, CliError> {
         let (exit, others) = self.command(|stdio| joined.start(&self.spec, stdio))?;
         let name = joined.name();
-        if others == Others::None && self.rm {
+        if others == Others::None && self.then != Then::Keep {
             let session = store.open(name)?;
-            let changes = session.changes();
-            session.discard(&mut itself("do-stage"))?;
-            close(changes, name, End::Removed);
-        } else {
-            close(joined.changes(), name, self.kept(others));
+            return Settling::of(session)?.settle(self.then, self.named, exit);
         }
+        let changes = joined.changes(&mut itself("do-stage"))?;
+        close(
+            changes,
+            name,
+            match others {
+                Others::Run => self.end(),
+                Others::None => End::Kept,
+            },
+        );
         Ok(exit)
     }
 
-    fn kept(&self, others: Others) -> End {
-        match others {
-            Others::Run if self.rm => End::InUse,
-            _ => End::Kept,
+    /// What becomes of a session that others use.
+    fn end(&self) -> End {
+        match self.then {
+            Then::Keep => End::Kept,
+            _ => End::InUse,
         }
     }
 
@@ -192,10 +224,24 @@ impl Job<'_> {
     }
 }
 
+/// This program once more.
+pub(crate) fn program() -> Command {
+    let mut line = Command::new("/proc/self/exe");
+    line.arg0("mica");
+    line
+}
+
+/// Says what the view lacks.
+fn say_lack(lack: &Lack) {
+    let text = format!("warning: {lack}: {}\n", Cause(lack.errno()));
+    // Without stderr there is nobody to tell.
+    drop(io::stderr().lock().write_all(text.as_bytes()));
+}
+
 /// This program, as another process of a session.
 pub(crate) fn itself(part: &str) -> Command {
-    let mut line = Command::new("/proc/self/exe");
-    line.arg0("mica").arg(part);
+    let mut line = program();
+    line.arg(part);
     line
 }
 
@@ -256,66 +302,6 @@ fn stop(terminal: Option<&Terminal>, command: &Signaller) {
     drop(command.resume());
 }
 
-/// What became of a session.
-enum End {
-    Kept,
-    Removed,
-    /// It was to be removed, but others use it.
-    InUse,
-}
-
-/// Says what was changed, and what can be done about it.
-fn close(changes: Changes, name: &OsStr, end: End) {
-    let name = name.to_string_lossy();
-    let rest = match end {
-        End::Kept => {
-            format!("mica diff {name} \u{b7} mica commit {name} \u{b7} mica discard {name}")
-        }
-        End::Removed => "removed".to_owned(),
-        End::InUse => format!("in use, and kept \u{b7} mica discard {name}"),
-    };
-    let line = format!("{} - {rest}\n", counts(changes));
-    // Without stderr there is nobody to tell.
-    drop(io::stderr().lock().write_all(line.as_bytes()));
-}
-
-fn counts(changes: Changes) -> String {
-    let Changes {
-        added,
-        modified,
-        deleted,
-        bytes,
-        unreadable,
-    } = changes;
-    let mut text = format!(
-        "{added} added, {modified} modified, {deleted} deleted, {}",
-        size(bytes)
-    );
-    if unreadable > 0 {
-        text.push_str(&format!(", {unreadable} not readable"));
-    }
-    text
-}
-
-/// Writes a size with one digit after the point.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut unit = UNITS.iter();
-    let mut shown = unit.next().unwrap_or(&"");
-    // In tenths.
-    let mut rest = u128::from(bytes) * 10 / 1024;
-    for next in unit {
-        if rest < 10240 {
-            break;
-        }
-        (rest, shown) = (rest / 1024, next);
-    }
-    format!("{}.{} {shown}", rest / 10, rest % 10)
-}
-
 /// Is the stage of a session.
 pub(crate) fn stage() -> Result<(), CliError> {
     heap::share();
@@ -323,24 +309,4 @@ pub(crate) fn stage() -> Result<(), CliError> {
     let failed = |source| CliError::Inside { source };
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
     mica::be_stage(socket).map_err(failed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_short() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (4_299_161, "4.0 MiB"),
-            (4_300_000, "4.1 MiB"),
-            (1 << 40, "1.0 TiB"),
-            (u64::MAX, "16777215.9 TiB"),
-        ] {
-            assert_eq!(size(bytes), text, "{bytes}");
-        }
-    }
 }

@@ -97,6 +97,7 @@ fn view(args: &DoArgs) -> Result<ViewSpec, CliError> {
         } else {
             Medium::Directory
         },
+        ignored: args.ignore.clone(),
     })
 }
 

@@ -1,17 +1,23 @@
 //! `mica sessions` and `mica discard`.
 
 use std::env;
-use std::ffi::OsStr;
-use std::io::{self, Write as _};
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::process::ExitCode;
+use std::time::SystemTime;
 
-use mica::{Activity, DoError, Escaped, SessionInfo, Sessions};
+use mica::{Activity, Escaped, Manner, Session, SessionInfo, Sessions};
 use serde_json::{Value, json};
 
 use crate::args::{DiscardArgs, PruneArgs, SessionsArgs, SessionsCommand};
-use crate::error::CliError;
+use crate::commit;
+use crate::error::{self, CliError};
+use crate::print::print;
 use crate::run::itself;
+use crate::within::{self, OfSession};
+
+/// The variable that says where programs keep what they know.
+pub(crate) const STATE: &str = "XDG_STATE_HOME";
 
 /// Where those of root are.
 const OF_ROOT: &str = "/var/lib/mica/sessions";
@@ -23,7 +29,7 @@ pub(crate) fn store() -> Result<Sessions, CliError> {
             .map(PathBuf::from)
             .filter(|dir| dir.is_absolute())
     };
-    let state = match (dir("XDG_STATE_HOME"), dir("HOME")) {
+    let state = match (dir(STATE), dir("HOME")) {
         (Some(state), _) => state,
         (None, _) if rustix::process::geteuid().is_root() => {
             return Ok(Sessions::new(OF_ROOT.into()));
@@ -53,8 +59,7 @@ pub(crate) fn list(args: &SessionsArgs) -> Result<(), CliError> {
     } else {
         list.iter().map(as_line).collect()
     };
-    // A reader that has seen enough is no failure.
-    drop(io::stdout().lock().write_all(text.as_bytes()));
+    print(&text);
     Ok(())
 }
 
@@ -89,28 +94,39 @@ fn as_json(info: &SessionInfo) -> Value {
 
 /// Removes the sessions that were not used for some time, and says which.
 fn prune(args: &PruneArgs) -> Result<(), CliError> {
-    let store = store()?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let before = now.saturating_sub(args.older_than).as_secs();
-    for info in store.list()? {
-        if info.used > before || info.activity == Activity::Running {
-            continue;
-        }
-        match store.open(OsStr::new(&info.name)) {
-            Ok(session) => session.discard(&mut itself("do-stage"))?,
-            // Somebody was faster, whatever he does with it.
-            Err(DoError::Running { .. } | DoError::Missing { .. }) => continue,
-            Err(error) => return Err(error.into()),
-        }
-        drop(writeln!(io::stdout(), "{}", info.name));
-    }
-    Ok(())
+    let before = SystemTime::now().checked_sub(args.older_than);
+    let before = before.unwrap_or(SystemTime::UNIX_EPOCH);
+    Ok(
+        store()?.prune(before, &mut itself("do-stage"), &mut |name| {
+            print(&format!("{name}\n"));
+        })?,
+    )
 }
 
-/// Removes a session.
-pub(crate) fn discard(args: &DiscardArgs) -> Result<(), CliError> {
-    let session = store()?.open(&args.name)?;
-    Ok(session.discard(&mut itself("do-stage"))?)
+/// Removes a session, or takes back what it changed at and below paths.
+pub(crate) fn discard(args: &DiscardArgs) -> ExitCode {
+    if !args.paths.is_empty() {
+        return within::outside(args);
+    }
+    let all = || -> Result<(), CliError> {
+        let session = store()?.open(&args.name)?;
+        Ok(session.discard(&mut itself("do-stage"))?)
+    };
+    error::status(all(), Manner::Mica)
+}
+
+impl OfSession for DiscardArgs {
+    fn target(&self) -> (Option<&OsStr>, &[OsString]) {
+        (Some(&self.name), &self.paths)
+    }
+
+    fn run(&self, session: &Session, paths: Vec<PathBuf>) -> Result<u8, CliError> {
+        match session.take_back(&paths) {
+            Ok(()) => Ok(0),
+            Err(failed) => {
+                commit::explain(&failed);
+                Err(failed.into())
+            }
+        }
+    }
 }

@@ -5,6 +5,9 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::thread::{self, JoinHandle};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::getpgrp;
 use rustix::termios::{
     OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize,
@@ -16,6 +19,8 @@ pub(crate) struct Terminal {
     /// As the shell has it.
     before: Option<Termios>,
     output: JoinHandle<()>,
+    /// What reads the keys, and ends when it is told to.
+    input: Option<(JoinHandle<()>, OwnedFd)>,
 }
 
 impl Terminal {
@@ -25,24 +30,29 @@ impl Terminal {
         let output = thread::Builder::new()
             .name("mica-output".into())
             .spawn(move || show(output))?;
-        let mut before = None;
+        let (mut before, mut input) = (None, None);
         if isatty(io::stdin()) {
             before = tcgetattr(io::stdin()).ok();
-            let input = File::from(master.try_clone()?);
-            thread::Builder::new()
+            let to = File::from(master.try_clone()?);
+            let (until, end) = pipe_with(PipeFlags::CLOEXEC)?;
+            let thread = thread::Builder::new()
                 .name("mica-input".into())
-                .spawn(move || type_in(input))?;
+                .spawn(move || type_in(to, &until))?;
+            input = Some((thread, end));
         }
-        let terminal = Self { before, output };
+        let terminal = Self {
+            before,
+            output,
+            input,
+        };
         terminal.enter();
         Ok(terminal)
     }
 
     /// Leaves all keys to the session. In the background the terminal is another's.
     pub(crate) fn enter(&self) {
-        let foreground = tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp());
         if let Some(before) = &self.before
-            && foreground
+            && in_foreground()
         {
             let mut raw = before.clone();
             raw.make_raw();
@@ -52,23 +62,31 @@ impl Terminal {
 
     /// Gives the terminal back as it was.
     pub(crate) fn leave(&self) {
-        if let Some(before) = &self.before
-            && tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp())
-        {
-            set(before);
-        }
+        give_back(self.before.as_ref());
     }
 
-    /// Ends when all is shown that was written. No process has the session's terminal any more.
+    /// Ends when all is shown that was written, and leaves what is typed from now on to this process. No process has the session's
+    /// terminal any more.
     pub(crate) fn end(self) {
-        let Self { before, output } = self;
         // One that panicked has shown what it could.
-        drop(output.join());
-        if let Some(before) = before
-            && tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp())
-        {
-            set(&before);
+        drop(self.output.join());
+        if let Some((thread, end)) = self.input {
+            drop(end);
+            drop(thread.join());
         }
+        give_back(self.before.as_ref());
+    }
+}
+
+fn in_foreground() -> bool {
+    tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp())
+}
+
+fn give_back(before: Option<&Termios>) {
+    if let Some(before) = before
+        && in_foreground()
+    {
+        set(before);
     }
 }
 
@@ -109,12 +127,26 @@ fn show(mut from: File) {
     }
 }
 
-fn type_in(mut to: File) {
+/// Hands on what is typed, until the other end of `until` is closed, or nobody reads it any more.
+fn type_in(mut to: File, until: &OwnedFd) {
     let mut bytes = [0; 1024];
-    let mut from = io::stdin().lock();
+    let stdin = io::stdin();
     loop {
-        let read = match from.read(&mut bytes) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+        let mut fds = [
+            PollFd::new(&stdin, PollFlags::IN),
+            PollFd::new(until, PollFlags::IN),
+        ];
+        match poll(&mut fds, None) {
+            Err(Errno::INTR) => continue,
+            Err(_) => return,
+            Ok(_) => {}
+        }
+        if fds.last().is_some_and(|fd| !fd.revents().is_empty()) {
+            return;
+        }
+        // Past the buffer of this process, which would keep what is for others.
+        let read = match rustix::io::read(&stdin, &mut bytes) {
+            Err(Errno::INTR) => continue,
             Ok(0) | Err(_) => return,
             Ok(read) => read,
         };

@@ -2,14 +2,13 @@
 
 use std::io;
 use std::os::fd::AsFd as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Command;
 
 use mica::{AutoUnmount, UnmountHelper, help_unmounting};
 
 use crate::args::UnmountHelperArgs;
 use crate::error::CliError;
+use crate::run::program;
 
 /// Starts the helper of the mount at `mountpoint`.
 pub(crate) fn start(mountpoint: &Path, auto: AutoUnmount) -> io::Result<UnmountHelper> {
@@ -17,11 +16,7 @@ pub(crate) fn start(mountpoint: &Path, auto: AutoUnmount) -> io::Result<UnmountH
         mountpoint: mountpoint.to_owned(),
         auto: auto == AutoUnmount::Yes,
     };
-    UnmountHelper::start(
-        Command::new("/proc/self/exe")
-            .arg0("mica")
-            .args(args.line()),
-    )
+    UnmountHelper::start(program().args(args.line()))
 }
 
 /// Is the helper, until its server ends.

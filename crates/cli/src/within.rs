@@ -1,6 +1,6 @@
 //! Work on a session by a process that has its ids: outside, and inside of the session's user namespace.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -8,79 +8,120 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use mica::{Manner, Session, Sessions};
+use mica::{Glob, Manner, Session, Sessions};
 
-use crate::args::{Cli, Command, DiffArgs, WithinArgs};
+use crate::args::{Cli, Command, WithinArgs};
 use crate::error::{self, CliError};
 use crate::run::itself;
 use crate::sessions::store;
 
 /// A command line that names a session.
 pub(crate) trait OfSession {
-    /// A session, or paths, or both.
-    fn words(&self) -> &[OsString];
+    /// The session, if it names one, and paths.
+    fn target(&self) -> (Option<&OsStr>, &[OsString]);
+
+    /// Names that it leaves out.
+    fn ignored(&self) -> &[Glob] {
+        &[]
+    }
+
+    /// Does it, at and below paths of the view, and returns the exit status.
+    fn run(&self, session: &Session, paths: Vec<PathBuf>) -> Result<u8, CliError>;
 }
 
-impl OfSession for DiffArgs {
-    fn words(&self) -> &[OsString] {
-        &self.words
+/// Splits words into a session, which is the first one if it has no slash, and paths.
+pub(crate) fn split(words: &[OsString]) -> (Option<&OsStr>, &[OsString]) {
+    match words.split_first() {
+        Some((first, rest)) if !first.as_bytes().contains(&b'/') => (Some(first), rest),
+        _ => (None, words),
     }
+}
+
+/// Returns the name of the session: the one that was used last if there is none.
+pub(crate) fn named_in(args: &impl OfSession, store: &Sessions) -> Result<OsString, CliError> {
+    if let (Some(name), _) = args.target() {
+        return Ok(name.to_owned());
+    }
+    let latest = store.latest()?.map(OsString::from);
+    latest.ok_or(CliError::Usage {
+        message: "there is no session".into(),
+        hint: "make one: `mica do -- CMD`",
+    })
 }
 
 /// Runs a command here, or in the user namespace of the session that it names.
-pub(crate) fn outside<A: OfSession>(
-    args: &A,
-    run: impl FnOnce(&A) -> Result<ExitCode, CliError>,
-) -> ExitCode {
-    let done = elsewhere(args).and_then(|done| match done {
-        Some(status) => Ok(ExitCode::from(status)),
-        None => run(args),
-    });
-    done.unwrap_or_else(|failed| error::status(Err(failed), Manner::Mica))
+pub(crate) fn outside(args: &impl OfSession) -> ExitCode {
+    let run = || -> Result<u8, CliError> {
+        let store = store()?;
+        let mut session = store.open(&named_in(args, &store)?)?;
+        let mut line = itself("do-within");
+        line.arg("--").args(std::env::args_os().skip(1));
+        match session.within(&mut line)? {
+            Some(status) => Ok(status),
+            None => here(args, &mut session),
+        }
+    };
+    status_of(run())
 }
 
-fn elsewhere(args: &impl OfSession) -> Result<Option<u8>, CliError> {
-    let store = store()?;
-    let session = session_in(args.words(), &store)?.0;
-    let mut line = itself("do-within");
-    line.arg("--").args(std::env::args_os().skip(1));
-    // Who is root inside has no other sessions.
-    if let Some(state) = store.dir().parent().and_then(Path::parent) {
-        line.env("XDG_STATE_HOME", state);
+fn status_of(done: Result<u8, CliError>) -> ExitCode {
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(failed) => error::status(Err(failed), Manner::Mica),
     }
-    Ok(store.within(&session, &mut line)?)
 }
+
+/// Runs it in this process.
+fn here(args: &impl OfSession, session: &mut Session) -> Result<u8, CliError> {
+    session.ignore(args.ignored());
+    let paths = args.target().1.iter();
+    let paths = paths.map(|word| view_path(session, Path::new(word)));
+    let paths = paths.collect();
+    args.run(session, paths)
+}
+
+/// Runs a command of this program on a session that is open, here or in its user namespace, and returns its exit status. What failed
+/// was said.
+pub(crate) fn on(session: &mut Session, words: &[&str]) -> Result<u8, CliError> {
+    let mut line = itself("do-within");
+    line.arg("--").args(words);
+    if let Some(status) = session.within(&mut line)? {
+        return Ok(status);
+    }
+    let words = words.iter().map(OsString::from).collect();
+    Ok(dispatch(words, session).unwrap_or_else(|failed| {
+        error::say(&failed);
+        FAILED
+    }))
+}
+
+/// Exit status of a command that failed.
+const FAILED: u8 = 1;
 
 /// Is the process inside.
 pub(crate) fn inside(args: WithinArgs) -> ExitCode {
-    let done = enter().and_then(|()| {
-        let words = [OsString::from("mica")].into_iter().chain(args.arguments);
-        match Cli::try_parse_from(words).map(|cli| cli.command) {
-            Ok(Command::Diff(args)) => crate::diff::run(&args),
-            Ok(Command::Commit(args)) => crate::commit::run(&args),
-            _ => Err(CliError::Inside {
-                source: io::ErrorKind::InvalidInput.into(),
-            }),
-        }
-    });
-    done.unwrap_or_else(|failed| error::status(Err(failed), Manner::Mica))
+    status_of(enter().and_then(|mut session| dispatch(args.arguments, &mut session)))
 }
 
-fn enter() -> Result<(), CliError> {
+fn dispatch(words: Vec<OsString>, session: &mut Session) -> Result<u8, CliError> {
+    let words = [OsString::from("mica")].into_iter().chain(words);
+    match Cli::try_parse_from(words).map(|cli| cli.command) {
+        Ok(Command::Diff(args)) => here(&args, session),
+        Ok(Command::Commit(args)) => here(&args, session),
+        Ok(Command::Discard(args)) => here(&args, session),
+        _ => Err(CliError::Inside {
+            source: io::ErrorKind::InvalidInput.into(),
+        }),
+    }
+}
+
+/// Enters the user namespace of a session, which it returns.
+fn enter() -> Result<Session, CliError> {
     let failed = |source| CliError::Inside { source };
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
-    let stdin = mica::be_within(socket).map_err(failed)?;
-    rustix::stdio::dup2_stdin(stdin).map_err(|errno| failed(errno.into()))
-}
-
-/// Opens what the words of a command line name: a session, which is the first one if it has no slash, and paths in its view.
-pub(crate) fn chosen(words: &[OsString]) -> Result<(Session, Vec<PathBuf>), CliError> {
-    let store = store()?;
-    let (name, rest) = session_in(words, &store)?;
-    let session = store.open(&name)?;
-    let paths = rest.iter().map(|word| view_path(&session, Path::new(word)));
-    let paths = paths.collect();
-    Ok((session, paths))
+    let within = mica::be_within(socket).map_err(failed)?;
+    rustix::stdio::dup2_stdin(within.stdin).map_err(|errno| failed(errno.into()))?;
+    Ok(within.session)
 }
 
 /// Finds what a path that the user typed is in the view of a session.
@@ -92,31 +133,6 @@ pub(crate) fn view_path(session: &Session, path: &Path) -> PathBuf {
         PathBuf::from("/")
     };
     plain(&here.join(path))
-}
-
-pub(crate) fn session_in<'w>(
-    words: &'w [OsString],
-    store: &Sessions,
-) -> Result<(OsString, &'w [OsString]), CliError> {
-    match words.split_first() {
-        Some((first, rest)) if !first.as_bytes().contains(&b'/') => Ok((first.clone(), rest)),
-        _ => Ok((latest(store)?, words)),
-    }
-}
-
-/// Finds the session that was used last.
-fn latest(store: &Sessions) -> Result<OsString, CliError> {
-    let list = store.list()?;
-    let number = |name: &str| name.parse::<u64>().ok();
-    let latest = list
-        .iter()
-        .max_by_key(|info| (info.used, info.created, number(&info.name)));
-    latest
-        .map(|info| OsString::from(&info.name))
-        .ok_or(CliError::Usage {
-            message: "there is no session".into(),
-            hint: "make one: `mica do -- CMD`",
-        })
 }
 
 /// Takes `.` and `..` away: no symbolic link is followed, as what is meant is a name.

@@ -18,6 +18,7 @@ mod rights;
 mod risk;
 mod selection;
 mod sync;
+mod take_back;
 
 use std::collections::HashMap;
 use std::io;

@@ -4,6 +4,7 @@
 //! symbolic link is followed, and what lies below is found here once more and not by the engine.
 
 mod compare;
+mod globs;
 mod pairs;
 mod patch;
 mod sides;
@@ -17,6 +18,7 @@ use mica_host::LayerAccess;
 use mica_vfs::{Attr, Errno, FileType};
 
 pub(crate) use compare::plain_name;
+pub use globs::{Glob, GlobError};
 pub(crate) use pairs::pairs;
 pub use patch::{Lines, Patch};
 pub(crate) use sides::{Sides, descend};
@@ -142,8 +144,8 @@ impl Diff {
 }
 
 impl Session {
-    /// Finds what the session changed. Where the session has ids of its own, it is best called in a process that has them,
-    /// too ([`Sessions::within`](crate::Sessions::within)): another one may not be allowed to read all of it.
+    /// Finds what the session changed, but for names that are [ignored](Session::ignore). Where the session has ids of its own, it is best called in a process that has them,
+    /// too ([`Session::within`]): another one may not be allowed to read all of it.
     ///
     /// # Errors
     ///
@@ -157,7 +159,7 @@ impl Session {
         } = Survey::of(&sides)?;
         let mut changes = pairs::changes(entries, &sides);
         if deleted == Deleted::Whole {
-            trees::list_deleted(&mut changes, &mut unreadable);
+            trees::list_deleted(&mut changes, &mut unreadable, &sides);
         }
         changes.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(Diff {

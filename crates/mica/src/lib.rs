@@ -35,6 +35,9 @@
 //! # }
 //! ```
 //!
+//! [`Sessions`] and [`Session`] are what `mica do`, `diff`, `commit` and their like are made of: `examples/session.rs` is a program that
+//! does the same.
+//!
 //! A program that only serves can confine itself before it does: [`Mount::attach`], [`enter_cage`], [`Attached::serve`].
 //!
 //! # Invariants
@@ -89,7 +92,7 @@ pub use commit::{
     CommitError, CommitSpec, Committed, Conflict, ConflictKind, Manner as CommitManner,
 };
 pub use convert::{ConvertError, ConvertSpec, Converted, Form, Unsayable, convert};
-pub use diff::{Aspects, Change, ChangeKind, Deleted, Diff, Lines, Patch};
+pub use diff::{Aspects, Change, ChangeKind, Deleted, Diff, Glob, GlobError, Lines, Patch};
 pub use escaped::Escaped;
 pub use mount::{Attached, Mount, MountError, Mountpoint, Observer, Stats, mount};
 pub use options::{
@@ -98,9 +101,9 @@ pub use options::{
 };
 pub use remount::{RemountError, remount};
 pub use session::{
-    Activity, Changes, DoError, Entered, Event, Exit, Extra, ExtraSource, Joined, Medium, Network,
-    Others, RunSpec, Running, Session, SessionInfo, Sessions, Signaller, Told, ViewAccess,
-    ViewSpec, Who, be_stage, be_within,
+    Activity, Barred, Changes, DoError, Entered, Event, Exit, Extra, ExtraSource, Joined, Lack,
+    Medium, Network, Others, RunSpec, Running, Session, SessionInfo, Sessions, Signaller, Told,
+    ViewAccess, ViewSpec, Who, Within, be_stage, be_within,
 };
 pub use stack::{
     Boundary, ForeignMark, Holder, LayerDir, Overlayer, Reach, Recovered, Role, Stack, StackError,

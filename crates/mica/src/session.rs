@@ -14,15 +14,21 @@
 //! - Whichever process ends, all that runs in the session ends.
 //! - Nothing of the host is written but the session's own directory.
 
+mod barred;
 mod base_log;
 mod changes;
 mod command;
+mod copying;
 mod devices;
+mod driver;
 mod error;
 mod extras;
+mod forking;
 mod front;
 mod init;
 mod joining;
+mod kernel;
+mod lack;
 mod leftovers;
 mod link;
 mod network;
@@ -39,6 +45,7 @@ mod whose;
 mod within;
 
 use std::ffi::OsString;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
@@ -47,13 +54,18 @@ use mica_overlay::XattrNamespace;
 use mica_vfs::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::diff::Glob;
+pub use barred::Barred;
+
 pub(crate) use base_log::{Base, Recorded};
 pub use changes::Changes;
+use driver::Driver;
 pub use error::{DoError, Told};
-use front::Stage;
 pub use front::{Running, Signaller};
-use link::Link;
+use front::{Stage, View};
+pub use lack::Lack;
 pub use link::Others;
+use link::{Link, Work};
 pub(crate) use plan::Bytes;
 use plan::Plan;
 use record::Record;
@@ -63,7 +75,7 @@ pub use store::{Activity, Entered, SessionInfo, Sessions};
 pub(crate) use tree::left_out;
 pub use view::{Extra, ExtraSource, Medium, Network, ViewAccess, ViewSpec};
 pub(crate) use whose::Whose;
-pub use within::be_within;
+pub use within::{Within, be_within};
 
 /// Whom a command runs as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,6 +103,16 @@ pub struct RunSpec {
 }
 
 impl RunSpec {
+    /// Returns directories that the command is likely to work in: where it begins, its user's own, and those for temporary files.
+    fn ways(&self) -> impl Iterator<Item = PathBuf> {
+        let begin = self.dir.clone().or_else(|| std::env::current_dir().ok());
+        let named = ["HOME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME"];
+        let named = named.into_iter().filter_map(std::env::var_os);
+        let all = begin.into_iter().chain(named.map(PathBuf::from));
+        let all = all.chain(["/tmp".into(), "/var/tmp".into()]);
+        all.filter_map(|path| path.canonicalize().ok())
+    }
+
     /// Describes the command, with the environment and the umask of this process.
     fn to_run(&self) -> Run {
         let start = match &self.dir {
@@ -151,9 +173,11 @@ pub enum Event {
 pub struct Session {
     dir: PathBuf,
     record: Record,
-    lock: OwnedFd,
+    /// `None`: it is only looked at, and another process has locked it.
+    lock: Option<OwnedFd>,
     /// Where the changes are, if that is in memory.
     memory: Option<OwnedFd>,
+    on_lack: fn(&Lack),
 }
 
 /// A session in which commands run that others have started.
@@ -169,6 +193,11 @@ impl Session {
     #[must_use]
     pub fn name(&self) -> &std::ffi::OsStr {
         self.dir.file_name().unwrap_or_default()
+    }
+
+    /// Has `tell` hear what the view lacks, if the kernel makes it as there is no FUSE, before a command runs in it.
+    pub fn on_lack(&mut self, tell: fn(&Lack)) {
+        self.on_lack = tell;
     }
 
     /// Returns the tree that it is on.
@@ -229,10 +258,31 @@ impl Session {
         }
     }
 
-    /// Counts its changes.
+    /// Takes a session that this process is not to change.
+    fn seen(dir: &std::path::Path, record: Record, memory: Option<OwnedFd>) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            record,
+            lock: None,
+            memory,
+            on_lack: |_| (),
+        }
+    }
+
+    /// Leaves names out of what is [told](Session::diff) of its changes, and of what is [committed](Session::commit), besides those that
+    /// it has left out before. It is remembered when a command is [started](Session::start).
+    pub fn ignore(&mut self, globs: &[Glob]) {
+        for glob in globs {
+            if !self.record.ignored.contains(glob) {
+                self.record.ignored.push(glob.clone());
+            }
+        }
+    }
+
+    /// Returns the patterns of names of which nothing is told.
     #[must_use]
-    pub fn changes(&self) -> Changes {
-        changes::count(&self.upper(), &self.lower())
+    pub fn ignored(&self) -> &[Glob] {
+        &self.record.ignored
     }
 
     /// Removes it with all changes. `stage` is the command line of a process that calls [`be_stage`] with its standard input:
@@ -246,7 +296,9 @@ impl Session {
         let Some(users) = users else {
             return store::remove(&self.dir);
         };
-        Stage::start(stage)?.remove(&self.dir, users)
+        let work = Work::Remove(Bytes::of(&self.dir));
+        let stage = Stage::start(stage)?;
+        stage.work(work, users, &[], &mut on).map(drop)
     }
 
     /// Runs a command in it. `stage` is the command line of a process that calls [`be_stage`] with its standard input, and
@@ -265,14 +317,24 @@ impl Session {
         let plan = self.plan(spec)?;
         self.record.users = plan.users.clone();
         self.record.set_command(&spec.command);
+        self.ignore(&spec.view.ignored);
         self.record.write(&self.dir)?;
         let joining = joining::listen(&self.dir)?;
         let stage = Stage::start(stage)?;
         let (init, theirs) = front::link()?;
-        let given = [theirs.as_fd(), joining.as_fd(), self.lock.as_fd()];
-        self.memory = stage.prepare(plan, &init, given)?;
+        let lock = self.lock.as_ref().ok_or(DoError::Lost)?;
+        let given = [theirs.as_fd(), joining.as_fd(), lock.as_fd()];
+        let driver = plan.driver;
+        let prepared = stage.prepare(plan, &init, given)?;
+        self.memory = prepared.memory;
         drop((theirs, joining));
-        Running::start(init, Some(stage), &spec.to_run(), stdio)
+        prepared.lacks.iter().for_each(self.on_lack);
+        let view = match driver {
+            Driver::Mica => View::Plain,
+            Driver::Kernel(_) => View::Propped,
+        };
+        let running = Running::start(init, Some(stage), &spec.to_run(), stdio)?;
+        Ok(running.with(view))
     }
 
     fn plan(&self, spec: &RunSpec) -> Result<Plan, DoError> {
@@ -294,6 +356,8 @@ impl Session {
             dir: Bytes::of(&dir),
             lower: Bytes::of(self.lower()),
             users,
+            driver: Driver::choose(),
+            ways: spec.ways().map(Bytes::of).collect(),
             view: spec.view.resolve()?,
         })
     }
@@ -309,6 +373,11 @@ impl Session {
     }
 }
 
+/// Lets work go on that nobody watches.
+fn on(_: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
 impl Joined {
     /// Returns the name of the session.
     #[must_use]
@@ -320,12 +389,6 @@ impl Joined {
     #[must_use]
     pub fn lower(&self) -> PathBuf {
         self.record.lower()
-    }
-
-    /// Counts the changes that there are by now.
-    #[must_use]
-    pub fn changes(&self) -> Changes {
-        changes::count(&plan::upper_in(&self.dir), &self.lower())
     }
 
     /// Runs a command, among those that run there, with `stdio` as [`Session::start`] takes it. Its environment, its umask and the

@@ -179,6 +179,10 @@ impl Overlay {
         };
         let shown = kind_shown(&attr, marks);
         if !node.is_upper() {
+            if let (Some(witness), FileType::Socket | FileType::Fifo) = (&self.config.witness, kind)
+            {
+                witness.meet(node.id, kind);
+            }
             let lowers = vec![Lower {
                 node,
                 xattr_whiteouts: XattrWhiteouts::None,

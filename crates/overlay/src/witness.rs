@@ -20,6 +20,9 @@ pub trait Witness: Send + Sync + fmt::Debug {
     ///
     /// Fails the change.
     fn see(&self, object: NodeId, fate: Fate) -> Result<(), Errno>;
+
+    /// `object` of the lower, a socket or a FIFO, was looked up: who opens it in the view meets nobody.
+    fn meet(&self, object: NodeId, kind: FileType);
 }
 
 /// What happens to a lower object.

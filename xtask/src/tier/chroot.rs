@@ -23,7 +23,7 @@ use crate::tier::debian::SUITE;
 /// The packages of the trees, beside what every Debian has.
 const PACKAGES: &str = "build-essential,python3-venv,git,postgresql";
 /// Who works, and how.
-const WHO: [Who; 1] = [Who::AsRoot];
+const WHO: [Who; 3] = [Who::Root, Who::Worker, Who::AsRoot];
 /// The user of the trees.
 const WORKER: u32 = 1000;
 /// The range of ids that he has outside when he is root of a session.

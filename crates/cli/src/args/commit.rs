@@ -4,6 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use mica::Glob;
+
+use super::session::glob;
 
 /// Apply what a session changed to this machine
 ///
@@ -32,6 +35,14 @@ pub(crate) struct CommitArgs {
     /// Leave what others changed at and below PATH, and drop what the session has there; may be repeated
     #[arg(long, value_name = "PATH")]
     pub(crate) theirs: Vec<PathBuf>,
+
+    /// Say nothing when it is done
+    #[arg(short = 'q', long)]
+    pub(crate) quiet: bool,
+
+    /// Leave names out, as `mica do --ignore` does; may be repeated
+    #[arg(long, value_name = "GLOB", value_parser = glob)]
+    pub(crate) ignore: Vec<Glob>,
 
     /// Commit another user's session without a question
     #[arg(short = 'y', long)]

@@ -3,6 +3,9 @@
 use std::ffi::OsString;
 
 use clap::{Args, ValueEnum};
+use mica::Glob;
+
+use super::session::glob;
 
 /// Show what a session changed
 ///
@@ -38,6 +41,10 @@ pub(crate) struct DiffArgs {
     /// List also what was in directories that are gone
     #[arg(long)]
     pub(crate) full: bool,
+
+    /// Leave names out, as `mica do --ignore` does; may be repeated
+    #[arg(long, value_name = "GLOB", value_parser = glob)]
+    pub(crate) ignore: Vec<Glob>,
 
     /// Use colours: on a terminal, unless NO_COLOR is set, or as you say
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto, num_args = 0..=1,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use mica::ViewAccess;
+use mica::{Glob, GlobError, ViewAccess};
 
 /// Run a command on a private copy of this machine's files, then say what it changed
 ///
@@ -19,9 +19,26 @@ pub(crate) struct DoArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<OsString>,
 
+    /// Begin with what the session N changed, in which nothing may run: a new session, and N stays as it is
+    #[arg(long, value_name = "N", conflicts_with_all = ["lower", "memory"])]
+    pub(crate) from: Option<OsString>,
+
     /// Discard the session when the command has ended, unless others use it
     #[arg(long)]
     pub(crate) rm: bool,
+
+    /// When the command has ended, show what it changed and ask what to do: commit, keep or discard it
+    #[arg(long, conflicts_with_all = ["rm", "commit_on_success", "ro"])]
+    pub(crate) ask: bool,
+
+    /// Commit what the command changed if its status is 0. What cannot be committed is said and kept, and the status is 125
+    #[arg(long, conflicts_with = "ro")]
+    pub(crate) commit_on_success: bool,
+
+    /// Leave names out of what is listed, counted and committed, also later: as `*.o` in any directory, as `/var/cache/**`
+    /// from the root on. May be repeated
+    #[arg(long, value_name = "GLOB", value_parser = glob)]
+    pub(crate) ignore: Vec<Glob>,
 
     /// Begin in DIR; otherwise in the current directory, or in / if the command does not see that
     #[arg(short = 'C', long = "directory", value_name = "DIR")]
@@ -35,7 +52,7 @@ pub(crate) struct DoArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) lower: Option<PathBuf>,
 
-    /// Keep the changes in memory and nothing of them at the end
+    /// Keep the changes in memory, and nothing of them at the end but by --ask or --commit-on-success
     #[arg(long, conflicts_with = "name")]
     pub(crate) memory: bool,
 
@@ -140,6 +157,11 @@ fn bind(text: &str) -> Result<Bind, String> {
     }
 }
 
+/// Reads a pattern of names.
+pub(crate) fn glob(text: &str) -> Result<Glob, GlobError> {
+    Glob::parse(text.as_ref())
+}
+
 /// Reads `NAME=VALUE`.
 fn variable(text: &str) -> Result<(OsString, OsString), String> {
     match text.split_once('=') {
@@ -169,6 +191,8 @@ fn bytes(text: &str) -> Result<u64, String> {
 const DO_HELP: &str = r"Examples:
   mica do -- sh -c 'rm -rf /usr/share/doc && echo hi > /etc/motd'
   mica do --name try --as-root -- make install
+  mica do --from try -- make check
+  mica do --ask --ignore '*.log' -- ./configure
   mica sessions
   mica discard try";
 
@@ -228,12 +252,16 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Remove a session with all that was changed in it
+/// Remove a session with all that was changed in it, or take back a part of that
 #[derive(Debug, Args)]
 pub(crate) struct DiscardArgs {
     /// Its name or number
     #[arg(value_name = "NAME")]
     pub(crate) name: OsString,
+
+    /// What was changed at and below PATH is again as the machine has it, and the session goes on
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<OsString>,
 }
 
 #[cfg(test)]

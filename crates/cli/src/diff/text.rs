@@ -9,7 +9,7 @@ use mica::{Aspects, Change, ChangeKind, Diff, Escaped, Patch};
 use rustix::termios::isatty;
 
 use crate::args::{DiffArgs, When};
-use crate::run::size;
+use crate::closing::size;
 
 /// So wide is a bar of `--stat` at most.
 const BAR: usize = 40;

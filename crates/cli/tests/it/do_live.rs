@@ -67,11 +67,18 @@ impl Shell {
 
     /// Lets it end, and returns what it said on stderr.
     #[track_caller]
-    pub(crate) fn end(mut self) -> String {
+    pub(crate) fn end(self) -> String {
+        let (status, stderr) = self.finish();
+        assert_eq!(status, Some(0), "{stderr}");
+        stderr
+    }
+
+    /// Lets it end, and returns its status and what it said on stderr.
+    pub(crate) fn finish(mut self) -> (Option<i32>, String) {
         drop(self.stdin.take());
         let output = self.child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stderr).unwrap()
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), stderr)
     }
 
     /// The front.

@@ -160,6 +160,14 @@ fn a_socket_of_the_machine_is_reached_if_it_is_shared() {
         done.stdout
     };
     assert_eq!(with(&[]), "111\n");
+    // The server says why, to who looks.
+    run(&mut place.script(&["--name", "told"], "cat d/agent agent"));
+    let log = std::fs::read_to_string(place.at("state/mica/sessions/told/log")).unwrap();
+    let told = format!(
+        "`{0}` is a socket of the machine, at which nobody is met (hint: `mica do --write {0}`)",
+        path.display()
+    );
+    assert_eq!(log.matches(&told).count(), 1, "{log}");
     assert_eq!(with(&["--share=ssh"]), "0\n");
     assert_eq!(with(&["--write", "agent"]), "0\n");
     let unset = run(place

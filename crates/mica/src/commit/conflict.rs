@@ -26,7 +26,7 @@ impl Judge<'_> {
     pub(super) fn judge(&self, entry: &Entry) -> Result<Option<Conflict>, Errno> {
         if let What::Moved { from } = &entry.what {
             let moved = entry.old.as_ref();
-            if let Some(kind) = self.changed(from, moved)? {
+            if let Some(kind) = self.changed(from, moved, Fate::Moved)? {
                 let path = from.clone();
                 return Ok(Some(Conflict { path, kind }));
             }
@@ -39,7 +39,11 @@ impl Judge<'_> {
             _ => entry.old.as_ref(),
         };
         let unchanged = entry.what == What::Merged && entry.aspects.is_empty();
-        let kind = match self.changed(&entry.below, there)? {
+        let fate = match entry.what {
+            What::Merged | What::Modified => Fate::Copied,
+            _ => Fate::Hidden,
+        };
+        let kind = match self.changed(&entry.below, there, fate)? {
             // A directory that is only passed through need not be known.
             Some(ConflictKind::New | ConflictKind::Attributes) if unchanged => None,
             kind => kind,
@@ -48,7 +52,13 @@ impl Judge<'_> {
         Ok(kind.map(|kind| Conflict { path, kind }))
     }
 
-    fn changed(&self, path: &Path, there: Option<&Node>) -> Result<Option<ConflictKind>, Errno> {
+    /// Says what happened to what was at `path`. `fate` is what became of it in the session if that is not recorded.
+    fn changed(
+        &self,
+        path: &Path,
+        there: Option<&Node>,
+        fate: Fate,
+    ) -> Result<Option<ConflictKind>, Errno> {
         let recorded = match there {
             Some(there) => self.base.of(path, there.attr()),
             None => self.base.get(path),
@@ -59,6 +69,9 @@ impl Judge<'_> {
             // Not there when the session took the name, or the record was lost: then the beginning counts.
             (None, Some(there)) => {
                 let new = there.attr().ctime.secs >= self.created.secs && path != Path::new("/");
+                if !new && there.kind() == FileType::Directory && fate != Fate::Copied {
+                    return self.changed_below(path, there, self.created);
+                }
                 return Ok(new.then_some(ConflictKind::New));
             }
             (Some(recorded), Some(there)) => (recorded, there),

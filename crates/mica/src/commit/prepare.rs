@@ -270,7 +270,9 @@ impl Preparation<'_, '_> {
                 let Some(child) = new.child(&name)? else {
                     continue;
                 };
-                if is_whiteout(&child, self.sides.xattrs)? || self.moves.comes_to(&path) {
+                let ignored = self.sides.ignores(&path);
+                if ignored || is_whiteout(&child, self.sides.xattrs)? || self.moves.comes_to(&path)
+                {
                     continue;
                 }
                 if self.is_link_to_there(&child, &made, &path) {

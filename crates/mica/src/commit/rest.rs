@@ -44,7 +44,8 @@ pub(super) fn leave(session: &Session, plan: &Plan) -> io::Result<()> {
     }
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+/// Removes an object, of a directory all that is in it.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_dir() {
         fs::remove_dir_all(path)
     } else {

@@ -57,7 +57,7 @@ impl Selection {
 }
 
 /// Finds what would be torn apart: a path that is named, and one that is not.
-fn halves(entries: &[Entry], sides: &Sides, paths: &[PathBuf]) -> Told<PathBuf> {
+pub(super) fn halves(entries: &[Entry], sides: &Sides, paths: &[PathBuf]) -> Told<PathBuf> {
     let named = |path: &Path| paths.iter().any(|at| path.starts_with(at));
     let mut halves = Vec::new();
     let mut both = |one: &Path, other: &Path| {

@@ -8,6 +8,7 @@ use mica_overlay::XattrNamespace;
 use mica_vfs::{Errno, NodeId};
 use rustix::fs::{Mode, OFlags, open};
 
+use super::Glob;
 use crate::offline::Node;
 use crate::session::{DoError, Session, Whose, left_out};
 use crate::stack::raise_fd_limit;
@@ -23,6 +24,7 @@ pub(crate) struct Sides {
     pub(crate) whose: Whose,
     /// Directories that are empty in the view, from the root of the tree on.
     pub(crate) left_out: Vec<PathBuf>,
+    ignored: Vec<Glob>,
 }
 
 impl Sides {
@@ -46,7 +48,19 @@ impl Sides {
             xattrs: session.xattrs(),
             whose: session.whose(),
             left_out: left_out(&lower)?,
+            ignored: session.ignored().to_vec(),
         })
+    }
+
+    /// Takes the names, too, that are ignored.
+    pub(crate) fn with_ignored(mut self) -> Self {
+        self.ignored.clear();
+        self
+    }
+
+    /// Whether nothing is to be told of a path of the view, and of what is below it.
+    pub(crate) fn ignores(&self, path: &Path) -> bool {
+        self.ignored.iter().any(|glob| glob.matches(path))
     }
 
     /// Finds an object of the tree by a path from its root.

@@ -124,7 +124,7 @@ impl Survey {
         while let Some(frame) = stack.last_mut() {
             let Some(name) = frame.names.next() else {
                 if let Some(frame) = stack.pop() {
-                    let gone = survey.gone_in(&frame);
+                    let gone = survey.gone_in(sides, &frame);
                     survey.noted(&frame.path, gone);
                 }
                 continue;
@@ -160,6 +160,10 @@ impl Survey {
             return Ok(None);
         };
         let word = path_of(name.to_vec());
+        if sides.ignores(&frame.path.join(&word)) {
+            frame.seen.insert(name);
+            return Ok(None);
+        }
         let mut entry = Entry {
             path: frame.path.join(&word),
             below: frame.below.join(&word),
@@ -264,12 +268,13 @@ impl Survey {
     }
 
     /// Notes what a directory that stands for nothing does not have any more.
-    fn gone_in(&mut self, frame: &Frame) -> Result<(), Errno> {
+    fn gone_in(&mut self, sides: &Sides, frame: &Frame) -> Result<(), Errno> {
         let (false, Some(old)) = (frame.merges, &frame.old) else {
             return Ok(());
         };
         for name in old.names()? {
-            if frame.seen.contains(&name) {
+            let ignored = || sides.ignores(&frame.path.join(path_of(name.to_vec())));
+            if frame.seen.contains(&name) || ignored() {
                 continue;
             }
             let Some(gone) = old.child(&name)? else {

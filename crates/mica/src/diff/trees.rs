@@ -4,12 +4,16 @@ use std::path::PathBuf;
 
 use mica_vfs::{Errno, FileType};
 
-use super::{Aspects, Change, ChangeKind};
+use super::{Aspects, Change, ChangeKind, Sides};
 use crate::offline::Node;
 use crate::options::path as path_of;
 
 /// Adds a change for each object that was below a directory that is gone.
-pub(super) fn list_deleted(changes: &mut Vec<Change>, unreadable: &mut Vec<(PathBuf, Errno)>) {
+pub(super) fn list_deleted(
+    changes: &mut Vec<Change>,
+    unreadable: &mut Vec<(PathBuf, Errno)>,
+    sides: &Sides,
+) {
     let gone = |change: &&Change| change.kind == ChangeKind::Deleted && change.is_directory();
     let dirs = changes.iter().filter(gone);
     let mut left: Vec<(PathBuf, Node)> = dirs
@@ -25,6 +29,9 @@ pub(super) fn list_deleted(changes: &mut Vec<Change>, unreadable: &mut Vec<(Path
         };
         for name in names {
             let path = path.join(path_of(name.to_vec()));
+            if sides.ignores(&path) {
+                continue;
+            }
             let node = match dir.child(&name) {
                 Ok(Some(node)) => node,
                 Ok(None) => continue,

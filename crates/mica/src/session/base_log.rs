@@ -8,15 +8,20 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 use mica_host::HostFs;
 use mica_overlay::{Fate, Witness};
-use mica_vfs::{Attr, Errno, NodeId, Time};
+use mica_vfs::{Attr, Errno, FileType, NodeId, Time};
 use rustix::fs::{major, minor};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::error::DoError;
 pub(crate) use read::{Base, Recorded};
+
+/// How many sockets and FIFOs are told of.
+const MET_MAX: u32 = 100;
 
 /// What ends a record: no path has it.
 const END: u8 = 0;
@@ -52,7 +57,11 @@ impl BaseLog {
 
     /// Lets it tell of the objects of `fs`.
     pub(super) fn of(self, fs: Arc<HostFs>) -> Keeper {
-        Keeper { log: self, fs }
+        Keeper {
+            log: self,
+            fs,
+            met: AtomicU32::new(0),
+        }
     }
 }
 
@@ -79,6 +88,8 @@ fn whole(file: &mut File) -> io::Result<u64> {
 pub(super) struct Keeper {
     log: BaseLog,
     fs: Arc<HostFs>,
+    /// How many sockets and FIFOs were looked up.
+    met: AtomicU32,
 }
 
 impl Witness for Keeper {
@@ -97,6 +108,22 @@ impl Witness for Keeper {
             Ok(count) if count == record.len() => Ok(()),
             Ok(_) => Err(self.cut(record.len())),
             Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+        }
+    }
+
+    fn meet(&self, object: NodeId, kind: FileType) {
+        if self.met.fetch_add(1, Relaxed) >= MET_MAX {
+            return;
+        }
+        if let Ok((path, _)) = self.fs.original(object) {
+            let path = path.escape_ascii();
+            let what = match kind {
+                FileType::Fifo => "FIFO",
+                _ => "socket",
+            };
+            tracing::warn!(
+                "`{path}` is a {what} of the machine, at which nobody is met (hint: `mica do --write {path}`)"
+            );
         }
     }
 }

@@ -1,89 +1,78 @@
 //! How much a session has changed.
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::Command;
 
-/// Counts of what is in an upper, against the tree under it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+use serde::{Deserialize, Serialize};
+
+use super::error::DoError;
+use super::front::Stage;
+use super::link::Work;
+use super::plan::Bytes;
+use super::{Joined, Session};
+use crate::diff::Deleted;
+
+/// Counts of what a session changed, as [`Session::diff`] has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Changes {
     /// Objects that the tree does not have.
     pub added: u64,
-    /// Objects that it has in another form. A directory counts if it has become one.
+    /// Objects that it has in another form, or under another name.
     pub modified: u64,
     /// Names that are gone. What was below them is not counted.
     pub deleted: u64,
-    /// Size of the data of files.
+    /// Size of the data of files that were added or modified.
     pub bytes: u64,
     /// Directories and names that could not be looked at.
     pub unreadable: u64,
 }
 
-/// Counts what is in `upper`, the changes to `lower`.
-pub(super) fn count(upper: &Path, lower: &Path) -> Changes {
-    let mut changes = Changes::default();
-    let mut left = vec![PathBuf::new()];
-    while let Some(dir) = left.pop() {
-        let entries = match fs::read_dir(upper.join(&dir)) {
-            Ok(entries) => entries,
-            Err(_) => {
-                changes.unreadable += 1;
-                continue;
+impl Session {
+    /// Counts its changes. `stage` is the command line of a process that calls [`be_stage`](super::be_stage) with its standard
+    /// input: it is started for a session of an ordinary user in which something changed.
+    ///
+    /// # Errors
+    ///
+    /// The session's directory, or the tree under it, cannot be read.
+    pub fn changes(&self, stage: &mut Command) -> Result<Changes, DoError> {
+        if is_untouched(&self.upper(), &self.lower()).unwrap_or(false) {
+            return Ok(Changes::default());
+        }
+        match &self.record.users {
+            Some(users) if !self.whose().are_recorded() => {
+                let work = Work::Count(Bytes::of(&self.dir));
+                let memory = self.memory.as_ref().map(|upper| upper.as_fd());
+                let given: Vec<_> = memory.into_iter().collect();
+                let stage = Stage::start(stage)?;
+                stage.work(work, users, &given, &mut super::on)
             }
-        };
-        for entry in entries {
-            let Ok((name, stat)) = entry.and_then(|e| Ok((e.file_name(), e.metadata()?))) else {
-                changes.unreadable += 1;
-                continue;
-            };
-            let path = dir.join(name);
-            if note(&mut changes, &stat, fs::symlink_metadata(lower.join(&path))) {
-                left.push(path);
-            }
+            _ => self.count(),
         }
     }
-    changes
+
+    /// Counts its changes in this process, which has its ids.
+    pub(super) fn count(&self) -> Result<Changes, DoError> {
+        Ok(self.diff(Deleted::AsOne)?.count())
+    }
 }
 
-/// Counts an object of the upper, and returns whether it is a directory.
-fn note(changes: &mut Changes, stat: &Metadata, below: io::Result<Metadata>) -> bool {
-    if stat.file_type().is_char_device() && stat.rdev() == 0 {
-        // A whiteout of what has gone in the meantime says nothing any more.
-        changes.deleted += u64::from(below.is_ok());
-        return false;
+impl Joined {
+    /// Counts the changes that there are by now, as [`Session::changes`] does.
+    ///
+    /// # Errors
+    ///
+    /// The session's directory, or the tree under it, cannot be read.
+    pub fn changes(&self, stage: &mut Command) -> Result<Changes, DoError> {
+        Session::seen(&self.dir, self.record.clone(), None).changes(stage)
     }
-    if stat.is_file() {
-        changes.bytes += stat.len();
-    }
-    match below {
-        Err(_) => changes.added += 1,
-        Ok(below) if stat.is_dir() && below.is_dir() => {}
-        Ok(_) => changes.modified += 1,
-    }
-    stat.is_dir()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_tree_has_is_modified_and_what_it_has_not_is_added() {
-        let dir = tempfile::tempdir().unwrap();
-        let (upper, lower) = (dir.path().join("u"), dir.path().join("l"));
-        for at in ["u/same", "u/new", "l/same"] {
-            fs::create_dir_all(dir.path().join(at)).unwrap();
-        }
-        for (at, text) in [("u/same/f", "12345"), ("l/same/f", ""), ("u/new/f", "123")] {
-            fs::write(dir.path().join(at), text).unwrap();
-        }
-        let expected = Changes {
-            added: 2,
-            modified: 1,
-            bytes: 8,
-            ..Changes::default()
-        };
-        assert_eq!(count(&upper, &lower), expected);
-    }
+/// Whether nothing is in an upper, and it has the permissions of the tree.
+fn is_untouched(upper: &Path, lower: &Path) -> io::Result<bool> {
+    let same = fs::metadata(upper)?.mode() == fs::metadata(lower)?.mode();
+    Ok(same && fs::read_dir(upper)?.next().is_none())
 }

@@ -8,6 +8,8 @@ use mica_vfs::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::barred::Barred;
+use super::view::Medium;
 use crate::{CageError, Escaped, MountError, StackError};
 
 /// Why nothing was run, or a session cannot be used.
@@ -121,6 +123,76 @@ pub enum DoError {
     /// A process of the session ended without a word.
     #[error("the session ended unexpectedly")]
     Lost,
+    /// An ordinary user's session needs a user namespace.
+    #[error("the kernel gives no user namespace: {why}")]
+    Barred {
+        /// Why not.
+        why: Barred,
+        /// What the kernel said.
+        source: Errno,
+    },
+    /// There is no FUSE, and the kernel's overlayfs does not work with the directory of the changes.
+    #[error(
+        "/dev/fuse cannot be opened, and the kernel takes no changes in {}",
+        Escaped::new(dir)
+    )]
+    KernelUpper {
+        /// Why there is no FUSE.
+        fuse: Errno,
+        /// The directory.
+        dir: PathBuf,
+        /// What it is.
+        medium: Medium,
+        /// Why not.
+        source: Errno,
+    },
+    /// There is no FUSE, and the kernel's overlayfs does not work with the tree.
+    #[error(
+        "/dev/fuse cannot be opened, and the kernel makes no overlay of {}",
+        Escaped::new(dir)
+    )]
+    KernelLower {
+        /// Why there is no FUSE.
+        fuse: Errno,
+        /// The tree.
+        dir: PathBuf,
+        /// Why not.
+        source: Errno,
+    },
+    /// Without FUSE a session cannot go on in which directories were renamed.
+    #[error(
+        "without /dev/fuse there is no view of {}, a directory that the session renamed",
+        Escaped::new(path)
+    )]
+    Renamed {
+        /// Why there is no FUSE.
+        fuse: Errno,
+        /// The directory, as it is called now.
+        path: PathBuf,
+    },
+    /// A session is to be made, and there is one of that name.
+    #[error("there is a session {} already", Escaped::new(name))]
+    Exists {
+        /// The name.
+        name: PathBuf,
+    },
+    /// A commit of the session was interrupted.
+    #[error("a commit of the session {} was interrupted", Escaped::new(name))]
+    Unfinished {
+        /// The name.
+        name: PathBuf,
+    },
+    /// Something that the session changed cannot be copied.
+    #[error("cannot copy {} of the session", Escaped::new(path))]
+    Copy {
+        /// Its path in the session.
+        path: PathBuf,
+        /// Why not.
+        source: Errno,
+    },
+    /// The caller did not want it to go on.
+    #[error("it was stopped")]
+    Stopped,
     /// What another process of the session said.
     #[error(transparent)]
     Told(#[from] Told),
@@ -132,15 +204,46 @@ impl DoError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Missing { .. } => "`mica sessions` lists them".into(),
-            Self::Name { .. } => "letters, digits, `.`, `_` and `-`, of which the first two cannot begin it".into(),
-            Self::Running { name } => {
-                format!("what runs in it has to end first: `mica sessions` shows {}", Escaped::new(name))
+            Self::Name { .. } => {
+                "letters, digits, `.`, `_` and `-`, of which the first two cannot begin it".into()
             }
-            Self::Capability { .. } => "write a name of capabilities(7), such as `SYS_PTRACE`".into(),
-            Self::Begun { .. } => "leave out the options that change the view, or wait until it has ended".into(),
-            Self::OtherLower { .. } | Self::OtherUser { .. } => "choose another name".into(),
-            Self::Step { source: Errno::PERM | Errno::NOSPC, step: USER_NAMESPACE } => {
-                "an administrator permits user namespaces by `sysctl user.max_user_namespaces=10000`".into()
+            Self::Running { name } => {
+                format!(
+                    "what runs in it has to end first: `mica sessions` shows {}",
+                    Escaped::new(name)
+                )
+            }
+            Self::Capability { .. } => {
+                "write a name of capabilities(7), such as `SYS_PTRACE`".into()
+            }
+            Self::Begun { .. } => {
+                "leave out the options that change the view, or wait until it has ended".into()
+            }
+            Self::Unfinished { name } => {
+                format!("finish or undo it: `mica commit {}`", name.display())
+            }
+            Self::OtherLower { .. } | Self::OtherUser { .. } | Self::Exists { .. } => {
+                "choose another name".into()
+            }
+            Self::Barred { why, .. } => why.hint().into(),
+            Self::KernelUpper {
+                fuse,
+                medium: Medium::Directory,
+                ..
+            } => {
+                format!(
+                    "{}; or leave the changes in memory by `--memory`",
+                    device_hint(*fuse)
+                )
+            }
+            Self::KernelUpper { fuse, .. } | Self::KernelLower { fuse, .. } => {
+                device_hint(*fuse).into()
+            }
+            Self::Renamed { fuse, .. } => {
+                format!(
+                    "{}; `mica diff` and `mica commit` need none",
+                    device_hint(*fuse)
+                )
             }
             Self::Mount(error) => return error.hint(std::path::Path::new("/")),
             Self::Stack(error) => return error.hint(),
@@ -185,8 +288,17 @@ impl DoError {
     }
 }
 
-/// The step that fails where user namespaces are not permitted.
-pub(super) const USER_NAMESPACE: &str = "a user namespace";
+/// What an administrator does for FUSE.
+fn device_hint(why: Errno) -> &'static str {
+    match why {
+        Errno::ACCESS => "an administrator permits FUSE by `chmod 0666 /dev/fuse`",
+        Errno::NODEV | Errno::NXIO => "an administrator provides FUSE by `modprobe fuse`",
+        Errno::PERM => "whoever runs this container gives it the device: `--device /dev/fuse`",
+        _ => {
+            "an administrator provides FUSE by `modprobe fuse && mknod -m 0666 /dev/fuse c 10 229`"
+        }
+    }
+}
 
 /// What another process said of its failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,11 +16,13 @@ use super::view::{Source, ViewAccess};
 /// How often a path is followed while the machine changes.
 const ATTEMPTS: usize = 100;
 
-/// Mounts what the plan has below `root`, then makes the rest read-only if it is to be that. `host` is the root directory of the machine.
+/// Mounts what the plan has below `root`, then makes the rest read-only if it is to be that: the mount of `root`, and `parts`. `host` is the
+/// root directory of the machine.
 pub(super) fn mount_all(
     root: BorrowedFd<'_>,
     host: BorrowedFd<'_>,
     plan: &Plan,
+    parts: &[OwnedFd],
 ) -> Result<(), DoError> {
     for (source, target) in &plan.view.mounts {
         let target = target.to_path();
@@ -42,7 +44,11 @@ pub(super) fn mount_all(
     }
     match plan.view.access {
         ViewAccess::ReadWrite => Ok(()),
-        ViewAccess::ReadOnly => step("a read-only view", set_read_only(root)),
+        ViewAccess::ReadOnly => {
+            let all = parts.iter().map(AsFd::as_fd).chain([root]);
+            let closed: Result<(), _> = all.into_iter().try_for_each(set_read_only);
+            step("a read-only view", closed)
+        }
     }
 }
 

@@ -1,20 +1,32 @@
 //! The front's side: the stage as its front sees it, and a command that runs.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
 use rustix::process::Pid;
 
+use super::changes::Changes;
+use super::driver::Driver;
 use super::error::DoError;
-use super::link::{Link, Message, Others};
-use super::plan::{Bytes, Plan, Users};
+use super::lack::Lack;
+use super::link::{Link, Message, Others, Work};
+use super::plan::{Plan, Users};
 use super::run::Run;
 use super::view::Medium;
 use super::{Event, Exit, users};
+
+/// What a stage has prepared.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    /// Where the changes are if they are in memory.
+    pub(super) memory: Option<OwnedFd>,
+    /// What the view lacks.
+    pub(super) lacks: Vec<Lack>,
+}
 
 /// Makes the two ends of a link.
 pub(super) fn link() -> Result<(Link, Link), DoError> {
@@ -44,39 +56,63 @@ impl Stage {
         Ok(Self { link, child })
     }
 
-    /// Tells the stage what to make, and returns where the changes are if they are in memory. Tells init, too, at whose link this process has `init`, too. `given` are init's end of that, the
-    /// socket to join at, and the lock.
+    /// Tells the stage what to make, and init, at whose link this process has `init`. `given` are init's end of that, the socket to
+    /// join at, and the lock.
     pub(super) fn prepare(
         &self,
         plan: Plan,
         init: &Link,
         given: [BorrowedFd<'_>; 3],
-    ) -> Result<Option<OwnedFd>, DoError> {
-        let (users, medium) = (plan.users.clone(), plan.view.medium);
+    ) -> Result<Prepared, DoError> {
+        let (users, medium, driver) = (plan.users.clone(), plan.view.medium, plan.driver);
         let plan = Message::Plan(plan);
         init.send(&plan, &[]).map_err(failed)?;
         self.link.send(&plan, &given).map_err(failed)?;
         if let Some(users) = users.filter(|users| !users.alone()) {
             self.map(&users)?;
         }
-        match medium {
-            Medium::Directory => Ok(None),
-            Medium::Memory { .. } => match self.receive()? {
-                (Message::Upper, fds) => Ok(fds.into_iter().next()),
-                _ => Err(DoError::Lost),
-            },
+        let mut prepared = Prepared::default();
+        if let Medium::Memory { .. } = medium {
+            prepared.memory = match self.receive()? {
+                (Message::Upper, fds) => fds.into_iter().next(),
+                _ => return Err(DoError::Lost),
+            };
         }
+        if let Driver::Kernel(_) = driver {
+            prepared.lacks = match self.receive()? {
+                (Message::Lacks(lacks), _) => lacks,
+                _ => return Err(DoError::Lost),
+            };
+        }
+        Ok(prepared)
     }
 
-    /// Removes the session in `dir` with objects of its users.
-    pub(super) fn remove(mut self, dir: &Path, users: &Users) -> Result<(), DoError> {
-        let message = Message::Remove(Bytes::of(dir), users.clone());
-        self.link.send(&message, &[]).map_err(failed)?;
-        self.map(users)?;
-        match self.receive()? {
-            (Message::Removed, _) => self.child.wait().map(drop).map_err(failed),
-            _ => Err(DoError::Lost),
+    /// Has it do something in a user namespace of these users, and no more. `told` hears how many steps are done, and may stop it.
+    pub(super) fn work(
+        mut self,
+        work: Work,
+        users: &Users,
+        given: &[BorrowedFd<'_>],
+        told: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Changes, DoError> {
+        let message = Message::Work(work, users.clone());
+        self.link.send(&message, given).map_err(failed)?;
+        if !users.alone() {
+            self.map(users)?;
         }
+        let done = loop {
+            match self.receive() {
+                Ok((Message::Step(steps), _)) if told(steps).is_continue() => {}
+                Ok((Message::Step(_), _)) => break Err(DoError::Stopped),
+                Ok((Message::Done(changes), _)) => break Ok(changes),
+                Ok(_) => break Err(DoError::Lost),
+                Err(error) => break Err(error),
+            }
+        };
+        // Without its front it ends.
+        drop(self.link);
+        self.child.wait().map_err(failed)?;
+        done
     }
 
     /// Gives the stage the ids that it asks for.
@@ -107,6 +143,16 @@ pub struct Running {
     init: Arc<Link>,
     terminal: Option<OwnedFd>,
     early: Option<Exit>,
+    view: View,
+}
+
+/// Whether the stage has to be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    /// What is in the upper are changes.
+    Plain,
+    /// Until it is taken down there are directories in the upper that are none.
+    Propped,
 }
 
 impl Running {
@@ -122,6 +168,7 @@ impl Running {
             init: Arc::new(init),
             terminal: None,
             early: None,
+            view: View::Plain,
         };
         let sent = running
             .init
@@ -154,6 +201,10 @@ impl Running {
             Some(stage) => stage.receive().err().unwrap_or(DoError::Lost),
             None => DoError::Gone,
         }
+    }
+
+    pub(super) fn with(self, view: View) -> Self {
+        Self { view, ..self }
     }
 
     /// Returns the master side of the session's terminal, if it has one.
@@ -198,7 +249,10 @@ impl Running {
             // It was ended with all that ran in it.
             _ => Others::None,
         };
-        if let Some(Stage { mut child, .. }) = self.stage {
+        if let Some(Stage { mut child, link }) = self.stage {
+            if self.view == View::Propped && others == Others::None {
+                link.receive().map_err(failed)?;
+            }
             // It has namespaces to take down, or others to serve, and is reaped when it has ended.
             thread::Builder::new()
                 .name("mica-stage".into())

@@ -29,12 +29,13 @@ use signal_hook::consts::SIGCHLD;
 
 use super::command::{self, Stdio};
 use super::devices::{Devices, Groups};
+use super::driver::Driver;
 use super::error::{DoError, step};
 use super::link::{Link, Message, Others};
 use super::plan::Plan;
 use super::run::{Run, Start};
 use super::view::Network;
-use super::{Exit, extras, leftovers, network, rights};
+use super::{Exit, extras, kernel, leftovers, network, rights};
 
 /// Makes init as a child of this process, in a PID namespace of its own. `socket` is its link, `joining` where others come to it.
 ///
@@ -43,16 +44,15 @@ use super::{Exit, extras, leftovers, network, rights};
 /// # Errors
 ///
 /// As [`fork_with`].
-pub(super) fn bear(socket: OwnedFd, joining: OwnedFd) -> Result<(), Errno> {
-    let born = fork_with(
+pub(super) fn bear(socket: OwnedFd, joining: OwnedFd) -> Result<Pid, Errno> {
+    fork_with(
         Born::FirstOfItsOwn,
         [socket, joining],
         |[socket, joining]| {
             // The front sees the link end.
             Err(u8::from(be(socket, joining).is_err()))
         },
-    );
-    born.map(drop)
+    )
 }
 
 /// Is init, until the last command in the session ends. What fails is told at the other end of the link.
@@ -97,13 +97,17 @@ fn prepare(plan: &Plan) -> Result<Prepared, DoError> {
         _ => Groups::All,
     };
     let devices = Devices::make(&plan.memory(), groups)?;
+    let parts = match plan.driver {
+        Driver::Mica => Vec::new(),
+        Driver::Kernel(_) => kernel::parts(plan)?,
+    };
     // By its path: to enter the view is to ask its server, and this takes the kernel milliseconds.
     let pivoted = rustix::process::pivot_root(plan.root(), plan.root());
     step("the view the root directory", pivoted)?;
     let view = step("the way into the view", enter())?;
     devices.mount(view.as_fd())?;
     let Devices { pts, empty, .. } = devices;
-    extras::mount_all(view.as_fd(), host.as_fd(), plan)?;
+    extras::mount_all(view.as_fd(), host.as_fd(), plan, &parts)?;
     drop(host);
     // The old root lies over the new one.
     let gone = rustix::mount::unmount(".", UnmountFlags::DETACH);

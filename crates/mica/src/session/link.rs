@@ -13,7 +13,9 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use super::Exit;
+use super::changes::Changes;
 use super::error::{DoError, Told};
+use super::lack::Lack;
 use super::plan::{Bytes, Plan, Users};
 
 /// No message is longer: those with paths hold a few of them.
@@ -34,20 +36,25 @@ pub(super) enum Message {
     /// To init: a command to run, which a file describes ([`super::run::Run`]). With that file, and with stdin, stdout and stderr of
     /// the command.
     Run,
-    /// To the stage: a session to remove, by these users.
-    Remove(Bytes, Users),
-    /// To a process that is to be in a session's user namespace. With what it reads from then.
-    Within(Users),
+    /// To the stage: work to do in the user namespace of a session, which has these users. With what the work needs.
+    Work(Work, Users),
+    /// To a process that is to be in a session's user namespace: that, and the directory of the session.
+    /// With what it reads from then, and the directory that has the changes, if they are in memory.
+    Within(Users, Bytes),
     /// From that process: it is.
     Entered,
-    /// From the stage, its last word: the session is removed.
-    Removed,
+    /// From the stage: so many steps of the work are done.
+    Step(u64),
+    /// From the stage, its last word: the work is done, and counted that; or the kernel's view is gone.
+    Done(Changes),
     /// From the stage: it is in a user namespace that has no ids.
     Unmapped,
     /// To the stage: it has ids.
     Mapped,
     /// From the stage, if the changes are in memory: with the directory that holds them.
     Upper,
+    /// From the stage, if the view is the kernel's: it is there, and what it lacks.
+    Lacks(Vec<Lack>),
     /// From init: the command runs. With the terminal, if it has one.
     Started,
     /// From init: the command stopped.
@@ -62,6 +69,17 @@ pub(super) enum Message {
     Signal(i32),
     /// To init: the command is to go on.
     Continue,
+}
+
+/// What can only be done by who has the ids of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Work {
+    /// Remove the session in this directory.
+    Remove(Bytes),
+    /// Count the changes of the session in this directory; with the directory that has them, if they are in memory.
+    Count(Bytes),
+    /// Copy what is in a directory to another one; with both of them.
+    Copy,
 }
 
 /// Whether other commands run in a session.

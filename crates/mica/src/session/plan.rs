@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::driver::Driver;
 use super::view::{Medium, View};
 
 /// A path or a word, which need not be UTF-8: text where it is, its bytes where it is not.
@@ -73,6 +74,9 @@ pub(super) struct Plan {
     pub(super) lower: Bytes,
     /// `None`: as root, without a user namespace.
     pub(super) users: Option<Users>,
+    pub(super) driver: Driver,
+    /// Directories that the command is likely to work in.
+    pub(super) ways: Vec<Bytes>,
     pub(super) view: View,
 }
 
@@ -96,6 +100,11 @@ impl Plan {
 
     pub(super) fn work(&self) -> PathBuf {
         work_in(&self.medium())
+    }
+
+    /// Where the kernel prepares changes, if the view is its.
+    pub(super) fn work_of_kernel(&self) -> PathBuf {
+        self.medium().join("work-kernel")
     }
 
     pub(super) fn base_log(&self) -> PathBuf {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Exit;
 use super::error::DoError;
 use super::plan::{Bytes, Users};
+use crate::diff::Glob;
 
 const NAME: &str = "session.json";
 /// The version of the format. A session of another one is not touched.
@@ -31,6 +32,9 @@ pub(super) struct Record {
     pub(super) command: Vec<Bytes>,
     /// How it ended; none: it runs, or the machine stopped.
     pub(super) ended: Option<Exit>,
+    /// What nothing is told of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) ignored: Vec<Glob>,
 }
 
 impl Record {
@@ -43,6 +47,7 @@ impl Record {
             users: None,
             command: Vec::new(),
             ended: None,
+            ignored: Vec::new(),
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,13 +17,20 @@ use mica_sys::namespace::{self, Namespaces};
 use mica_vfs::Errno;
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, move_mount};
+use rustix::process::{Pid, WaitOptions, waitpid};
 
+use super::Session;
+use super::barred::Barred;
 use super::base_log::BaseLog;
+use super::changes::Changes;
+use super::copying::copy_all;
 use super::devices::{NODEV, NOSUID, filesystem};
-use super::error::{DoError, USER_NAMESPACE, step};
+use super::driver::Driver;
+use super::error::{DoError, step};
 use super::init;
-use super::link::{Link, Message};
+use super::link::{Link, Message, Work};
 use super::plan::{Bytes, Plan, Users, upper_in};
+use super::record::Record;
 use super::tree::machine_tree;
 use super::view::Medium;
 use crate::cage::enter_cage;
@@ -42,7 +50,7 @@ pub fn be_stage(socket: OwnedFd) -> io::Result<()> {
     let front = Link::of(socket);
     let done = match front.receive()? {
         Some((Message::Plan(plan), fds)) => run(&front, &plan, fds),
-        Some((Message::Remove(dir, users), _)) => remove(&front, &dir.to_path(), &users),
+        Some((Message::Work(work, users), fds)) => do_work(&front, work, &users, fds),
         _ => return Err(Errno::PROTO.into()),
     };
     match done {
@@ -66,13 +74,48 @@ fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>) -> Result<(), DoError> {
     if let Some(users) = &plan.users {
         enter_users(front, users)?;
     }
-    own_mounts()?;
-    let (lower, store, root) = (plan.lower.to_path(), plan.store.to_path(), plan.root());
+    own_mounts(plan.users.is_some())?;
     if let Medium::Memory { size, inodes } = plan.view.medium {
         let upper = memory(plan, size, inodes)?;
         let told = front.send(&Message::Upper, &[upper.as_fd()]);
         told.map_err(|source| DoError::Start { source })?;
     }
+    let bear = || step("its first process", init::bear(socket, joining));
+    match plan.driver {
+        Driver::Mica => serve(plan, bear)?,
+        Driver::Kernel(_) => wait_for_kernel(front, plan, bear)?,
+    }
+    // The session is in use for as long as this process runs, whatever becomes of the front.
+    drop(lock);
+    Ok(())
+}
+
+/// Has the kernel make the view, and waits until init has ended.
+fn wait_for_kernel(
+    front: &Link,
+    plan: &Plan,
+    bear: impl FnOnce() -> Result<Pid, DoError>,
+) -> Result<(), DoError> {
+    let view = super::kernel::mount(plan)?;
+    let told = front.send(&Message::Lacks(view.lacks.clone()), &[]);
+    told.map_err(|source| DoError::Start { source })?;
+    let init = bear()?;
+    log_to(&plan.log())?;
+    let ended = rustix::io::retry_on_intr(|| waitpid(Some(init), WaitOptions::empty()));
+    if let Err(errno) = ended {
+        tracing::warn!(%errno, "init is lost");
+    }
+    view.end();
+    // The front may be gone.
+    if let Err(error) = front.send(&Message::Done(Changes::default()), &[]) {
+        tracing::debug!(%error, "nobody waits for the end");
+    }
+    Ok(())
+}
+
+/// Serves the view until nobody uses it.
+fn serve(plan: &Plan, bear: impl FnOnce() -> Result<Pid, DoError>) -> Result<(), DoError> {
+    let (lower, store, root) = (plan.lower.to_path(), plan.store.to_path(), plan.root());
     let hidden = plan.view.hidden.iter().map(Bytes::to_path);
     let hidden: Vec<_> = hidden.chain([store]).collect();
     let (mut tree, _empty) = machine_tree(&lower, &hidden, &root)?;
@@ -90,19 +133,16 @@ fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>) -> Result<(), DoError> {
     let stack = Stack::over_tree(&spec.stack, tree, |fs| Arc::new(log.of(fs)))?;
     let mountpoint = Mountpoint::find(&root).map_err(DoError::Mount)?;
     let attached = Mount::attach(stack, &spec, &mountpoint).map_err(DoError::Mount)?;
-    let born = step("its first process", init::bear(socket, joining));
-    let born = born.and_then(|()| log_to(&plan.log()));
+    let born = bear().and_then(|_| log_to(&plan.log()));
     let caged = born.and_then(|()| Ok(enter_cage(&spec.stack)?));
     if let Err(error) = caged {
         attached.abandon();
         return Err(error);
     }
     let mount = attached.serve().map_err(DoError::Mount)?;
-    // The session is in use for as long as this process serves it, whatever becomes of the front.
     if let Err(error) = mount.join() {
         tracing::warn!(%error, "the view ended");
     }
-    drop(lock);
     Ok(())
 }
 
@@ -144,17 +184,44 @@ fn log_to(path: &Path) -> Result<(), DoError> {
     })
 }
 
-/// Removes a session that has objects of other ids than the user's own.
-fn remove(front: &Link, dir: &Path, users: &Users) -> Result<(), DoError> {
+/// Does what takes the ids of a session, and says that it is done.
+fn do_work(front: &Link, work: Work, users: &Users, fds: Vec<OwnedFd>) -> Result<(), DoError> {
     enter_users(front, users)?;
-    super::store::remove(dir)?;
-    let told = front.send(&Message::Removed, &[]);
+    let mut fds = fds.into_iter();
+    let mut changes = Changes::default();
+    match work {
+        Work::Remove(dir) => super::store::remove(&dir.to_path())?,
+        Work::Count(dir) => {
+            let dir = dir.to_path();
+            let session = Session::seen(&dir, Record::read(&dir)?, fds.next());
+            changes = session.count()?;
+        }
+        Work::Copy => match (fds.next(), fds.next()) {
+            (Some(from), Some(to)) => copy_all(from, to, &mut |steps| {
+                // A step to tell of is one that somebody may notice.
+                let silent = steps % STEPS != 0;
+                match silent || front.send(&Message::Step(steps), &[]).is_ok() {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                }
+            })?,
+            _ => return Err(DoError::Lost),
+        },
+    }
+    let told = front.send(&Message::Done(changes), &[]);
     told.map_err(|source| DoError::Start { source })
 }
 
+/// So many steps are told of at once.
+const STEPS: u64 = 64;
+
 /// Enters a user namespace, and gets its ids.
 pub(super) fn enter_users(front: &Link, users: &Users) -> Result<(), DoError> {
-    step(USER_NAMESPACE, namespace::enter(Namespaces::USER))?;
+    let entered = namespace::enter(Namespaces::USER);
+    entered.map_err(|source| DoError::Barred {
+        why: Barred::of(source),
+        source,
+    })?;
     if users.alone() {
         return super::users::map_alone(users);
     }
@@ -168,9 +235,16 @@ pub(super) fn enter_users(front: &Link, users: &Users) -> Result<(), DoError> {
 }
 
 /// Enters a mount namespace from which nothing goes back.
-fn own_mounts() -> Result<(), DoError> {
-    const MOUNTS: &str = "a mount namespace";
-    step(MOUNTS, namespace::enter(Namespaces::MOUNT))?;
+fn own_mounts(in_users: bool) -> Result<(), DoError> {
+    if let Err(source) = namespace::enter(Namespaces::MOUNT) {
+        return Err(match Barred::of_rights(source).filter(|_| in_users) {
+            Some(why) => DoError::Barred { why, source },
+            None => DoError::Step {
+                step: "a mount namespace",
+                source,
+            },
+        });
+    }
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     step(
         "mounts of its own",

@@ -9,6 +9,8 @@
 //! NAME/upper          the changes
 //! NAME/work           the work directory of the overlay
 //! NAME/root           an empty directory, the mountpoint in the session's namespaces
+//! NAME/journal        what a commit does, until it is done
+//! NAME/committed      the changes, when all of them are on the machine and the session is being removed
 //! NAME/memory         another one, where the changes are in the memory of a session that keeps nothing
 //! ```
 
@@ -19,7 +21,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mica_vfs::Errno;
 use rustix::fs::FlockOperation;
@@ -71,7 +74,7 @@ pub struct SessionInfo {
     pub command: Vec<std::ffi::OsString>,
 }
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DoError {
+pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DoError {
     move |source| DoError::Store {
         action,
         path: path.to_owned(),
@@ -103,7 +106,7 @@ impl Sessions {
         let new = lower.as_deref().unwrap_or(Path::new("/"));
         self.make_dir()?;
         let Some(name) = name else {
-            return self.create_numbered(new).map(Entered::Idle);
+            return furnish(self.make_numbered()?, new).map(Entered::Idle);
         };
         let dir = self.dir.join(checked(name)?);
         let deadline = Instant::now() + PATIENCE;
@@ -149,7 +152,9 @@ impl Sessions {
         }
     }
 
-    fn create_numbered(&self, lower: &Path) -> Result<Session, DoError> {
+    /// Makes a directory that has the next number.
+    pub(super) fn make_numbered(&self) -> Result<PathBuf, DoError> {
+        self.make_dir()?;
         let mut number = self
             .names()?
             .iter()
@@ -159,7 +164,7 @@ impl Sessions {
             let next = number.map_or(1, |number| number + 1);
             let dir = self.dir.join(next.to_string());
             match DirBuilder::new().mode(0o700).create(&dir) {
-                Ok(()) => return furnish(dir, lower),
+                Ok(()) => return Ok(dir),
                 // Somebody else was faster.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number = Some(next),
                 Err(error) => return Err(failed("make", &dir)(error)),
@@ -201,8 +206,9 @@ impl Sessions {
         Ok(Session {
             dir,
             record,
-            lock,
+            lock: Some(lock),
             memory: None,
+            on_lack: |_| (),
         })
     }
 
@@ -222,6 +228,48 @@ impl Sessions {
             .into_iter()
             .filter_map(|name| self.info(name))
             .collect())
+    }
+
+    /// Returns the name of the session that was used last; `None` if there is no session.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be read.
+    pub fn latest(&self) -> Result<Option<String>, DoError> {
+        let number = |name: &str| name.parse::<u64>().ok();
+        let latest = self
+            .list()?
+            .into_iter()
+            .max_by_key(|info| (info.used, info.created, number(&info.name)));
+        Ok(latest.map(|info| info.name))
+    }
+
+    /// Removes the sessions in which nothing runs and nothing began or ended since `before`, and tells the name of each. `stage` is as
+    /// [`Session::discard`] takes it.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be removed.
+    pub fn prune(
+        &self,
+        before: SystemTime,
+        stage: &mut Command,
+        told: &mut dyn FnMut(&str),
+    ) -> Result<(), DoError> {
+        let before = before.duration_since(UNIX_EPOCH).unwrap_or_default();
+        for info in self.list()? {
+            if info.used > before.as_secs() || info.activity == Activity::Running {
+                continue;
+            }
+            match self.open(OsStr::new(&info.name)) {
+                Ok(session) => session.discard(stage)?,
+                // Somebody was faster, whatever he does with it.
+                Err(DoError::Running { .. } | DoError::Missing { .. }) => continue,
+                Err(error) => return Err(error),
+            }
+            told(&info.name);
+        }
+        Ok(())
     }
 
     fn info(&self, name: String) -> Option<SessionInfo> {
@@ -292,7 +340,14 @@ fn reach(lower: &Path) -> Result<PathBuf, DoError> {
 
 /// Makes what belongs to a session in its new directory.
 fn furnish(dir: PathBuf, lower: &Path) -> Result<Session, DoError> {
-    // Whoever lists sessions meanwhile finds no description, and so no session.
+    let session = lay_out(dir, Record::new(lower))?;
+    session.record.write(&session.dir)?;
+    Ok(session)
+}
+
+/// Makes all of it but the description: whoever lists sessions meanwhile finds none, and so no session.
+pub(super) fn lay_out(dir: PathBuf, record: Record) -> Result<Session, DoError> {
+    let lower = record.lower();
     let lock = File::options()
         .create(true)
         .truncate(false)
@@ -309,7 +364,7 @@ fn furnish(dir: PathBuf, lower: &Path) -> Result<Session, DoError> {
         fs::create_dir(&path).map_err(failed("make", &path))?;
     }
     // The root of the upper is the root of the view.
-    let like = fs::metadata(lower).map_err(failed("read", lower))?;
+    let like = fs::metadata(&lower).map_err(failed("read", &lower))?;
     let upper = upper_in(&dir);
     let mode = Permissions::from_mode(like.mode() & 0o7777);
     if rustix::process::geteuid().is_root() {
@@ -317,13 +372,12 @@ fn furnish(dir: PathBuf, lower: &Path) -> Result<Session, DoError> {
         owned.map_err(failed("make", &upper))?;
     }
     fs::set_permissions(&upper, mode).map_err(failed("make", &upper))?;
-    let record = Record::new(lower);
-    record.write(&dir)?;
     Ok(Session {
         dir,
         record,
-        lock,
+        lock: Some(lock),
         memory: None,
+        on_lack: |_| (),
     })
 }
 

@@ -73,16 +73,11 @@ pub(super) fn machine_tree(
         source,
     })?;
     // The table is that of before: where the copy is attached would be in it, too.
-    let table = std::fs::read("/proc/self/mountinfo").map_err(|source| DoError::Store {
-        action: "read",
-        path: "/proc/self/mountinfo".into(),
-        source,
-    })?;
-    let below = below(&table, lower);
+    let below = below(&table()?, lower);
     step("a copy of the mounts", attach(first.as_fd(), CWD, place))?;
     let empty = step("an empty directory", empty())?;
     for (path, kind) in &below {
-        if LEFT_OUT.contains(&kind.as_str()) {
+        if is_left_out(kind) {
             step(
                 "a mount that hides another",
                 cover(first.as_fd(), path, empty.as_fd()),
@@ -110,16 +105,39 @@ pub(super) fn machine_tree(
 
 /// Lists the directories below `lower` that are empty in the view, as something is mounted there that is no part of it.
 pub(crate) fn left_out(lower: &Path) -> Result<Vec<PathBuf>, DoError> {
+    let below = below(&table()?, lower).into_iter();
+    let dirs = below.filter(|(_, kind)| is_left_out(kind));
+    Ok(dirs.map(|(path, _)| Path::new("/").join(path)).collect())
+}
+
+/// Something that is mounted in a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mounted {
+    /// From the root of the tree on.
+    pub(super) path: PathBuf,
+    /// The type of the filesystem.
+    pub(super) kind: String,
+}
+
+/// Lists what is mounted below `lower`, each after those above it.
+pub(super) fn mounted_below(lower: &Path) -> Result<Vec<Mounted>, DoError> {
+    let below = below(&table()?, lower).into_iter();
+    Ok(below.map(|(path, kind)| Mounted { path, kind }).collect())
+}
+
+/// Whether filesystems of a type are no part of a view.
+pub(super) fn is_left_out(kind: &str) -> bool {
+    LEFT_OUT.contains(&kind)
+}
+
+/// Reads the mount table of this process.
+fn table() -> Result<Vec<u8>, DoError> {
     let path = Path::new("/proc/self/mountinfo");
-    let table = std::fs::read(path).map_err(|source| DoError::Store {
+    std::fs::read(path).map_err(|source| DoError::Store {
         action: "read",
         path: path.to_owned(),
         source,
-    })?;
-    let of_none = |kind: &str| LEFT_OUT.contains(&kind);
-    let below = below(&table, lower).into_iter();
-    let dirs = below.filter(|(_, kind)| of_none(kind));
-    Ok(dirs.map(|(path, _)| Path::new("/").join(path)).collect())
+    })
 }
 
 /// Lists what is mounted below `lower` and on what, topmost mounts only, each after those above it.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::DoError;
 use super::plan::Bytes;
+use crate::diff::Glob;
 
 /// How a session that begins differs from a plain one. Paths are absolute.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,6 +24,8 @@ pub struct ViewSpec {
     pub capabilities: Vec<String>,
     /// Where the changes are kept.
     pub medium: Medium,
+    /// Names of which nothing is told from now on ([`Session::ignore`](super::Session::ignore)).
+    pub ignored: Vec<Glob>,
 }
 
 /// A mount over the view.
