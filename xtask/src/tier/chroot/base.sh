@@ -23,7 +23,8 @@ chown -R root: /given
 mkdir -p "$root/opt/rust/bin" "$root/opt/rust/lib/rustlib"
 cp -a "$sysroot/bin/cargo" "$sysroot/bin/rustc" "$root/opt/rust/bin"
 cp -a "$sysroot"/lib/*.so* "$root/opt/rust/lib"
-cp -a "$sysroot/lib/rustlib/x86_64-unknown-linux-gnu" "$root/opt/rust/lib/rustlib"
+host=$(rustc -vV | sed -n 's/^host: //p')
+cp -a "$sysroot/lib/rustlib/$host" "$root/opt/rust/lib/rustlib"
 
 mkdir -p "$root/given/crate/src"
 cd "$root/given/crate"
