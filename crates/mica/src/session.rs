@@ -17,6 +17,7 @@
 mod barred;
 mod base_log;
 mod changes;
+mod chroot;
 mod command;
 mod copying;
 mod devices;
@@ -338,6 +339,9 @@ impl Session {
     }
 
     fn plan(&self, spec: &RunSpec) -> Result<Plan, DoError> {
+        if std::fs::metadata("/proc/self/fd").is_err() {
+            return Err(DoError::NoProc);
+        }
         let dir = self.dir.canonicalize().map_err(|source| DoError::Store {
             action: "reach",
             path: self.dir.clone(),
@@ -346,7 +350,7 @@ impl Session {
         let store = dir.parent().unwrap_or(&dir);
         // Who it is for stays, as the ids that its changes have mean nothing to others.
         let users = if self.record.command.is_empty() {
-            users::choose(spec.who)
+            users::choose(spec.who)?
         } else {
             users::accept(self.record.users.as_ref(), spec.who, self.name())?;
             self.record.users.clone()

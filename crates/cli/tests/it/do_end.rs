@@ -1,11 +1,10 @@
 //! `mica do`: what becomes of a session when its command has ended, by `--ask`, `--commit-on-success`, `--memory` and `--rm`.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::process::{Child, Command, Stdio};
 
 use crate::do_live::Shell;
 use crate::do_run::Place;
+use crate::do_terminal::Terminal;
 use crate::do_users::as_user;
 use crate::ground::{can_mount, has_program, run};
 
@@ -31,59 +30,6 @@ fn is_committed(place: &Place) -> bool {
 
 fn sessions(place: &Place) -> String {
     run(&mut place.mica(&["sessions"])).stdout
-}
-
-/// A command on a terminal of its own.
-struct Terminal {
-    child: Child,
-    said: String,
-}
-
-impl Terminal {
-    fn start(place: &Place, options: &[&str], script: &str) -> Self {
-        let inside = place.script(options, script);
-        let words = inside.get_args().map(|word| word.to_str().unwrap());
-        let words: Vec<_> = words.map(|word| format!("'{word}'")).collect();
-        let line = format!("{} {}", env!("CARGO_BIN_EXE_mica"), words.join(" "));
-        let mut command = Command::new("script");
-        command
-            .args(["-qec", &line, "/dev/null"])
-            .env("XDG_STATE_HOME", place.at("state"))
-            .env("NO_COLOR", "1")
-            .env("PAGER", "cat")
-            .current_dir(place.at("d"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let child = command.spawn().unwrap();
-        let said = String::new();
-        Self { child, said }
-    }
-
-    /// Waits until it has said `text`, and forgets what it said.
-    fn waits(&mut self, text: &str) -> String {
-        let stdout = self.child.stdout.as_mut().unwrap();
-        while !self.said.ends_with(text) {
-            let mut byte = [0];
-            assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{}", self.said);
-            self.said.push(char::from(byte[0]));
-        }
-        std::mem::take(&mut self.said)
-    }
-
-    fn types(&mut self, keys: &str) {
-        let stdin = self.child.stdin.as_mut().unwrap();
-        stdin.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Waits for the end; returns the status, and what it said.
-    fn ends(mut self) -> (Option<i32>, String) {
-        let mut rest = Vec::new();
-        let mut stdout = self.child.stdout.take().unwrap();
-        stdout.read_to_end(&mut rest).unwrap();
-        let status = self.child.wait().unwrap().code();
-        self.said.push_str(&String::from_utf8_lossy(&rest));
-        (status, self.said.replace('\r', ""))
-    }
 }
 
 #[test]

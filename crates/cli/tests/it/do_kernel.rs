@@ -9,14 +9,14 @@ use crate::ground::{Outcome, can_mount, has_program, run};
 
 /// Whether there is a device that may be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fuse {
+pub(crate) enum Fuse {
     Open,
     Closed,
 }
 
 /// Who calls `mica do`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Caller {
+pub(crate) enum Caller {
     Root,
     User,
 }
@@ -28,7 +28,12 @@ const DEVICE: &str = "mknod -m 666 ../fuse c 10 229; mount --bind ../fuse /dev/f
 /// Runs `script` among the files of `place`, after `as_root`, in a mount namespace of their own. All that is there before is older
 /// than any session.
 #[track_caller]
-fn run_as(place: &Place, (caller, fuse): (Caller, Fuse), as_root: &str, script: &str) -> Outcome {
+pub(crate) fn run_as(
+    place: &Place,
+    (caller, fuse): (Caller, Fuse),
+    as_root: &str,
+    script: &str,
+) -> Outcome {
     fs::set_permissions(place.at(""), Permissions::from_mode(0o755)).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_mica"), place.at("mica")).unwrap();
     fs::create_dir_all(place.at("state")).unwrap();

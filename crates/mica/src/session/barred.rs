@@ -4,7 +4,8 @@ use std::fmt;
 use std::fs;
 
 use mica_vfs::Errno;
-use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+
+use super::chroot::is_chrooted;
 
 const LIMIT: &str = "/proc/sys/user/max_user_namespaces";
 const SWITCH: &str = "/proc/sys/kernel/unprivileged_userns_clone";
@@ -22,6 +23,8 @@ pub enum Barred {
     AppArmor,
     /// user_namespaces(7): who is in a chroot gets none.
     Chroot,
+    /// Root of a container has no `CAP_SETFCAP`, and so may not be root in one (user_namespaces(7)).
+    Setfcap,
     /// A filter of system calls, as containers have it.
     Filter,
     /// The kernel was built without them.
@@ -64,6 +67,7 @@ impl Barred {
             Self::Chroot => {
                 "run it as root, or outside: `mica do --lower DIR` has another tree as its root"
             }
+            Self::Setfcap => "whoever runs this container permits it: `--cap-add setfcap`",
             Self::Filter => {
                 "whoever runs this container permits them: `--security-opt seccomp=unconfined`"
             }
@@ -81,6 +85,7 @@ impl fmt::Display for Barred {
             Self::Switch => "`kernel.unprivileged_userns_clone` is 0",
             Self::AppArmor => "`kernel.apparmor_restrict_unprivileged_userns` is 1",
             Self::Chroot => "this is a chroot",
+            Self::Setfcap => "root here has no `CAP_SETFCAP`",
             Self::Filter => "a filter of system calls forbids it",
             Self::Lacking => "it has none",
             Self::Unknown => "something forbids it",
@@ -91,15 +96,6 @@ impl fmt::Display for Barred {
 /// Whether a setting of the kernel is there and has that value.
 fn is(path: &str, value: &str) -> bool {
     fs::read_to_string(path).is_ok_and(|text| text.trim() == value)
-}
-
-/// Whether the root directory is no root of a mount. One that is may be that of a chroot all the same.
-fn is_chrooted() -> bool {
-    let stat = statx(CWD, "/", AtFlags::empty(), StatxFlags::empty());
-    stat.is_ok_and(|stat| {
-        let root = StatxAttributes::MOUNT_ROOT;
-        stat.stx_attributes_mask.contains(root) && !stat.stx_attributes.contains(root)
-    })
 }
 
 /// Whether this process has a filter of system calls (proc_pid_status(5)).

@@ -69,6 +69,9 @@ pub(super) struct Devices {
     pub(super) empty: OwnedFd,
 }
 
+/// The step that fails in containers.
+pub(super) const PROC: &str = "/proc";
+
 const ALL: &[&str] = &["proc", "sys", "dev"];
 
 impl Devices {
@@ -76,7 +79,7 @@ impl Devices {
     pub(super) fn make(place: &Path, groups: Groups) -> Result<Self, DoError> {
         let empty = step("an empty directory", empty())?;
         let place = step("a place for mounts", make_place(place))?;
-        step("/proc", mount_proc(place.as_fd(), empty.as_fd()))?;
+        step(PROC, mount_proc(place.as_fd(), empty.as_fd()))?;
         step("/sys", mount_sys(place.as_fd(), empty.as_fd()))?;
         let pts = step("/dev/pts", mount_pts(groups))?;
         step("/dev", mount_dev(place.as_fd(), pts.as_fd()))?;

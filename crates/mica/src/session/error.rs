@@ -123,6 +123,17 @@ pub enum DoError {
     /// A process of the session ended without a word.
     #[error("the session ended unexpectedly")]
     Lost,
+    /// There is nothing at /proc.
+    #[error("there is no /proc")]
+    NoProc,
+    /// In a user namespace there can be no new procfs where the one that there is has mounts in it, as in containers.
+    #[error(
+        "the kernel gives a user namespace no /proc, as parts of the one here are hidden by mounts"
+    )]
+    MaskedProc {
+        /// What the kernel said.
+        source: Errno,
+    },
     /// An ordinary user's session needs a user namespace.
     #[error("the kernel gives no user namespace: {why}")]
     Barred {
@@ -224,6 +235,10 @@ impl DoError {
             }
             Self::OtherLower { .. } | Self::OtherUser { .. } | Self::Exists { .. } => {
                 "choose another name".into()
+            }
+            Self::NoProc => "mount it first: `mount -t proc proc /proc`".into(),
+            Self::MaskedProc { .. } => {
+                "whoever runs this container unhides them: `--security-opt unmask=ALL` (podman), `--security-opt systempaths=unconfined` (docker)".into()
             }
             Self::Barred { why, .. } => why.hint().into(),
             Self::KernelUpper {

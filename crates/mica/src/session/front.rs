@@ -176,7 +176,11 @@ impl Running {
         // A stage that failed says so.
         let heard = match sent {
             Ok(()) => running.hear()?,
-            Err(error) if is_gone(&error) => return Err(running.lost()),
+            // Init may have said why before it went.
+            Err(error) if is_gone(&error) => match running.hear() {
+                Ok(_) => return Err(DoError::Lost),
+                Err(error) => return Err(error),
+            },
             Err(error) => return Err(failed(error)),
         };
         match heard {

@@ -6,7 +6,6 @@
 //!
 //! It is one thread, as only that may fork.
 
-use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -27,8 +26,8 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::termios::{OptionalActions, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 use signal_hook::consts::SIGCHLD;
 
-use super::command::{self, Stdio};
-use super::devices::{Devices, Groups};
+use super::command::{self, Heard, Stdio};
+use super::devices::{Devices, Groups, PROC};
 use super::driver::Driver;
 use super::error::{DoError, step};
 use super::link::{Link, Message, Others};
@@ -96,7 +95,13 @@ fn prepare(plan: &Plan) -> Result<Prepared, DoError> {
         Some(users) if users.alone() => Groups::One,
         _ => Groups::All,
     };
-    let devices = Devices::make(&plan.memory(), groups)?;
+    let devices = Devices::make(&plan.memory(), groups).map_err(|error| match error {
+        DoError::Step {
+            step: PROC,
+            source: source @ Errno::PERM,
+        } if plan.users.is_some() => DoError::MaskedProc { source },
+        error => error,
+    })?;
     let parts = match plan.driver {
         Driver::Mica => Vec::new(),
         Driver::Kernel(_) => kernel::parts(plan)?,
@@ -163,7 +168,7 @@ fn terminal(pts: BorrowedFd<'_>, fds: &[OwnedFd; 3]) -> Result<Option<command::T
 struct Client {
     front: Link,
     /// `None`: it has not said yet what to run.
-    command: Option<Pid>,
+    command: Option<Started>,
 }
 
 struct Init {
@@ -286,8 +291,8 @@ impl Init {
             (Ok(Some((Message::Run, fds))), None) => {
                 self.begun = true;
                 match start(&client.front, &self.pts, fds) {
-                    Ok(Started::Running(pid)) => client.command = Some(pid),
-                    Ok(Started::Not(exit)) => self.leave(at, &Message::Ended(exit)),
+                    Ok(Ok(started)) => client.command = Some(started),
+                    Ok(Err(exit)) => self.leave(at, &Message::Ended(exit)),
                     Err(error) => self.leave(at, &Message::Failed(error.tell())),
                 }
             }
@@ -296,7 +301,7 @@ impl Init {
             (Ok(Some(_)) | Err(_), None) | (Ok(None), None) => drop(self.clients.remove(at)),
             (Ok(None) | Err(_), Some(command)) => {
                 drop(self.clients.remove(at));
-                leftovers::end(command);
+                leftovers::end(command.child);
             }
         }
     }
@@ -314,7 +319,7 @@ impl Init {
             let Some(at) = self
                 .clients
                 .iter()
-                .position(|client| client.command == Some(pid))
+                .position(|client| client.command.is_some_and(|command| command.child == pid))
             else {
                 continue;
             };
@@ -359,14 +364,17 @@ fn tell(front: Option<&Link>, message: &Message) {
     }
 }
 
-/// What became of a command.
-enum Started {
-    Running(Pid),
-    Not(Exit),
+/// A command that runs.
+#[derive(Clone, Copy)]
+struct Started {
+    /// The child of init, which leads the command's session.
+    child: Pid,
+    /// The command, which leads a group: that child, or one of it.
+    command: Pid,
 }
 
 /// Starts a command, and gives its front its terminal.
-fn start(front: &Link, pts: &OwnedFd, fds: Vec<OwnedFd>) -> Result<Started, DoError> {
+fn start(front: &Link, pts: &OwnedFd, fds: Vec<OwnedFd>) -> Result<Result<Started, Exit>, DoError> {
     let failed = |source| DoError::Start { source };
     let errno = |errno: Errno| failed(errno.into());
     let Ok([file, given @ ..]) = <[OwnedFd; 4]>::try_from(fds) else {
@@ -377,25 +385,21 @@ fn start(front: &Link, pts: &OwnedFd, fds: Vec<OwnedFd>) -> Result<Started, DoEr
     let stdio = Stdio { given, terminal };
     begin_in(&run.start)?;
     let (told, tell) = pipe_with(PipeFlags::CLOEXEC).map_err(errno)?;
-    let pid = fork(Born::Here, || -> Result<Infallible, u8> {
-        let errno = command::become_it(&stdio, &run);
-        // Init is not gone while its child is there.
-        match rustix::io::write(&tell, &errno.raw_os_error().to_ne_bytes()) {
-            Ok(_) => Err(126),
-            Err(_) => Err(125),
-        }
+    let (given, wanted) = (&stdio, &run);
+    let child = fork(Born::Here, move || {
+        Err(command::become_it(given, wanted, tell))
     });
-    let pid = pid.map_err(errno)?;
-    drop(tell);
+    let child = child.map_err(errno)?;
+    let mut command = child;
     // Where a command began is no longer in use when it ends.
     if let Err(errno) = rustix::process::chdir("/") {
         tracing::debug!(%errno, "init stays where a command began");
     }
-    let mut number = [0; 4];
-    // The end of the pipe without a word: the program runs.
-    let read = rustix::io::retry_on_intr(|| rustix::io::read(&told, &mut number));
-    if read == Ok(number.len()) {
-        return Ok(Started::Not(Exit::NotRun(i32::from_ne_bytes(number))));
+    while let Some(heard) = Heard::next(&told) {
+        match heard {
+            Heard::Command(pid) => command = pid,
+            Heard::NotRun(errno) => return Ok(Err(Exit::NotRun(errno))),
+        }
     }
     let master = stdio
         .terminal
@@ -405,11 +409,11 @@ fn start(front: &Link, pts: &OwnedFd, fds: Vec<OwnedFd>) -> Result<Started, DoEr
     if let Err(error) = front.send(&Message::Started, master.as_slice()) {
         tracing::debug!(%error, "a front is not told");
     }
-    Ok(Started::Running(pid))
+    Ok(Ok(Started { child, command }))
 }
 
 /// Does what the front says. The command may have ended: there is nobody to tell.
-fn pass_on(command: Pid, message: &Message) {
+fn pass_on(Started { child, command }: Started, message: &Message) {
     let done = match message {
         Message::Signal(number) => match Signal::from_named_raw(*number) {
             // A terminal sends these to all that runs in the foreground.
@@ -419,7 +423,9 @@ fn pass_on(command: Pid, message: &Message) {
             Some(signal) => kill_process(command, signal),
             None => Err(Errno::INVAL),
         },
-        Message::Continue => kill_process_group(command, Signal::CONT),
+        Message::Continue if child == command => kill_process_group(command, Signal::CONT),
+        // That lets its child go on.
+        Message::Continue => kill_process(child, Signal::CONT),
         _ => Err(Errno::INVAL),
     };
     if let Err(errno) = done {

@@ -137,9 +137,8 @@ impl Link {
         let received = loop {
             let data = &mut [IoSliceMut::new(&mut text)];
             match recvmsg(&self.0, data, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-                Err(Errno::INTR) => {}
-                // It was killed with something unread.
-                Err(Errno::CONNRESET) => return Ok(None),
+                // The other end was closed with something unread. That is said once, and then what it had sent before is heard.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 received => break received?,
             }
         };

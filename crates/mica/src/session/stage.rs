@@ -23,6 +23,7 @@ use super::Session;
 use super::barred::Barred;
 use super::base_log::BaseLog;
 use super::changes::Changes;
+use super::chroot;
 use super::copying::copy_all;
 use super::devices::{NODEV, NOSUID, filesystem};
 use super::driver::Driver;
@@ -245,11 +246,12 @@ fn own_mounts(in_users: bool) -> Result<(), DoError> {
             },
         });
     }
+    if chroot::is_chrooted() {
+        step("the chroot the root of all mounts", chroot::leave())?;
+    }
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    step(
-        "mounts of its own",
-        rustix::mount::mount_change("/", private),
-    )
+    let changed = rustix::mount::mount_change("/", private);
+    step("mounts of its own", changed)
 }
 
 /// Says how the view is mounted.

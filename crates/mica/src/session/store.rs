@@ -368,8 +368,15 @@ pub(super) fn lay_out(dir: PathBuf, record: Record) -> Result<Session, DoError> 
     let upper = upper_in(&dir);
     let mode = Permissions::from_mode(like.mode() & 0o7777);
     if rustix::process::geteuid().is_root() {
-        let owned = std::os::unix::fs::chown(&upper, Some(like.uid()), Some(like.gid()));
-        owned.map_err(failed("make", &upper))?;
+        match std::os::unix::fs::chown(&upper, Some(like.uid()), Some(like.gid())) {
+            // In a container root may not be able to give anything away, and there are ids that it does not have.
+            Err(error)
+                if matches!(
+                    Errno::from_io_error(&error),
+                    Some(Errno::PERM | Errno::INVAL)
+                ) => {}
+            owned => owned.map_err(failed("make", &upper))?,
+        }
     }
     fs::set_permissions(&upper, mode).map_err(failed("make", &upper))?;
     Ok(Session {

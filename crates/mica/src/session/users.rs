@@ -2,24 +2,31 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mica_vfs::Errno;
 use rustix::process::{Pid, getegid, geteuid};
+use rustix::thread::CapabilitySet;
 
 use super::Who;
+use super::barred::Barred;
 use super::error::{DoError, step};
 use super::plan::{Ids, Users};
 
 /// So many ids are what most programs expect.
 const WANTED: u32 = 65_536;
 
-/// Decides which ids a session of this process's user has; `None` for root, who needs none.
-pub(super) fn choose(who: Who) -> Option<Users> {
+/// Decides which ids a session of this process's user has; `None` for root of the machine, who needs none.
+///
+/// # Errors
+///
+/// There can be no ids.
+pub(super) fn choose(who: Who) -> Result<Option<Users>, DoError> {
     let (uid, gid) = (geteuid(), getegid());
     if uid.is_root() {
-        return None;
+        return contained();
     }
     let (uid, gid) = (uid.as_raw(), gid.as_raw());
     let inside = match who {
@@ -34,12 +41,62 @@ pub(super) fn choose(who: Who) -> Option<Users> {
         Some((uids, gids)) => (around(inside.0, uid, uids), around(inside.1, gid, gids)),
         None => (vec![only(inside.0, uid)], vec![only(inside.1, gid)]),
     };
-    Some(Users {
+    Ok(Some(Users {
         uid: inside.0,
         gid: inside.1,
         uids,
         gids,
-    })
+    }))
+}
+
+/// Decides which ids a session of root has; `None` if he may mount, and marks of his are those of the machine's root. In a container he may be
+/// less: then he has all ids that there are, if he may give them away, and his own otherwise.
+fn contained() -> Result<Option<Users>, DoError> {
+    let held = rustix::thread::capabilities(None).map(|sets| sets.effective);
+    let held = held.unwrap_or_else(|_| CapabilitySet::all());
+    if held.contains(CapabilitySet::SYS_ADMIN) && is_initial() {
+        return Ok(None);
+    }
+    if !held.contains(CapabilitySet::SETFCAP) {
+        return Err(DoError::Barred {
+            why: Barred::Setfcap,
+            source: Errno::PERM,
+        });
+    }
+    let giving = CapabilitySet::SETUID | CapabilitySet::SETGID;
+    let all = |file: &str| own_map(&fs::read_to_string(file).unwrap_or_default());
+    let ids = all("/proc/self/uid_map").zip(all("/proc/self/gid_map"));
+    let ids = ids.filter(|_| held.contains(giving));
+    let (uids, gids) = ids.unwrap_or_else(|| (vec![only(0, 0)], vec![only(0, 0)]));
+    Ok(Some(Users {
+        uid: 0,
+        gid: 0,
+        uids,
+        gids,
+    }))
+}
+
+/// Whether this process is in the user namespace that the machine began with.
+fn is_initial() -> bool {
+    /// `PROC_USER_INIT_INO`.
+    const INITIAL: u64 = 0xeffffffd;
+    fs::metadata("/proc/self/ns/user").is_ok_and(|namespace| namespace.ino() == INITIAL)
+}
+
+/// Reads the ids of this user namespace from its map; each is to be itself in another one. `None` if root is none of them.
+fn own_map(text: &str) -> Option<Vec<Ids>> {
+    let ids = text.lines().map(|line| {
+        let mut fields = line.split_whitespace();
+        let inside = fields.next()?.parse().ok()?;
+        let count = fields.nth(1)?.parse().ok()?;
+        Some(Ids {
+            inside,
+            outside: inside,
+            count,
+        })
+    });
+    let ids: Vec<_> = ids.collect::<Option<_>>()?;
+    ids.iter().any(|ids| ids.inside == 0).then_some(ids)
 }
 
 /// Fails if a session of these users, which was used before, cannot be had by `who`.
@@ -112,8 +169,13 @@ fn has_program(name: &str) -> bool {
         .any(|dir| Path::new(dir).join(name).is_file())
 }
 
-/// Has the programs of the system give ids to the namespace of `process`, as its parent alone may ask.
+/// Gives ids to the namespace of `process`, a child. Root gives them himself, others have the programs of the system do it.
 pub(super) fn map_range(process: Pid, users: &Users) -> Result<(), DoError> {
+    if geteuid().is_root() {
+        let dir = format!("/proc/{}", process.as_raw_pid());
+        write_map(Path::new(&dir).join("uid_map"), &map_of(&users.uids))?;
+        return write_map(Path::new(&dir).join("gid_map"), &map_of(&users.gids));
+    }
     for (program, ids) in [("newuidmap", &users.uids), ("newgidmap", &users.gids)] {
         let mut command = Command::new(program);
         command.arg(process.as_raw_pid().to_string());
@@ -136,26 +198,30 @@ pub(super) fn map_range(process: Pid, users: &Users) -> Result<(), DoError> {
 
 /// Gives the namespace of this process the one id that it may have without help.
 pub(super) fn map_alone(users: &Users) -> Result<(), DoError> {
-    let map = |ids: &[Ids]| {
-        let lines = ids
-            .iter()
-            .map(|one| format!("{} {} {}\n", one.inside, one.outside, one.count));
-        lines.collect::<String>()
-    };
+    // Who cannot have other groups could drop those that forbid him something.
     for (file, text) in [
-        // Who cannot have other groups could drop those that forbid him something.
         ("setgroups", "deny".to_owned()),
-        ("uid_map", map(&users.uids)),
-        ("gid_map", map(&users.gids)),
+        ("uid_map", map_of(&users.uids)),
+        ("gid_map", map_of(&users.gids)),
     ] {
-        let path = Path::new("/proc/self").join(file);
-        fs::write(&path, text).map_err(|source| DoError::Store {
-            action: "write",
-            path,
-            source,
-        })?;
+        write_map(Path::new("/proc/self").join(file), &text)?;
     }
     Ok(())
+}
+
+fn map_of(ids: &[Ids]) -> String {
+    let lines = ids
+        .iter()
+        .map(|one| format!("{} {} {}\n", one.inside, one.outside, one.count));
+    lines.collect()
+}
+
+fn write_map(path: PathBuf, text: &str) -> Result<(), DoError> {
+    fs::write(&path, text).map_err(|source| DoError::Store {
+        action: "write",
+        path,
+        source,
+    })
 }
 
 /// Checks that this process is who it is to be in its new namespace.
@@ -190,6 +256,19 @@ mod tests {
             [(0, 1000, 1), (1, 100_000, 65_535)]
         );
         assert_eq!(ids(around(7, 7, (5, 3))), [(0, 5, 3), (7, 7, 1)]);
+    }
+
+    #[test]
+    fn the_ids_of_a_container_are_themselves_in_the_session() {
+        let ids = own_map("         0     100000       1000\n      1000       1000          1\n")
+            .unwrap();
+        let of = |one: &Ids| (one.inside, one.outside, one.count);
+        assert_eq!(
+            ids.iter().map(of).collect::<Vec<_>>(),
+            [(0, 0, 1000), (1000, 1000, 1)]
+        );
+        assert_eq!(own_map("1 1 1\n"), None);
+        assert_eq!(own_map("0 0\n"), None);
     }
 
     #[test]

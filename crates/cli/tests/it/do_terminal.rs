@@ -1,0 +1,165 @@
+//! `mica do` on a terminal: the command has one of the session, which behaves as the user's own would.
+
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Command, Stdio};
+
+use crate::do_run::Place;
+use crate::ground::{can_mount, has_program};
+
+/// A command on a terminal of its own.
+pub(crate) struct Terminal {
+    child: Child,
+    said: String,
+}
+
+impl Terminal {
+    pub(crate) fn start(place: &Place, options: &[&str], script: &str) -> Self {
+        let inside = place.script(options, script);
+        let words = inside.get_args().map(|word| word.to_str().unwrap());
+        let words: Vec<_> = words.map(|word| format!("'{word}'")).collect();
+        Self::line(place, &format!("$MICA {}", words.join(" ")))
+    }
+
+    /// Runs a line of a shell, in which `$MICA` is the program.
+    fn line(place: &Place, line: &str) -> Self {
+        let mut command = Command::new("script");
+        command
+            .args(["-qec", line, "/dev/null"])
+            .env("MICA", env!("CARGO_BIN_EXE_mica"))
+            .env("LC_ALL", "C")
+            .env("XDG_STATE_HOME", place.at("state"))
+            .env("NO_COLOR", "1")
+            .env("PAGER", "cat")
+            .current_dir(place.at("d"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let said = String::new();
+        Self { child, said }
+    }
+
+    /// Waits until it has said `text`, and forgets what it said.
+    pub(crate) fn waits(&mut self, text: &str) -> String {
+        let stdout = self.child.stdout.as_mut().unwrap();
+        while !self.said.ends_with(text) {
+            let mut byte = [0];
+            assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{}", self.said);
+            self.said.push(char::from(byte[0]));
+        }
+        std::mem::take(&mut self.said)
+    }
+
+    pub(crate) fn types(&mut self, keys: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits for the end; returns the status, and what it said.
+    pub(crate) fn ends(mut self) -> (Option<i32>, String) {
+        let mut rest = Vec::new();
+        let mut stdout = self.child.stdout.take().unwrap();
+        stdout.read_to_end(&mut rest).unwrap();
+        let status = self.child.wait().unwrap().code();
+        self.said.push_str(&String::from_utf8_lossy(&rest));
+        (status, self.said.replace('\r', ""))
+    }
+}
+
+/// A place, if there can be a session on a terminal.
+fn place(test: &str) -> Option<Place> {
+    (can_mount(test) && has_program(test, "script")).then(Place::new)
+}
+
+#[test]
+fn the_command_has_a_terminal_of_the_session_of_the_same_size() {
+    let Some(place) = place("the_command_has_a_terminal_of_the_session_of_the_same_size") else {
+        return;
+    };
+    let line = "stty rows 41 cols 102; tty; \
+                $MICA do --rm -- sh -c 'tty; stty size; test -t 0 -a -t 1 -a -t 2 && echo three; trap \"stty size\" WINCH; \
+                    echo ready; while read -r word; do echo read $word; done' </dev/tty";
+    let mut terminal = Terminal::line(&place, line);
+    let said = terminal.waits("ready\r\n");
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(
+        &lines[1..],
+        ["/dev/pts/0", "41 102", "three", "ready"],
+        "{said}"
+    );
+    assert_ne!(lines[0], "not a tty");
+    // What is typed is echoed once, by the session's terminal.
+    terminal.types("word\n");
+    assert_eq!(terminal.waits("read word\r\n"), "word\r\nread word\r\n");
+    // ^D ends its input.
+    terminal.types("\u{4}");
+    let (status, said) = terminal.ends();
+    assert_eq!(status, Some(0), "{said}");
+}
+
+#[test]
+fn a_new_size_of_the_users_terminal_is_that_of_the_sessions() {
+    let Some(place) = place("a_new_size_of_the_users_terminal_is_that_of_the_sessions") else {
+        return;
+    };
+    // Another process of the user's changes it, as a window that is drawn larger does.
+    let line = "(while ! test -e go; do sleep 0.01; done; stty rows 30 cols 90 </dev/tty) & \
+                $MICA do --rm --write . -- sh -c 'trap \"stty size; exit 4\" WINCH; touch go; while :; do sleep 0.01; done'";
+    let (status, said) = Terminal::line(&place, line).ends();
+    assert_eq!(status, Some(4), "{said}");
+    assert!(said.contains("30 90\n"), "{said}");
+}
+
+#[test]
+fn control_c_interrupts_the_command_and_nothing_else() {
+    let Some(place) = place("control_c_interrupts_the_command_and_nothing_else") else {
+        return;
+    };
+    let mut terminal = Terminal::start(
+        &place,
+        &["--rm"],
+        "trap \"echo caught; exit 5\" INT; echo ready; sleep 1000 & wait",
+    );
+    terminal.waits("ready\r\n");
+    terminal.types("\u{3}");
+    let (status, said) = terminal.ends();
+    assert_eq!(status, Some(5), "{said}");
+    assert!(said.starts_with("^Ccaught\n"), "{said}");
+}
+
+#[test]
+fn control_z_stops_it_for_the_shell_and_fg_goes_on() {
+    let Some(place) = place("control_z_stops_it_for_the_shell_and_fg_goes_on") else {
+        return;
+    };
+    // A shell with job control: what comes after the job that stopped runs.
+    let line = "set -m; $MICA do --rm -- sh -c \"echo ready; read word; echo got \\$word\"; echo stopped: $?; stty -a | grep -c -w icanon; \
+                read other; echo shell: $other; fg >/dev/null; echo ended: $?";
+    let mut terminal = Terminal::line(&place, &format!("sh -c '{}'", line));
+    terminal.waits("ready\r\n");
+    terminal.types("\u{1a}");
+    let said = terminal.waits("1\r\n");
+    assert!(said.contains("stopped: 147"), "{said}");
+    // The terminal is the shell's again.
+    terminal.types("mine\n");
+    terminal.waits("shell: mine\r\n");
+    terminal.types("yours\n");
+    let (_, said) = terminal.ends();
+    assert!(
+        said.contains("got yours\n") && said.contains("ended: 0\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn without_a_command_the_users_shell_runs() {
+    let Some(place) = place("without_a_command_the_users_shell_runs") else {
+        return;
+    };
+    let mut terminal = Terminal::line(&place, "SHELL=/bin/sh PS1='>' $MICA do --rm");
+    terminal.waits(">");
+    terminal.types("sleep 1000 & jobs -l; kill %1; echo $0\n");
+    terminal.waits("/bin/sh\r\n");
+    terminal.types("exit 6\n");
+    let (status, said) = terminal.ends();
+    assert_eq!(status, Some(6), "{said}");
+}
