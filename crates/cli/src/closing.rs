@@ -38,6 +38,7 @@ fn counts(changes: Changes) -> String {
         deleted,
         bytes,
         unreadable,
+        unlisted,
     } = changes;
     let mut text = format!(
         "{added} added, {modified} modified, {deleted} deleted, {}",
@@ -45,6 +46,11 @@ fn counts(changes: Changes) -> String {
     );
     if unreadable > 0 {
         text.push_str(&format!(", {unreadable} not readable"));
+    }
+    match unlisted {
+        0 => {}
+        1 => text.push_str(", 1 directory not listable"),
+        more => text.push_str(&format!(", {more} directories not listable")),
     }
     text
 }

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use mica::{
-    Changes, DoError, Entered, Event, Exit, Joined, Lack, Others, RunSpec, Running, Session,
-    Sessions, Signaller, ViewSpec, Who,
+    DoError, Entered, Event, Exit, Joined, Lack, Others, RunSpec, Running, Session, Sessions,
+    Signaller, ViewSpec, Who,
 };
 use mica_sys::heap;
 use mica_vfs::Errno;
@@ -146,8 +146,11 @@ impl Job<'_> {
             Ok(ended) => ended,
             Err(failed) => {
                 // What nobody named and nothing changed in is nothing to keep.
-                let unchanged =
-                    || session.changes(&mut itself("do-stage")).ok() == Some(Changes::default());
+                let unchanged = || {
+                    session
+                        .changes(&mut itself("do-stage"))
+                        .is_ok_and(|changes| changes.is_none())
+                };
                 if !self.named && unchanged() {
                     session.discard(&mut itself("do-stage"))?;
                 }

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use mica::{Extra, ExtraSource, Medium, Network, RunSpec, ViewAccess, ViewSpec, Who};
+use mica::{Extra, ExtraSource, Medium, Network, RunSpec, UnlistedDirs, ViewAccess, ViewSpec, Who};
 
 use crate::args::{DoArgs, Net, Share};
 use crate::error::CliError;
@@ -96,6 +96,11 @@ fn view(args: &DoArgs) -> Result<ViewSpec, CliError> {
             Medium::Memory { size, inodes }
         } else {
             Medium::Directory
+        },
+        unlisted: if args.hide_unreadable {
+            UnlistedDirs::Empty
+        } else {
+            UnlistedDirs::Refused
         },
         ignored: args.ignore.clone(),
     })

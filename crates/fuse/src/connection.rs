@@ -3,14 +3,16 @@
 //! All of it is per connection, none of it global: a process may serve many mounts, and a connection that is handed
 //! to another server is this state, the filesystem and the device.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use mica_vfs::{Attr, Coherence, Entry, Filesystem, NodeId, Time};
+use mica_vfs::{Attr, Coherence, Entry, Errno, Filesystem, NodeId, Rights, Time};
 
 use crate::init::{InitFlags, InitReport, ProtocolVersion};
 use crate::opens::Opens;
 use crate::ops::ListingAdvice;
+use crate::session::Decider;
 use crate::stats::SessionStats;
 use crate::wire::{AttrOut, EntryOut, FuseAttr};
 
@@ -60,6 +62,10 @@ pub struct Connection {
     pub(crate) wanted: InitFlags,
     /// Immutable.
     pub(crate) coherence: Coherence,
+    /// Immutable.
+    pub(crate) decider: Decider,
+    /// The process that made the filesystem, 0 if there is none. Set before requests are served.
+    maker: AtomicU32,
     pub(crate) opens: Opens,
     /// Atomic counters.
     pub(crate) stats: Arc<SessionStats>,
@@ -78,6 +84,8 @@ impl Connection {
             times,
             wanted: InitFlags::wanted(),
             coherence: Coherence::Exclusive,
+            decider: Decider::Kernel,
+            maker: AtomicU32::new(0),
             opens: Opens::new(),
             stats: Arc::default(),
             init: OnceLock::new(),
@@ -98,6 +106,32 @@ impl Connection {
         self.wanted = self.wanted.shared();
         self.coherence = Coherence::Shared;
         self
+    }
+
+    /// Asks the filesystem what a caller may do, as the kernel does not decide it.
+    #[must_use]
+    pub fn deciding(mut self) -> Self {
+        self.wanted = self.wanted.deciding();
+        self.decider = Decider::Filesystem;
+        self
+    }
+
+    /// Lets `process`, a thread by itself, do everything.
+    pub(crate) fn trust(&self, process: u32) {
+        self.maker.store(process, Relaxed);
+    }
+
+    /// Whether a request came from who is [trusted](Self::trust).
+    pub(crate) fn is_of_maker(&self, process: u32) -> bool {
+        self.decider == Decider::Filesystem && process != 0 && process == self.maker.load(Relaxed)
+    }
+
+    /// Fails if the filesystem is to decide, and does not let the caller do all of `wanted` with `node`.
+    pub(crate) fn expect(&self, node: NodeId, wanted: Rights) -> Result<(), Errno> {
+        match self.decider {
+            Decider::Kernel => Ok(()),
+            Decider::Filesystem => self.fs.access(node, wanted),
+        }
     }
 
     /// Returns the counters.

@@ -11,7 +11,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mica_vfs::{Errno, NodeId, invent};
+use mica_vfs::{Errno, NodeId, for_the_maker, invent};
 use zerocopy::IntoBytes;
 
 use crate::connection::Connection;
@@ -103,7 +103,14 @@ fn guarded(
     reply: &mut Reply<'_>,
 ) -> Result<(), Errno> {
     let (node, unique) = (request.header.nodeid, request.header.unique);
-    let serve = AssertUnwindSafe(|| serve(connection, opcode, request, reply));
+    let of_maker = connection.is_of_maker(request.header.pid);
+    let serve = AssertUnwindSafe(|| {
+        if of_maker {
+            for_the_maker(|| serve(connection, opcode, request, reply))
+        } else {
+            serve(connection, opcode, request, reply)
+        }
+    });
     let answer = catch_unwind(serve).unwrap_or_else(|_| {
         connection.stats.panicked();
         let opcode = opcode.name();
@@ -182,11 +189,12 @@ fn serve(
         // No request waits for anything but the layers, so there is nothing to interrupt. ENOSYS would be a reply.
         Opcode::Interrupt | Opcode::NotifyReply => Ok(()),
         Opcode::Open => ops::open(cx, request, reply),
-        Opcode::Opendir => ops::opendir(cx, reply),
+        Opcode::Opendir => ops::opendir(cx, &request, reply),
+        Opcode::Access => ops::access(cx, request),
         // ENOSYS makes the kernel close without a message for the life of the connection.
         Opcode::Flush => Err(Errno::NOSYS),
-        // The kernel checks permissions, keeps locks, and polls regular files itself.
-        Opcode::Access | Opcode::Getlk | Opcode::Setlk | Opcode::Setlkw => Err(Errno::NOSYS),
+        // The kernel keeps locks and polls regular files itself.
+        Opcode::Getlk | Opcode::Setlk | Opcode::Setlkw => Err(Errno::NOSYS),
         Opcode::Poll | Opcode::Bmap => Err(Errno::NOSYS),
         Opcode::Setupmapping | Opcode::Removemapping => Err(Errno::NOSYS),
     }

@@ -55,6 +55,6 @@ pub use init::{
 };
 pub use mount::examine::{Way, examine_mount};
 pub use mount::{Audience, MountAccess, MountFlags, MountOptions, SecurityLabel};
-pub use session::{AclChecks, Attached, Session, SessionConfig, Threads};
+pub use session::{AclChecks, Attached, Decider, Session, SessionConfig, Threads};
 pub use stats::SessionStats;
 pub use unmount::{ByItself, Unmount, Unmounted, Unmounter};

@@ -15,6 +15,7 @@ use mica_vfs::Errno;
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::MountError;
+use crate::session::Decider;
 
 bitflags! {
     /// Restrictions of a mount, the `MS_*` flags of mount(2).
@@ -68,7 +69,7 @@ pub struct SecurityLabel {
     pub value: String,
 }
 
-/// How a mount looks and what it allows. `default_permissions` is always set: the kernel checks permissions.
+/// How a mount looks and what it allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountOptions {
     /// Name of the source, shown by mount(8).
@@ -81,6 +82,8 @@ pub struct MountOptions {
     pub flags: MountFlags,
     /// Who may use it.
     pub audience: Audience,
+    /// Who decides what a caller may do; the same as of the session.
+    pub decider: Decider,
     /// Most bytes in a READ; the kernel takes no less than a page.
     pub max_read: Option<u32>,
     /// For the kernel's LSM.
@@ -96,6 +99,7 @@ impl Default for MountOptions {
             access: MountAccess::ReadWrite,
             flags: MountFlags::empty(),
             audience: Audience::Mounter,
+            decider: Decider::Kernel,
             max_read: None,
             labels: Vec::new(),
         }

@@ -19,6 +19,6 @@ pub(crate) use lookup::{batch_forget, forget, lookup, readlink};
 pub(crate) use namespace::{
     create, link, mkdir, mknod, rename, rename2, rmdir, symlink, tmpfile, unlink,
 };
-pub(crate) use open::{open, opendir, release};
+pub(crate) use open::{access, open, opendir, release};
 pub(crate) use readdir::{ListingAdvice, readdir, readdirplus};
 pub(crate) use xattr::{getxattr, listxattr, removexattr, setxattr};

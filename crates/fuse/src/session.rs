@@ -8,6 +8,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 
 use mica_vfs::{Coherence, Errno, Filesystem};
+use rustix::process::Pid;
 
 use crate::connection::{CacheTimes, Connection};
 use crate::error::{MountError, SessionError};
@@ -47,6 +48,17 @@ pub enum AclChecks {
     Off,
 }
 
+/// Who decides what a caller may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Decider {
+    /// The kernel, by what it is shown: `default_permissions`.
+    #[default]
+    Kernel,
+    /// The filesystem, which is asked when a name is looked up, opened or changed. There are no ACLs then, and the mount cannot be
+    /// idmapped. Only of a filesystem that others change, whose files are opened by a message.
+    Filesystem,
+}
+
 /// How a mount is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SessionConfig {
@@ -58,6 +70,8 @@ pub struct SessionConfig {
     pub acls: AclChecks,
     /// Who changes the filesystem. If others do, `cache` should be short: [`CacheTimes::SHARED`].
     pub coherence: Coherence,
+    /// Who decides what a caller may do.
+    pub decider: Decider,
 }
 
 /// A mount that is visible and whose connection is up, but that nobody serves yet: requests wait in the kernel.
@@ -135,6 +149,12 @@ impl Attached {
                 Err(error)
             }
         }
+    }
+
+    /// Lets a process that has one thread do everything, where the filesystem decides: one that makes ready what others are to use.
+    pub fn trust(&self, process: Pid) {
+        let process = u32::try_from(process.as_raw_pid()).unwrap_or_default();
+        self.pool.connection.trust(process);
     }
 
     /// Serves the mount by threads of this process.
@@ -265,6 +285,10 @@ impl Start {
         let connection = match config.coherence {
             Coherence::Exclusive => connection,
             Coherence::Shared => connection.shared(),
+        };
+        let connection = match config.decider {
+            Decider::Kernel => connection,
+            Decider::Filesystem => connection.deciding(),
         };
         let pool = Pool::new(connection, device, config.threads, Arc::clone(&ended));
         let notifier = Notifier::new(Arc::downgrade(&pool.device));

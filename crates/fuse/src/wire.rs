@@ -17,15 +17,16 @@ mod name;
 mod opcode;
 
 pub(crate) use attr::{
-    AttrOut, FATTR_ATIME, FATTR_ATIME_NOW, FATTR_GID, FATTR_KILL_SUIDGID, FATTR_MODE, FATTR_MTIME,
-    FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID, FuseAttr, FuseStatx, KStatFs, STATX_ATTR_APPEND,
-    STATX_ATTR_IMMUTABLE, STATX_BASIC_AND_BTIME, STATX_BTIME, SetAttrIn, StatxIn, StatxOut, SxTime,
+    AttrOut, FATTR_ATIME, FATTR_ATIME_NOW, FATTR_FH, FATTR_GID, FATTR_KILL_SUIDGID, FATTR_MODE,
+    FATTR_MTIME, FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID, FuseAttr, FuseStatx, KStatFs,
+    STATX_ATTR_APPEND, STATX_ATTR_IMMUTABLE, STATX_BASIC_AND_BTIME, STATX_BTIME, SetAttrIn,
+    StatxIn, StatxOut, SxTime,
 };
 pub(crate) use dir::{BatchForgetIn, Dirent, DirentPlus, EntryOut, ForgetIn, ForgetOne, padded};
 pub(crate) use file::{
-    CopyFileRangeIn, CopyFileRangeOut, FOPEN_KEEP_CACHE, FSYNC_FDATASYNC, FallocateIn, Fsxattr,
-    FsyncIn, IoctlIn, IoctlOut, LseekIn, LseekOut, OpenIn, OpenOut, ReadIn, ReleaseIn, WRITE_CACHE,
-    WRITE_KILL_SUIDGID, WriteIn, WriteOut,
+    AccessIn, CopyFileRangeIn, CopyFileRangeOut, FOPEN_KEEP_CACHE, FSYNC_FDATASYNC, FallocateIn,
+    Fsxattr, FsyncIn, IoctlIn, IoctlOut, LseekIn, LseekOut, OpenIn, OpenOut, ReadIn, ReleaseIn,
+    WRITE_CACHE, WRITE_KILL_SUIDGID, WriteIn, WriteOut,
 };
 pub(crate) use header::{INVALID_ID, InHeader, InvalInodeOut, NOTIFY_INVAL_INODE, OutHeader};
 pub(crate) use init::{InitIn, InitInLegacy, InitOut};

@@ -7,7 +7,7 @@ use mica_vfs::lock::{Rank, RwLock};
 use mica_vfs::{
     Access, Attr, Caller, Coherence, Cookie, CopyMethod, DirEntry, Entry, Errno, FallocateMode,
     FileFlags, FileHandle, FileName, FileType, Filesystem, Flow, HostFile, KillPriv, Mode, NodeId,
-    Rdev, RenameFlags, SeekFrom, SetAttr, StatFs, SyncScope, Uuid, XattrMode, XattrName,
+    Rdev, RenameFlags, Rights, SeekFrom, SetAttr, StatFs, SyncScope, Uuid, XattrMode, XattrName,
 };
 use rustix::fs::{AtFlags, FileType as HostType};
 
@@ -224,6 +224,10 @@ impl Filesystem for HostFs {
     fn set_file_flags(&self, node: NodeId, flags: FileFlags) -> Result<(), Errno> {
         self.writable()?;
         self.change_flags(node, flags)
+    }
+
+    fn access(&self, node: NodeId, wanted: Rights) -> Result<(), Errno> {
+        self.may(node, wanted)
     }
 
     fn create(

@@ -17,12 +17,13 @@ use std::sync::Arc;
 use std::thread;
 
 use mica_fuse::{
-    AclChecks, Audience, InitReport, MountAccess, MountOptions, Session, SessionConfig,
+    AclChecks, Audience, Decider, InitReport, MountAccess, MountOptions, Session, SessionConfig,
     SessionError, SessionStats, Unmount, Unmounter, Way,
 };
 use mica_host::FdCache;
-use mica_overlay::{Acls, Overlay, OverlayStats};
+use mica_overlay::{Acls, Overlay, OverlayStats, Permissions};
 use mica_vfs::{Errno, Filesystem};
+use rustix::process::Pid;
 use rustix::thread::CapabilitySet;
 
 pub use error::MountError;
@@ -98,6 +99,11 @@ impl Attached {
     #[must_use]
     pub fn unmounter(&self) -> Unmounter {
         self.session.unmounter()
+    }
+
+    /// Lets a process that has one thread do everything in the mount, where the overlay decides what callers may do.
+    pub(crate) fn trust(&self, process: Pid) {
+        self.session.trust(process);
     }
 
     /// Gives the mount up before it was served: the work directory is left as if it had not been there.
@@ -176,13 +182,15 @@ impl Mount {
         #[cfg(feature = "planted")]
         let overlay = crate::planted::before(overlay);
         let config = SessionConfig {
-            acls: match spec.stack.identity.acls {
-                Acls::On => AclChecks::On,
-                Acls::Off => AclChecks::Off,
+            acls: match (spec.stack.identity.acls, options.decider) {
+                (Acls::Off, Decider::Kernel) => AclChecks::Off,
+                // Where the kernel has none default ACLs still count, for the filesystem below.
+                (Acls::On, _) | (_, Decider::Filesystem) => AclChecks::On,
             },
             cache: spec.fuse.cache,
             threads: spec.fuse.threads,
             coherence: spec.stack.coherence,
+            decider: options.decider,
         };
         let session = mica_fuse::Attached::mount(overlay, mountpoint.path(), &options, config);
         match session {
@@ -343,6 +351,10 @@ fn options_of(spec: &MountSpec) -> Result<MountOptions, MountError> {
         },
         flags,
         audience: audience_of(spec.flags)?,
+        decider: match spec.stack.identity.permissions {
+            Permissions::Shown => Decider::Kernel,
+            Permissions::Of(_) => Decider::Filesystem,
+        },
         max_read: spec.fuse.max_read,
         labels: spec.fuse.labels.clone(),
     })

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 pub(crate) struct MountLine<'a> {
     /// `major:minor`, which for a FUSE mount ends in the number of its connection.
     pub(crate) dev: &'a [u8],
+    root: &'a [u8],
     point: &'a [u8],
     /// The type: `overlay`, `fuse.mica`.
     pub(crate) kind: &'a [u8],
@@ -20,6 +21,11 @@ impl MountLine<'_> {
     /// Returns where it is mounted, as the process that the table is of sees it.
     pub(crate) fn point(&self) -> PathBuf {
         OsString::from_vec(unescape_octal(self.point)).into()
+    }
+
+    /// Returns what is mounted, from the root of its filesystem on.
+    pub(crate) fn root(&self) -> PathBuf {
+        OsString::from_vec(unescape_octal(self.root)).into()
     }
 
     /// Returns the value of an option of the filesystem, with the escapes that the filesystem itself uses.
@@ -40,11 +46,13 @@ pub(crate) fn mounts(table: &[u8]) -> impl Iterator<Item = MountLine<'_>> {
     table.split(|&b| b == b'\n').filter_map(|line| {
         let mut fields = line.split(|&b| b == b' ');
         let dev = fields.nth(2)?;
-        let point = fields.nth(1)?;
+        let root = fields.next()?;
+        let point = fields.next()?;
         let mut rest = fields.skip_while(|field| *field != b"-");
         let kind = rest.nth(1)?;
         Some(MountLine {
             dev,
+            root,
             point,
             kind,
             options: rest.nth(1).unwrap_or_default(),
@@ -93,6 +101,7 @@ mod tests {
         assert_eq!(kinds, [&b"ext4"[..], b"fuse.mica", b"overlay"]);
         let mica = table[1];
         assert_eq!(mica.point(), Path::new("/m x"));
+        assert_eq!(mica.root(), Path::new("/"));
         assert_eq!(mica.dev, b"0:31");
         assert_eq!(mica.option("user_id").as_deref(), Some(&b"0"[..]));
         assert_eq!(mica.option("user"), None);

@@ -40,6 +40,7 @@ mod run;
 mod stage;
 mod store;
 mod tree;
+mod unlisted;
 mod users;
 mod view;
 mod whose;
@@ -74,7 +75,7 @@ use run::{Run, Start};
 pub use stage::be_stage;
 pub use store::{Activity, Entered, SessionInfo, Sessions};
 pub(crate) use tree::left_out;
-pub use view::{Extra, ExtraSource, Medium, Network, ViewAccess, ViewSpec};
+pub use view::{Extra, ExtraSource, Medium, Network, UnlistedDirs, ViewAccess, ViewSpec};
 pub(crate) use whose::Whose;
 pub use within::{Within, be_within};
 

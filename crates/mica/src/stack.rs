@@ -355,6 +355,8 @@ impl Checked {
             coherence: spec.coherence,
             ids: with_overflow_ids(&spec.identity.ids),
             acls: spec.identity.acls,
+            permissions: spec.identity.permissions,
+            unlisted: spec.identity.unlisted,
             dir_links: spec.identity.dir_links,
             metacopies: spec.metacopies,
             // The other half is for the files that are in use.

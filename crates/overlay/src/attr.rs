@@ -11,6 +11,7 @@ use crate::stack::LayerNode;
 impl Overlay {
     /// Turns the attributes of the real object into those that `node` shows.
     pub(crate) fn shown(&self, node: &Node, real: Attr) -> Attr {
+        self.learn(node, &real);
         let is_dir = node.kind == FileType::Directory;
         let nlink = if node.is_merged() || (is_dir && self.config.dir_links == DirLinks::One) {
             // Subdirectories are not counted across layers; 1 tells programs so (OVL-33, OVL-76).

@@ -111,6 +111,49 @@ impl Redirects {
     }
 }
 
+/// Who decides what a caller may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Permissions {
+    /// The kernel, by the owners and modes that are shown.
+    #[default]
+    Shown,
+    /// The overlay: all callers are this user, who may do what the layers would let him do (OVL-230).
+    Of(LayerUser),
+}
+
+/// The user whose rights count, as the layers show ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerUser {
+    /// His id.
+    pub uid: u32,
+    /// His group.
+    pub gid: u32,
+    /// What he may give another name.
+    pub hard_links: HardLinks,
+}
+
+/// What an ordinary user may give another name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HardLinks {
+    /// Any file.
+    #[default]
+    All,
+    /// His own files, and those that he may read and write and that give no rights: `fs.protected_hardlinks`.
+    Protected,
+}
+
+/// What becomes of a directory whose names the layers do not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unlisted {
+    /// It can be neither removed nor replaced.
+    #[default]
+    Kept,
+    /// It counts as empty (OVL-233).
+    Removable,
+    /// It is shown as empty, too (OVL-220).
+    Empty,
+}
+
 /// The choices of one mount.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -139,6 +182,10 @@ pub struct Config {
     pub coherence: Coherence,
     /// Whether there are ACLs.
     pub acls: Acls,
+    /// Who decides what a caller may do.
+    pub permissions: Permissions,
+    /// What becomes of a directory whose names the layers do not tell.
+    pub unlisted: Unlisted,
     /// What the link count of a directory is.
     pub dir_links: DirLinks,
     /// Whether metacopies are made and followed. [`Metacopies::On`] takes [`Redirects::On`], whatever was chosen: a metacopy
@@ -181,6 +228,8 @@ impl Default for Config {
             ids: IdMap::default(),
             coherence: Coherence::default(),
             acls: Acls::default(),
+            permissions: Permissions::default(),
+            unlisted: Unlisted::default(),
             dir_links: DirLinks::default(),
             metacopies: Metacopies::default(),
             nameless_max: NAMELESS_MAX,

@@ -10,7 +10,7 @@ mod data;
 mod publish;
 mod step;
 
-use mica_vfs::{Attr, Errno, FileType, SetAttr, SetTime, invent, met};
+use mica_vfs::{Attr, Errno, FileType, Rights, SetAttr, SetTime, invent, met};
 
 use crate::config::Metacopies;
 use crate::node::Node;
@@ -65,6 +65,8 @@ struct Copying<'a> {
     attr: Attr,
     limit: DataLimit<'a>,
     form: Form,
+    /// What the user may do with it, if it is not his.
+    kept: Option<Rights>,
 }
 
 /// What a copy is.
@@ -169,8 +171,11 @@ impl Overlay {
             attr,
             limit,
             form: self.form(node, limit),
+            kept: self.owner_to_keep(lower, &attr)?,
         };
         let (temp, upper) = copying.build()?;
+        // Before it is the copy that is asked.
+        self.copied_of(node, copying.kept, &attr);
         let attr = step(node, CopyUpStep::Publish, copying.publish(temp, upper))?;
         let upper = node.upper().ok_or(Errno::IO)?;
         Ok((upper, Made::Now(attr)))

@@ -11,7 +11,7 @@ use mica_vfs::{
     SetAttr, XattrMode, XattrName, met,
 };
 
-use crate::node::{NewNode, Node, Place};
+use crate::node::{Known, NewNode, Node, Place};
 use crate::overlay::Overlay;
 use crate::stack::LayerNode;
 use crate::table::{Inserted, Key};
@@ -173,6 +173,7 @@ impl Overlay {
             data: None,
             place,
             protection: attr.protection,
+            known: Known::LOOKED,
         };
         let Inserted::Node(node) = self.table.get_or_insert(key, None, new)? else {
             return Err(Errno::IO);
@@ -323,6 +324,7 @@ impl Overlay {
             data: None,
             place: None,
             protection: entry.attr.protection,
+            known: Known::LOOKED,
         };
         let Inserted::Node(node) = self.table.get_or_insert(key, None, new)? else {
             return Err(Errno::IO);

@@ -3,7 +3,7 @@
 use mica_vfs::{
     Access, Attr, Caller, Cookie, CopyMethod, DataVersion, DirEntry, Entry, Errno, FallocateMode,
     FileFlags, FileName, FileType, Filesystem, Flow, HostFile, KillPriv, ListedNode, Mode, NodeId,
-    Observer, Opened, Rdev, RenameFlags, SeekFrom, SetAttr, StatFs, SyncScope, XattrMode,
+    Observer, Opened, Rdev, RenameFlags, Rights, SeekFrom, SetAttr, StatFs, SyncScope, XattrMode,
     XattrName,
 };
 
@@ -13,7 +13,13 @@ use crate::overlay::Overlay;
 impl Filesystem for Overlay {
     fn lookup(&self, dir: NodeId, name: FileName<'_>) -> Result<Entry, Errno> {
         let dir = self.table.get(dir)?;
-        let (node, attr) = self.with_fresh(&dir, || self.lookup_at(&dir, name, None))?;
+        let found = self
+            .expect_searchable(&dir)
+            .and_then(|()| self.with_fresh(&dir, || self.lookup_at(&dir, name, None)));
+        let (node, attr) = match found {
+            Err(Errno::ACCESS) if self.is_blank(&dir) => return Err(Errno::NOENT),
+            found => found?,
+        };
         Ok(Entry {
             node: node.id,
             attr,
@@ -55,7 +61,12 @@ impl Filesystem for Overlay {
         from: Cookie,
         sink: &mut dyn FnMut(DirEntry<'_>, &ListedNode) -> Flow,
     ) -> Result<(), Errno> {
-        self.dir_read_plus(&self.dir(dir)?, from, sink)
+        let dir = self.dir(dir)?;
+        if self.expect_searchable(&dir).is_err() {
+            // Its names can be read, and nothing else of it.
+            return self.dir_read(&dir, from, &mut |listed| sink(listed, &None));
+        }
+        self.dir_read_plus(&dir, from, sink)
     }
 
     fn read_link(&self, node: NodeId) -> Result<Vec<u8>, Errno> {
@@ -70,6 +81,7 @@ impl Filesystem for Overlay {
     }
 
     fn set_attr(&self, node: NodeId, change: &SetAttr) -> Result<Attr, Errno> {
+        self.expect_changeable(node, change)?;
         self.attr_set(node, change)
     }
 
@@ -80,6 +92,7 @@ impl Filesystem for Overlay {
         value: &mut [u8],
     ) -> Result<usize, Errno> {
         let node = self.table.get(node)?;
+        self.expect_attribute_read(&node, name.as_bytes())?;
         self.xattr_get(&node, name, value)
     }
 
@@ -96,10 +109,12 @@ impl Filesystem for Overlay {
         mode: XattrMode,
         kill: KillPriv,
     ) -> Result<(), Errno> {
+        self.expect_attribute(node, name.as_bytes())?;
         self.xattr_set(node, name, value, mode, kill)
     }
 
     fn remove_xattr(&self, node: NodeId, name: XattrName<'_>) -> Result<(), Errno> {
+        self.expect_attribute(node, name.as_bytes())?;
         self.xattr_remove(node, name)
     }
 
@@ -108,7 +123,24 @@ impl Filesystem for Overlay {
     }
 
     fn set_file_flags(&self, node: NodeId, flags: FileFlags) -> Result<(), Errno> {
+        let known = self.table.get(node)?;
+        self.expect_own(&known)?;
         self.flags_set(node, flags)
+    }
+
+    fn access(&self, node: NodeId, wanted: Rights) -> Result<(), Errno> {
+        let node = self.table.get(node)?;
+        let told = self.expect_rights(&node, wanted);
+        if told != Err(Errno::ACCESS) {
+            return told;
+        }
+        if wanted.contains(Rights::READ) {
+            self.tell_closed(&node);
+        }
+        match !wanted.contains(Rights::WRITE) && self.is_blank(&node) {
+            true => Ok(()),
+            false => told,
+        }
     }
 
     fn create(
@@ -118,6 +150,7 @@ impl Filesystem for Overlay {
         name: FileName<'_>,
         mode: Mode,
     ) -> Result<Entry, Errno> {
+        self.expect_names(dir)?;
         self.made_by(caller, |maker| {
             self.make(maker, dir, name, Make::File(mode))
         })
@@ -130,6 +163,7 @@ impl Filesystem for Overlay {
         name: FileName<'_>,
         mode: Mode,
     ) -> Result<Entry, Errno> {
+        self.expect_names(dir)?;
         self.made_by(caller, |maker| {
             self.make(maker, dir, name, Make::Directory(mode))
         })
@@ -144,6 +178,7 @@ impl Filesystem for Overlay {
         mode: Mode,
         rdev: Rdev,
     ) -> Result<Entry, Errno> {
+        self.expect_names(dir)?;
         self.made_by(caller, |maker| {
             self.make(maker, dir, name, Make::Node(kind, mode, rdev))
         })
@@ -156,24 +191,30 @@ impl Filesystem for Overlay {
         name: FileName<'_>,
         target: &[u8],
     ) -> Result<Entry, Errno> {
+        self.expect_names(dir)?;
         self.made_by(caller, |maker| {
             self.make(maker, dir, name, Make::Symlink(target))
         })
     }
 
     fn tmpfile(&self, caller: &Caller, dir: NodeId, mode: Mode) -> Result<Entry, Errno> {
+        self.expect_names(dir)?;
         self.made_by(caller, |maker| self.make_tmpfile(maker, dir, mode))
     }
 
     fn link(&self, node: NodeId, dir: NodeId, name: FileName<'_>) -> Result<Entry, Errno> {
+        self.expect_linkable(node)?;
+        self.expect_names(dir)?;
         self.link_at(node, dir, name)
     }
 
     fn unlink(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
+        self.expect_loss(dir, name)?;
         self.remove_file(dir, name)
     }
 
     fn rmdir(&self, dir: NodeId, name: FileName<'_>) -> Result<(), Errno> {
+        self.expect_loss(dir, name)?;
         self.remove_dir(dir, name)
     }
 
@@ -186,6 +227,7 @@ impl Filesystem for Overlay {
         flags: RenameFlags,
     ) -> Result<(), Errno> {
         let (from, to) = ((from_dir, from), (to_dir, to));
+        self.expect_renamable(from, to, flags)?;
         if flags.contains(RenameFlags::WHITEOUT) {
             return self.rename_for_nested(from, to, flags);
         }

@@ -15,7 +15,7 @@ use mica_vfs::{Attr, Errno, FileName, FileNameBuf, FileType, RenameFlags, invent
 use crate::gate::Inside;
 use crate::lookup::Top;
 use crate::marks::Marks;
-use crate::node::{Lower, NewNode, Node, XattrWhiteouts};
+use crate::node::{Known, Lower, NewNode, Node, XattrWhiteouts};
 use crate::origin;
 use crate::overlay::Overlay;
 use crate::stack::{LayerIdx, LayerNode};
@@ -113,6 +113,7 @@ impl Overlay {
             data,
             place: None,
             protection,
+            known: Known::empty(),
         })
     }
 

@@ -32,9 +32,11 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod acl;
 mod attr;
 mod bad_mark;
+mod closed;
 mod config;
 mod copy_up;
 mod create;
@@ -78,7 +80,10 @@ mod xattr;
 
 pub use acl::Acls;
 pub use bad_mark::BadMark;
-pub use config::{Config, DirLinks, Index, Metacopies, Redirects, Unmapped, XattrNamespace, Xino};
+pub use config::{
+    Config, DirLinks, HardLinks, Index, LayerUser, Metacopies, Permissions, Redirects, Unlisted,
+    Unmapped, XattrNamespace, Xino,
+};
 pub use copy_up::CopyUpStep;
 pub use durability::Durability;
 pub use error::SetupError;

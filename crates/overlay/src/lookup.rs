@@ -11,7 +11,7 @@ use mica_vfs::{Attr, DevId, Errno, FileName, FileType, Ino, NodeId, invent, met}
 use crate::hard_link::Noted;
 use crate::marks::Marks;
 use crate::nested::kind_shown;
-use crate::node::{Lower, NewNode, Node, Place, XattrWhiteouts};
+use crate::node::{Known, Lower, NewNode, Node, Place, XattrWhiteouts};
 use crate::overlay::Overlay;
 use crate::revalidate::Validity;
 use crate::search::{Found, Search};
@@ -195,6 +195,7 @@ impl Overlay {
                 data,
                 place: Some(place),
                 protection,
+                known: Known::empty(),
             });
         }
         let candidate = || {
@@ -204,6 +205,7 @@ impl Overlay {
         };
         let origin = self.origin_ino(&node, kind, marks, &candidate, &path)?;
         let ino = origin.unwrap_or(own);
+        let known = self.owner_kept(&node, Some(marks), &path)?;
         Ok(NewNode {
             kind: shown,
             ino,
@@ -212,6 +214,7 @@ impl Overlay {
             place: data.is_some().then_some(place),
             data,
             protection,
+            known,
         })
     }
 
@@ -230,6 +233,7 @@ impl Overlay {
         let (mut search, seen) = Search::below(self, (dir, name), (&node, &attr, None), below)?;
         let path = || dir.path_of(name);
         let protection = self.protection_of(&node, &attr, seen.marks, &path)?;
+        let known = self.owner_kept(&node, seen.marks, &path)?;
         let (mut lowers, mut lower_ino) = (Vec::new(), None);
         let upper = if node.is_upper() {
             Some(node)
@@ -261,6 +265,7 @@ impl Overlay {
             data: None,
             place: Some(place),
             protection,
+            known,
         })
     }
 

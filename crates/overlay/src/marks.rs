@@ -1,7 +1,5 @@
 //! The overlay's own extended attributes on an object of a layer, read in one pass.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use bitflags::bitflags;
 use mica_vfs::{Errno, KillPriv, XattrMode, XattrName, met};
 
@@ -30,6 +28,8 @@ bitflags! {
         const WHITEOUT = 32;
         /// `nested`: a whiteout of another overlay, or a directory that holds some (OVL-130).
         const NESTED = 64;
+        /// `owner`: the copy of what is somebody else's (OVL-231).
+        const OWNER = 1 << 11;
         /// `protattr`: the object is immutable or append-only.
         const PROTATTR = 1 << 12;
     }
@@ -144,6 +144,7 @@ impl Marks {
             b"whiteout" => Self::WHITEOUT,
             b"nested" => Self::NESTED,
             b"protattr" => Self::PROTATTR,
+            b"owner" => Self::OWNER,
             _ => Self::empty(),
         }
     }
@@ -198,11 +199,11 @@ impl Overlay {
     /// Marks upper directory `dir` before an object with an origin appears in it: from then on its listing looks at
     /// entries for their numbers (OVL-34).
     pub(crate) fn mark_impure(&self, dir: &Node) -> Result<(), Errno> {
-        if !dir.impure.load(Relaxed) {
+        if !dir.is_impure() {
             let upper = dir.upper().ok_or(Errno::STALE)?;
             met!(34);
             self.set_mark(upper, "impure", b"y")?;
-            dir.impure.store(true, Relaxed);
+            dir.set_impure();
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! Nodes: what the overlay remembers of an object that somebody refers to.
 
+mod known;
 mod made_of;
 mod place;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{
-    AtomicBool, AtomicU8, AtomicU32, AtomicU64,
+    AtomicU16, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -17,6 +18,7 @@ use crate::lower_data::LowerData;
 use crate::stack::LayerNode;
 use made_of::MadeOf;
 
+pub(crate) use known::Known;
 pub(crate) use made_of::{Changing, Lower, Renewed, XattrWhiteouts};
 pub(crate) use place::Place;
 
@@ -24,7 +26,7 @@ const PLACE: Rank = Rank(120);
 
 bitflags! {
     /// What nobody sees of a node.
-    struct Hidden: u8 {
+    struct Hidden: u16 {
         /// Of a directory: no lower shows through any more, though the handles are kept (OVL-25).
         const LOWERS = 1;
         /// The upper object has a name in the work directory. Set by [`crate::orphan`] alone.
@@ -39,6 +41,10 @@ bitflags! {
         const DATA = 64;
         /// Of a directory: the upper one is known to be marked as holding whiteouts of another overlay (OVL-130).
         const NESTED = 128;
+        /// Of a directory: the upper one is known to be marked impure.
+        const IMPURE = 256;
+        /// The first object that it was made of is an upper one. Never changes.
+        const MADE_OF_UPPER = 512;
     }
 }
 
@@ -59,11 +65,9 @@ pub(crate) struct Node {
     /// For a directory: grows whenever a name in it comes to mean another object. Changed under the names gate.
     version: AtomicU32,
     /// Bits of [`Hidden`].
-    hidden: AtomicU8,
-    /// For a directory: the upper one is known to be marked impure.
-    pub(crate) impure: AtomicBool,
-    /// Whether the first object that it was made of is an upper one. Immutable.
-    has_upper: bool,
+    hidden: AtomicU16,
+    /// Atomic.
+    known: known::Cell,
     /// The objects that it was made of. Immutable, but for a directory of a shared mount.
     made_of: MadeOf,
     /// The upper object of a node that was made without one. Set once, by copy-up.
@@ -93,25 +97,25 @@ pub(crate) struct NewNode {
     pub(crate) data: Option<LowerData>,
     pub(crate) place: Option<Place>,
     pub(crate) protection: Protection,
+    /// What is known already of what may be done with it.
+    pub(crate) known: Known,
 }
 
 impl Node {
     /// Makes the node with one reference.
     pub(crate) fn new(id: NodeId, new: NewNode, coherence: Coherence) -> Self {
-        let hidden = if new.upper.is_some() && new.data.is_some() {
-            Hidden::DATA
-        } else {
-            Hidden::empty()
-        };
+        let mut hidden = Hidden::empty();
+        hidden.set(Hidden::MADE_OF_UPPER, new.upper.is_some());
+        hidden.set(Hidden::DATA, new.upper.is_some() && new.data.is_some());
+        let protection = u16::from(new.protection.bits()) << PROTECTION_SHIFT;
         Self {
             id,
             kind: new.kind,
             ino: AtomicU64::new(new.ino.0),
             refs: AtomicU64::new(1),
             version: AtomicU32::new(0),
-            hidden: AtomicU8::new(hidden.bits() | (new.protection.bits() << PROTECTION_SHIFT)),
-            impure: AtomicBool::new(false),
-            has_upper: new.upper.is_some(),
+            hidden: AtomicU16::new(hidden.bits() | protection),
+            known: known::Cell::new(new.known),
             made_of: match (new.kind, coherence) {
                 (FileType::Directory, Coherence::Shared) => {
                     MadeOf::Changing(Box::new(Changing::new(new.upper, new.lowers)))
@@ -132,7 +136,7 @@ impl Node {
     }
 
     pub(crate) fn upper(&self) -> Option<&LayerNode> {
-        if self.has_upper {
+        if self.is(Hidden::MADE_OF_UPPER) {
             self.made_of.objects().first().map(|object| &object.node)
         } else {
             self.copy.get().map(|copy| &**copy)
@@ -151,7 +155,7 @@ impl Node {
     fn all_lowers(&self) -> &[Lower] {
         let objects = self.made_of.objects();
         objects
-            .get(usize::from(self.has_upper)..)
+            .get(usize::from(self.is(Hidden::MADE_OF_UPPER))..)
             .unwrap_or_default()
     }
 
@@ -172,7 +176,7 @@ impl Node {
         upper: Option<LayerNode>,
         lowers: Vec<Lower>,
     ) -> (Option<LayerNode>, Box<Changing>) {
-        if self.has_upper {
+        if self.is(Hidden::MADE_OF_UPPER) {
             (None, Box::new(Changing::new(upper, lowers)))
         } else {
             (upper, Box::new(Changing::new(None, lowers)))
@@ -286,6 +290,15 @@ impl Node {
         self.set(Hidden::KEPT, kept)
     }
 
+    /// Whether the upper directory is known to be marked impure.
+    pub(crate) fn is_impure(&self) -> bool {
+        self.is(Hidden::IMPURE)
+    }
+
+    pub(crate) fn set_impure(&self) {
+        self.set(Hidden::IMPURE, true);
+    }
+
     pub(crate) fn holds_nested(&self) -> bool {
         self.is(Hidden::NESTED)
     }
@@ -296,15 +309,32 @@ impl Node {
 
     /// What the node is protected from. Costs no call: it was read with the node (OVL-120).
     pub(crate) fn protection(&self) -> Protection {
-        Protection::from_bits_truncate(self.hidden.load(Acquire) >> PROTECTION_SHIFT)
+        let bits = self.hidden.load(Acquire) & Hidden::PROTECTION.bits();
+        let bits = u8::try_from(bits >> PROTECTION_SHIFT).unwrap_or_default();
+        Protection::from_bits_truncate(bits)
     }
 
     /// Remembers what was written to the upper object. The caller is in the copying gate of the node.
     pub(crate) fn set_protection(&self, protection: Protection) {
-        let bits = protection.bits() << PROTECTION_SHIFT;
+        let bits = u16::from(protection.bits()) << PROTECTION_SHIFT;
         self.hidden.fetch_or(bits, Release);
         let others = Hidden::PROTECTION.complement().bits();
         self.hidden.fetch_and(bits | others, Release);
+    }
+
+    /// What is known without a call of what may be done with it.
+    pub(crate) fn known(&self) -> Known {
+        self.known.get()
+    }
+
+    /// Notes what was worked out from `before`.
+    pub(crate) fn learn(&self, before: Known, now: Known) {
+        self.known.learn(before, now);
+    }
+
+    /// Notes what holds from now on.
+    pub(crate) fn set_known(&self, known: Known) {
+        self.known.set(known);
     }
 
     pub(crate) fn expect_dir(&self) -> Result<(), Errno> {

@@ -14,7 +14,7 @@ use crate::index::IndexDir;
 use crate::ino::{Filesystems, FsIdx, Numbering, next_dev};
 use crate::listing::{LIMITS, Listings, hash_name};
 use crate::marks::{Marks, Opaque};
-use crate::node::{Lower, NewNode, XattrWhiteouts};
+use crate::node::{Known, Lower, NewNode, XattrWhiteouts};
 use crate::orphan::Orphans;
 use crate::stack::{LAYERS_MAX, Layer, LayerIdx, LayerInfo, LayerNode, Position, Upper};
 use crate::stats::{Counters, OverlayStats};
@@ -177,7 +177,7 @@ impl Overlay {
                 label: "overlay".to_owned(),
                 source,
             })?;
-        Ok(Self {
+        let overlay = Self {
             config,
             numbering,
             traps,
@@ -195,7 +195,12 @@ impl Overlay {
             index,
             lowers,
             data_layers,
-        })
+        };
+        overlay.learn_root().map_err(|source| SetupError::Root {
+            label: "overlay".to_owned(),
+            source,
+        })?;
+        Ok(overlay)
     }
 
     /// Looks whether [`new`](Self::new) would take the work directory of `upper` and the index in it, and changes nothing.
@@ -348,6 +353,7 @@ fn root_of(
         data: None,
         place: None,
         protection: protection.unwrap_or_default(),
+        known: Known::empty(),
     })
 }
 

@@ -8,6 +8,7 @@ use mica_vfs::{
     Cookie, DirEntry, Entry, Errno, FileName, FileNameBuf, FileType, Flow, Ino, ListedNode, met,
 };
 
+use crate::config::Unlisted;
 use crate::listing::{Listed, Listing};
 use crate::lookup::Hint;
 use crate::marks::Marks;
@@ -122,7 +123,18 @@ impl Overlay {
             let layer = &lower.node.layer;
             let first = u16::try_from(at).unwrap_or(u16::MAX);
             let nested = self.is_marked_nested(&lower.node)?;
-            for raw in self.read_layer(&lower.node, lower.xattr_whiteouts, &mut hidden, below)? {
+            let raws = match self.read_layer(&lower.node, lower.xattr_whiteouts, &mut hidden, below)
+            {
+                Err(Errno::ACCESS) => {
+                    self.witness_closed(&lower.node);
+                    match self.config.unlisted {
+                        Unlisted::Empty => Vec::new(),
+                        _ => return Err(Errno::ACCESS),
+                    }
+                }
+                raws => raws?,
+            };
+            for raw in raws {
                 let must_look = nested && raw.kind == Some(FileType::Regular);
                 let ino = (!must_look).then(|| self.number(layer, layer.dev, raw.ino));
                 listing.push((self.hash(raw.name.as_name()), raw.listed(ino, first)));
@@ -197,7 +209,7 @@ impl Overlay {
     }
 
     fn purity(&self, dir: &Node, upper: &LayerNode) -> Result<Purity, Errno> {
-        if dir.impure.load(Relaxed) || dir.holds_nested() {
+        if dir.is_impure() || dir.holds_nested() {
             return Ok(Purity::Impure);
         }
         let marks = self.marks(upper)?;
@@ -205,7 +217,7 @@ impl Overlay {
             dir.set_holds_nested();
         }
         if marks.contains(Marks::IMPURE) {
-            dir.impure.store(true, Relaxed);
+            dir.set_impure();
         }
         Ok(if marks.intersects(Marks::IMPURE | Marks::NESTED) {
             Purity::Impure
@@ -360,7 +372,16 @@ impl Overlay {
         {
             return listing.is_empty();
         }
-        self.read_layers(dir)?.is_empty()
+        match self.read_layers(dir) {
+            // Nobody sees what is lost with it (OVL-233).
+            Err(Errno::ACCESS)
+                if self.config.unlisted != Unlisted::Kept && dir.upper().is_none() =>
+            {
+                met!(233);
+                Ok(true)
+            }
+            names => names?.is_empty(),
+        }
     }
 
     /// Notes a new name in the listing of `dir`, if there is one.

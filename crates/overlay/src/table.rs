@@ -282,6 +282,7 @@ mod tests {
     use mica_vfs::{DevId, FileType, Ino, Protection};
 
     use super::*;
+    use crate::node::Known;
     use crate::stack::LayerIdx;
 
     fn of_kind(kind: FileType) -> NewNode {
@@ -293,6 +294,7 @@ mod tests {
             data: None,
             place: None,
             protection: Protection::empty(),
+            known: Known::empty(),
         }
     }
 

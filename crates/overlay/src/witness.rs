@@ -23,6 +23,9 @@ pub trait Witness: Send + Sync + fmt::Debug {
 
     /// `object` of the lower, a socket or a FIFO, was looked up: who opens it in the view meets nobody.
     fn meet(&self, object: NodeId, kind: FileType);
+
+    /// `object` of the lower, a directory that may not be listed, was to be listed.
+    fn miss(&self, object: NodeId);
 }
 
 /// What happens to a lower object.

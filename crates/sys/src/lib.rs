@@ -9,6 +9,7 @@
 //! - No function here lets a descriptor number in that is not owned or borrowed as one.
 //! - A thread's credentials change only through [`cred::BornAs`], which gives them back.
 
+pub mod access;
 mod call;
 pub mod chmod;
 pub mod cred;

@@ -204,6 +204,19 @@ pub enum SetTime {
     At(Time),
 }
 
+bitflags! {
+    /// What somebody wants to do with an object, the mask of access(2).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Rights: u8 {
+        /// To run a file, or to search a directory.
+        const EXEC = 1;
+        /// To change the data of a file, or names in a directory.
+        const WRITE = 2;
+        /// To read a file, or to list a directory.
+        const READ = 4;
+    }
+}
+
 /// A change of attributes. All fields that are set are applied, in the order size, owner, mode, times:
 /// a truncation and a chown drop bits that a chmod in the same change gives back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -222,6 +235,18 @@ pub struct SetAttr {
     pub mtime: Option<SetTime>,
     /// Whether a change of size also drops setuid and setgid.
     pub kill: crate::KillPriv,
+    /// How the caller came by the object.
+    pub through: Through,
+}
+
+/// How a caller reaches what he changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Through {
+    /// By a name: what he may do is a matter of the object.
+    #[default]
+    Name,
+    /// By a file that is open for writing: he was let in when it was opened.
+    OpenFile,
 }
 
 /// What statfs(2) tells of a filesystem.

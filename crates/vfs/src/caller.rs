@@ -1,5 +1,7 @@
 //! On whose behalf an object is made.
 
+use std::cell::Cell;
+
 /// The identity that a new object is born with.
 ///
 /// Only the creating operations take one: permission checks are the front's business (the kernel makes
@@ -14,6 +16,27 @@ pub struct Caller {
     pub umask: u32,
 }
 
+thread_local!(static FOR_THE_MAKER: Cell<bool> = const { Cell::new(false) });
+
+/// Runs `serve` on behalf of whoever made the filesystem, who may do everything with it.
+pub fn for_the_maker<T>(serve: impl FnOnce() -> T) -> T {
+    /// Ends it when `serve` does, however that is.
+    struct Until(bool);
+    impl Drop for Until {
+        fn drop(&mut self) {
+            FOR_THE_MAKER.set(self.0);
+        }
+    }
+    let _until = Until(FOR_THE_MAKER.replace(true));
+    serve()
+}
+
+/// Whether this thread is in [`for_the_maker`].
+#[must_use]
+pub fn is_for_the_maker() -> bool {
+    FOR_THE_MAKER.get()
+}
+
 impl Caller {
     /// Root with an empty umask.
     pub const ROOT: Self = Self {
@@ -21,4 +44,23 @@ impl Caller {
         gid: 0,
         umask: 0,
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_for_the_maker_ends_with_it_and_is_this_threads() {
+        assert!(!is_for_the_maker());
+        for_the_maker(|| {
+            for_the_maker(|| assert!(is_for_the_maker()));
+            assert!(is_for_the_maker());
+            std::thread::spawn(|| assert!(!is_for_the_maker()))
+                .join()
+                .unwrap();
+        });
+        let panicked = std::panic::catch_unwind(|| for_the_maker(|| panic!("as it is meant to")));
+        assert!(panicked.is_err() && !is_for_the_maker());
+    }
 }

@@ -8,7 +8,7 @@ use bitflags::bitflags;
 
 use crate::{
     Attr, Caller, Cookie, DirEntry, Errno, FileName, FileType, Flow, ListedNode, Mode, Protection,
-    Rdev, SetAttr, StatFs, Time, XattrMode, XattrName,
+    Rdev, Rights, SetAttr, StatFs, Time, XattrMode, XattrName,
 };
 
 /// Names an object of one [`Filesystem`] while somebody holds a reference on it.
@@ -342,6 +342,17 @@ pub trait Filesystem: Send + Sync + fmt::Debug {
     fn set_file_flags(&self, node: NodeId, flags: FileFlags) -> Result<(), Errno> {
         let _ = (node, flags);
         Err(Errno::NOTTY)
+    }
+
+    /// Fails if the caller may not do all of `wanted` with `node`. A front asks where the kernel does not decide; a filesystem without
+    /// callers of its own lets everything be done.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES`, and what access(2) answers.
+    fn access(&self, node: NodeId, wanted: Rights) -> Result<(), Errno> {
+        let _ = (node, wanted);
+        Ok(())
     }
 
     // Making and removing names. Each is atomic: the name appears complete, with its owner, mode and ACL.

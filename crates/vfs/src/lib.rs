@@ -24,9 +24,10 @@ mod slab;
 mod xattr;
 
 pub use attr::{
-    Attr, DevId, FileType, Ino, Mode, Protection, Rdev, SetAttr, SetTime, StatFs, Time,
+    Attr, DevId, FileType, Ino, Mode, Protection, Rdev, Rights, SetAttr, SetTime, StatFs, Through,
+    Time,
 };
-pub use caller::Caller;
+pub use caller::{Caller, for_the_maker, is_for_the_maker};
 pub use errno::Errno;
 pub use filesystem::{
     Access, Coherence, CopyMethod, DataVersion, Entry, FallocateMode, FileFlags, FileHandle,

@@ -80,6 +80,10 @@ pub(crate) struct DoArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) hide: Vec<PathBuf>,
 
+    /// Show directories that you may not list as empty
+    #[arg(long)]
+    pub(crate) hide_unreadable: bool,
+
     /// Let sockets of the machine be used: ssh, dbus, x11, wayland
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub(crate) share: Vec<Share>,

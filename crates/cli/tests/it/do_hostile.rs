@@ -4,6 +4,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::Command;
 
+use crate::do_kernel::NO_DEVICE;
 use crate::do_run::Place;
 use crate::do_users::as_user;
 use crate::ground::{Outcome, can_mount, has_program, run};
@@ -117,36 +118,40 @@ fn a_hostile_command_gets_the_errors_of_the_table() {
     if !can_mount(test) || !has_program(test, "python3") {
         return;
     }
-    let place = Place::new();
-    std::fs::write(place.at("attempts"), ATTEMPTS).unwrap();
-    let name = format!("mica-test-{}", std::process::id());
-    let address = SocketAddr::from_abstract_name(&name).unwrap();
-    let _listener = UnixListener::bind_addr(&address).unwrap();
-    let (pid, store) = (
-        std::process::id().to_string(),
-        place.at("state/mica/sessions"),
-    );
-    let store = store.to_str().unwrap();
-    let python = if std::path::Path::new("/usr/bin/python3").exists() {
-        "/usr/bin/python3"
-    } else {
-        "python3"
-    };
-    let attempts = place.at("attempts");
-    let attempts = [python, attempts.to_str().unwrap(), &pid, store, &name];
+    // Over FUSE, and by the kernel.
+    for (no_device, closed) in [("", "true"), (NO_DEVICE, "chmod 600 ../fuse")] {
+        let place = Place::new();
+        std::fs::write(place.at("attempts"), ATTEMPTS).unwrap();
+        let name = format!("mica-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let _listener = UnixListener::bind_addr(&address).unwrap();
+        let (pid, store) = (
+            std::process::id().to_string(),
+            place.at("state/mica/sessions"),
+        );
+        let store = store.to_str().unwrap();
+        let python = if std::path::Path::new("/usr/bin/python3").exists() {
+            "/usr/bin/python3"
+        } else {
+            "python3"
+        };
+        let attempts = place.at("attempts");
+        let attempts = [python, attempts.to_str().unwrap(), &pid, store, &name];
 
-    let mut line = vec!["do", "--rm", "--"];
-    line.extend(attempts);
-    let line = place.mica(&line);
-    let mut command = Command::new("sh");
-    command.args(["-c", "exec \"$@\" 7</", "sh"]);
-    command.arg(line.get_program()).args(line.get_args());
-    command
-        .env("XDG_STATE_HOME", place.at("state"))
-        .current_dir(place.at("d"));
-    check(&run(&mut command), |row| row.1);
+        let mut line = vec!["do", "--rm", "--"];
+        line.extend(attempts);
+        let line = place.mica(&line);
+        let mut command = Command::new("unshare");
+        let prepare = format!("{no_device}exec \"$@\" 7</");
+        command.args(["-m", "sh", "-ec", &prepare, "sh"]);
+        command.arg(line.get_program()).args(line.get_args());
+        command
+            .env("XDG_STATE_HOME", place.at("state"))
+            .current_dir(place.at("d"));
+        check(&run(&mut command), |row| row.1);
 
-    std::fs::remove_dir_all(place.at("state")).unwrap();
-    let script = format!("exec ../mica do --rm -- {} 7</", attempts.join(" "));
-    check(&as_user(&place, "true", &script), |row| row.2);
+        std::fs::remove_dir_all(place.at("state")).unwrap();
+        let script = format!("exec ../mica do --rm -- {} 7</", attempts.join(" "));
+        check(&as_user(&place, closed, &script), |row| row.2);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 
 use crate::do_run::Place;
@@ -22,7 +23,8 @@ pub(crate) enum Caller {
 }
 
 /// What stands in the place of the device for nobody.
-const NO_DEVICE: &str = "mount --bind /dev/null /dev/fuse; mount -o remount,bind,nodev /dev/fuse; ";
+pub(crate) const NO_DEVICE: &str =
+    "mount --bind /dev/null /dev/fuse; mount -o remount,bind,nodev /dev/fuse; ";
 const DEVICE: &str = "mknod -m 666 ../fuse c 10 229; mount --bind ../fuse /dev/fuse; ";
 
 /// Runs `script` among the files of `place`, after `as_root`, in a mount namespace of their own. All that is there before is older
@@ -275,7 +277,7 @@ fn options_mean_the_same_without_fuse() {
                       mica do --rm --lower ../tree -- /b/bin/sh -c 'echo y > /f; cat /f; ls /; pwd'; \
                       mica do --rm --net none -- true; mica do --rm -- sh -c 'exit 7'; echo $?";
         let prepare = format!(
-            "{DISK} mkdir -p ../tree/b ../tree/proc; mount --bind / ../tree/b; \
+            "{DISK} mkdir -p ../tree/b ../tree/proc; chown 1:1 ../tree; mount --bind / ../tree/b; \
              for l in bin lib lib64 usr; do ln -s b/$l ../tree/$l; done"
         );
         let done = the_same(caller, &prepare, script);
@@ -375,6 +377,46 @@ fn a_range_of_ids_serves_the_kernel_too() {
         at.display()
     );
     assert_eq!(done.stdout, expected, "{done:?}");
+}
+
+#[test]
+fn what_is_hidden_is_hidden_wherever_it_is_mounted() {
+    if !can_mount("what_is_hidden_is_hidden_wherever_it_is_mounted") {
+        return;
+    }
+    let prepare = "mkdir ../all ../part; mount --bind .. ../all; mount --bind . ../part; mount -t tmpfs x ../all/all;";
+    let script = "mica do -- sh -c 'exec 2>&1; for p in .. ../all; do ls $p/state/mica/sessions; done; ls ../all/d ../part'; mica diff; \
+                  mica do --rm --hide gone -- sh -c 'ls -d gone ../all/d/gone ../part/gone ../part/kept 2>&1; true'";
+    for caller in [Caller::Root, Caller::User] {
+        let done = the_same(caller, prepare, script);
+        assert_eq!(done.matches("sessions': No such file").count(), 2, "{done}");
+        assert_eq!(done.matches("gone': No such file").count(), 3, "{done}");
+    }
+}
+
+#[test]
+fn sockets_and_fifos_of_the_machine_are_not_reached() {
+    let test = "sockets_and_fifos_of_the_machine_are_not_reached";
+    if !can_mount(test) || !has_program(test, "python3") {
+        return;
+    }
+    for caller in [Caller::Root, Caller::User] {
+        let place = Place::new();
+        let _here = UnixListener::bind(place.at("d/here")).unwrap();
+        let _there = UnixListener::bind(place.at("there")).unwrap();
+        fs::set_permissions(place.at("there"), Permissions::from_mode(0o777)).unwrap();
+        // Something is mounted beside the second, so an ordinary user's view has it in a scaffold.
+        let script = "mica do --rm -- python3 -c 'import os, socket
+for path in [\"here\", \"../there\"]: print(socket.socket(socket.AF_UNIX).connect_ex(path))
+for path in [\"fifo\", \"../fifo\"]:
+    try: os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as e: print(e.errno)'; \
+                      mica do --rm --write here -- python3 -c 'import socket; print(socket.socket(socket.AF_UNIX).connect_ex(\"here\"))'";
+        let prepare = format!("{DISK} mkfifo -m 666 fifo ../fifo; exec 8<>fifo 9<>../fifo;");
+        let done = run_as(&place, (caller, Fuse::Closed), &prepare, script);
+        // ENXIO: nobody reads, whoever does so outside.
+        assert_eq!(done.stdout, "111\n111\n6\n6\n0\n", "{caller:?}: {done:?}");
+    }
 }
 
 #[test]

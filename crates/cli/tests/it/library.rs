@@ -51,7 +51,7 @@ fn a_program_has_sessions_by_the_library_alone() {
     stdout.read_to_string(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{said}");
     let expected = "ended: Code(0)\n\
-        changed: Changes { added: 1, modified: 2, deleted: 1, bytes: 18, unreadable: 0 }\n\
+        changed: Changes { added: 1, modified: 2, deleted: 1, bytes: 18, unreadable: 0, unlisted: 0 }\n\
         Modified /changed [\"CONTENT\"]\n\
         Deleted /gone []\n\
         Modified /kept [\"CONTENT\"]\n\

@@ -55,7 +55,7 @@ pub const INIT_FLAGS: [FlagRow; 43] = [
     row(17, "NO_OPEN_SUPPORT", Negotiated("OPEN is answered ENOSYS once, then opening a file sends nothing; not with `shared`")),
     row(18, "PARALLEL_DIROPS", Negotiated("lookups and listings of one directory run in parallel")),
     row(19, "HANDLE_KILLPRIV", Refused("HANDLE_KILLPRIV_V2 says whether the caller has CAP_FSETID, this one does not")),
-    row(20, "POSIX_ACL", Negotiated("the kernel checks and caches ACLs")),
+    row(20, "POSIX_ACL", Negotiated("the kernel checks and caches ACLs; not where the filesystem decides what callers may do")),
     row(21, "ABORT_ERROR", Negotiated("the server tells an aborted connection (ECONNABORTED) from an unmount (ENODEV)")),
     row(22, "MAX_PAGES", Negotiated("requests of 1 MiB")),
     row(23, "CACHE_SYMLINKS", Negotiated("the target of a symbolic link never changes; not with `shared`, where its inode number may be another's")),
@@ -75,7 +75,7 @@ pub const INIT_FLAGS: [FlagRow; 43] = [
     row(37, "PASSTHROUGH", Refused("the data path is the page cache of the mount: passthrough needs a message per open. So a mount counts as none of the two filesystems that overlayfs stacks")),
     row(38, "NO_EXPORT_SUPPORT", Negotiated("name_to_handle_at fails as on kernel overlayfs: a handle would die with its node")),
     row(39, "HAS_RESEND", Refused("a connection is not handed to another server")),
-    row(40, "ALLOW_IDMAP", Negotiated("the mount can be idmapped; the kernel maps the owners in requests")),
+    row(40, "ALLOW_IDMAP", Negotiated("the mount can be idmapped; the kernel maps the owners in requests; not where the filesystem decides")),
     row(41, "OVER_IO_URING", Refused("requests travel on /dev/fuse")),
     row(42, "REQUEST_TIMEOUT", Refused("an fsync may take as long as the disk takes; a timeout would abort the whole mount")),
 ];
@@ -100,6 +100,8 @@ impl InitFlags {
     pub const HANDLE_KILLPRIV_V2: Self = Self(1 << 28);
     /// `FUSE_SETXATTR_EXT`
     pub const SETXATTR_EXT: Self = Self(1 << 29);
+    /// `FUSE_ALLOW_IDMAP`
+    pub const ALLOW_IDMAP: Self = Self(1 << 40);
     /// `FUSE_INIT_EXT`
     pub const INIT_EXT: Self = Self(1 << 30);
 
@@ -117,6 +119,13 @@ impl InitFlags {
     #[must_use]
     pub const fn without_acls(self) -> Self {
         self.without(Self::POSIX_ACL).without(Self::DONT_MASK)
+    }
+
+    /// Returns the set for a filesystem that decides what callers may do. With either flag the kernel would decide
+    /// (process_init_reply). The umask stays the filesystem's.
+    #[must_use]
+    pub const fn deciding(self) -> Self {
+        self.without(Self::POSIX_ACL).without(Self::ALLOW_IDMAP)
     }
 
     /// Returns the set for a filesystem that others change, too.

@@ -15,6 +15,7 @@ use rustix::mount::{
 
 use super::{Audience, MountAccess, MountFlags, MountOptions, Mountpoint, SecurityLabel};
 use crate::error::{MountError, MountStep};
+use crate::session::Decider;
 
 /// A mount that this process is about to make.
 #[derive(Debug)]
@@ -159,7 +160,10 @@ fn configure(
         rustix::mount::fsconfig_set_string(context, key, value)
             .map_err(|errno| refused(MountStep::Configure(key), Some(context), errno))?;
     }
-    let mut flags = vec!["default_permissions"];
+    let mut flags = Vec::new();
+    if options.decider == Decider::Kernel {
+        flags.push("default_permissions");
+    }
     if options.audience == Audience::Everyone {
         flags.push("allow_other");
     }
@@ -241,8 +245,10 @@ fn classic_flags(options: &MountOptions) -> KernelFlags {
 fn classic_data(device: BorrowedFd<'_>, options: &MountOptions) -> CString {
     let ((uid, gid), device) = (ids(), device.as_raw_fd());
     let mode = root_mode();
-    let mut data =
-        format!("fd={device},rootmode={mode},user_id={uid},group_id={gid},default_permissions");
+    let mut data = format!("fd={device},rootmode={mode},user_id={uid},group_id={gid}");
+    if options.decider == Decider::Kernel {
+        data.push_str(",default_permissions");
+    }
     if options.audience == Audience::Everyone {
         data.push_str(",allow_other");
     }

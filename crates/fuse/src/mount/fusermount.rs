@@ -16,6 +16,7 @@ use rustix::net::{
 
 use super::{Audience, MountAccess, MountFlags, MountOptions, Mountpoint};
 use crate::error::MountError;
+use crate::session::Decider;
 
 /// The helper of libfuse 3, then that of libfuse 2.
 pub(super) const PROGRAMS: [&str; 2] = ["fusermount3", "fusermount"];
@@ -160,9 +161,9 @@ fn option_string(options: &MountOptions) -> String {
     let mut all = vec![
         format!("fsname={}", escaped(&options.source)),
         format!("subtype={}", escaped(&options.subtype)),
-        "default_permissions".to_owned(),
     ];
     let words = [
+        (options.decider == Decider::Kernel, "default_permissions"),
         (options.access != MountAccess::ReadWrite, "ro"),
         (options.audience == Audience::Everyone, "allow_other"),
         (options.flags.contains(MountFlags::NOEXEC), "noexec"),

@@ -1,12 +1,12 @@
 //! GETATTR, SETATTR, STATX and STATFS.
 
-use mica_vfs::{Errno, KillPriv, Mode, Protection, SetAttr, SetTime, Time};
+use mica_vfs::{Errno, KillPriv, Mode, Protection, SetAttr, SetTime, Through, Time};
 
 use crate::connection::Connection;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::wire::{
-    FATTR_ATIME, FATTR_ATIME_NOW, FATTR_GID, FATTR_KILL_SUIDGID, FATTR_MODE, FATTR_MTIME,
+    FATTR_ATIME, FATTR_ATIME_NOW, FATTR_FH, FATTR_GID, FATTR_KILL_SUIDGID, FATTR_MODE, FATTR_MTIME,
     FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID, FuseStatx, KStatFs, STATX_ATTR_APPEND,
     STATX_ATTR_IMMUTABLE, STATX_BASIC_AND_BTIME, STATX_BTIME, SetAttrIn, StatxIn, StatxOut, SxTime,
 };
@@ -52,6 +52,11 @@ fn change_of(wire: &SetAttrIn) -> SetAttr {
             KillPriv::Clear
         } else {
             KillPriv::Keep
+        },
+        through: if has(FATTR_FH) {
+            Through::OpenFile
+        } else {
+            Through::Name
         },
     }
 }

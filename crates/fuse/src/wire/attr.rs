@@ -10,6 +10,8 @@ pub(crate) const FATTR_UID: u32 = 1 << 1;
 pub(crate) const FATTR_GID: u32 = 1 << 2;
 /// `FATTR_SIZE`: the change has a size.
 pub(crate) const FATTR_SIZE: u32 = 1 << 3;
+/// `FATTR_FH`: the change is made through an open file.
+pub(crate) const FATTR_FH: u32 = 1 << 6;
 /// `FATTR_ATIME`: the change has an access time.
 pub(crate) const FATTR_ATIME: u32 = 1 << 4;
 /// `FATTR_MTIME`: the change has a modification time.

@@ -20,6 +20,14 @@ wire! {
 }
 
 wire! {
+    /// `struct fuse_access_in`.
+    AccessIn = 8 {
+        mask: u32,
+        padding: u32,
+    }
+}
+
+wire! {
     /// `struct fuse_release_in`.
     ReleaseIn = 24 {
         fh: u64,

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use mica_vfs::{
-    Errno, FileFlags, FileType, Filesystem, KillPriv, Mode, NodeId, SetAttr, SetTime, Time,
+    Errno, FileFlags, FileType, Filesystem, KillPriv, Mode, NodeId, SetAttr, SetTime, Through, Time,
 };
 
 use crate::ground::{Ground, is_root, me, name, skip};
@@ -16,6 +16,7 @@ const UNCHANGED: SetAttr = SetAttr {
     atime: None,
     mtime: None,
     kill: KillPriv::Keep,
+    through: Through::Name,
 };
 
 #[test]
@@ -63,6 +64,7 @@ fn every_field_of_a_change_is_applied() {
             atime: Some(SetTime::At(times.0)),
             mtime: Some(SetTime::At(times.1)),
             kill: KillPriv::Clear,
+            through: Through::Name,
         };
         let attr = ground.fs.set_attr(node, &change).unwrap();
         assert_eq!((attr.size, attr.mode), (3 + round, Mode::new(0o6750)));

@@ -4,7 +4,7 @@
 //! given twice the last counts.
 
 use mica_host::{OwnerXattr, Owners};
-use mica_overlay::{Acls, DirLinks, IdMap, IdRange, IdRanges};
+use mica_overlay::{Acls, DirLinks, IdMap, IdRange, IdRanges, Permissions, Unlisted};
 
 use super::{Effect, Entry, OptionError, RawOption, text};
 
@@ -34,6 +34,10 @@ pub struct Identity {
     pub acls: Acls,
     /// `static_nlink`
     pub dir_links: DirLinks,
+    /// Who decides what a caller may do. No option: sessions choose it.
+    pub permissions: Permissions,
+    /// What becomes of directories that the mounter may not list. No option, as before.
+    pub unlisted: Unlisted,
 }
 
 /// What was given so far.
@@ -90,6 +94,7 @@ impl Given {
                 Owners::Xattr(_) => Acls::Off,
             },
             dir_links: self.dir_links,
+            ..Identity::default()
         }
     }
 }

@@ -18,6 +18,7 @@ use rustix::fs::{major, minor};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::error::DoError;
+use super::unlisted::UnlistedLog;
 pub(crate) use read::{Base, Recorded};
 
 /// How many sockets and FIFOs are told of.
@@ -56,10 +57,11 @@ impl BaseLog {
     }
 
     /// Lets it tell of the objects of `fs`.
-    pub(super) fn of(self, fs: Arc<HostFs>) -> Keeper {
+    pub(super) fn of(self, unlisted: UnlistedLog, fs: Arc<HostFs>) -> Keeper {
         Keeper {
             log: self,
             fs,
+            unlisted,
             met: AtomicU32::new(0),
         }
     }
@@ -88,6 +90,7 @@ fn whole(file: &mut File) -> io::Result<u64> {
 pub(super) struct Keeper {
     log: BaseLog,
     fs: Arc<HostFs>,
+    unlisted: UnlistedLog,
     /// How many sockets and FIFOs were looked up.
     met: AtomicU32,
 }
@@ -108,6 +111,12 @@ impl Witness for Keeper {
             Ok(count) if count == record.len() => Ok(()),
             Ok(_) => Err(self.cut(record.len())),
             Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+        }
+    }
+
+    fn miss(&self, object: NodeId) {
+        if let Ok((path, _)) = self.fs.original(object) {
+            self.unlisted.note(path);
         }
     }
 

@@ -13,7 +13,7 @@ use super::error::DoError;
 use super::front::Stage;
 use super::link::Work;
 use super::plan::Bytes;
-use super::{Joined, Session};
+use super::{Joined, Session, unlisted};
 use crate::diff::Deleted;
 
 /// Counts of what a session changed, as [`Session::diff`] has it.
@@ -29,6 +29,21 @@ pub struct Changes {
     pub bytes: u64,
     /// Directories and names that could not be looked at.
     pub unreadable: u64,
+    /// Directories of the machine that commands wanted to list, and may not. A [`Diff`](crate::Diff) does not tell of them.
+    pub unlisted: u64,
+}
+
+impl Changes {
+    /// Whether nothing changed, as far as it could be looked at.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        let unlisted = self.unlisted;
+        *self
+            == Self {
+                unlisted,
+                ..Self::default()
+            }
+    }
 }
 
 impl Session {
@@ -39,6 +54,14 @@ impl Session {
     ///
     /// The session's directory, or the tree under it, cannot be read.
     pub fn changes(&self, stage: &mut Command) -> Result<Changes, DoError> {
+        let counted = self.counted(stage)?;
+        Ok(Changes {
+            unlisted: unlisted::count(&self.dir),
+            ..counted
+        })
+    }
+
+    fn counted(&self, stage: &mut Command) -> Result<Changes, DoError> {
         if is_untouched(&self.upper(), &self.lower()).unwrap_or(false) {
             return Ok(Changes::default());
         }

@@ -110,6 +110,11 @@ fn prepare(plan: &Plan) -> Result<Prepared, DoError> {
     let pivoted = rustix::process::pivot_root(plan.root(), plan.root());
     step("the view the root directory", pivoted)?;
     let view = step("the way into the view", enter())?;
+    if plan.users.is_some() {
+        // Until somebody asks whose it is the kernel takes a root directory for that of an id that the namespace may not have, and lets
+        // nobody write there.
+        step("the view's root directory", rustix::fs::fstat(&view))?;
+    }
     devices.mount(view.as_fd())?;
     let Devices { pts, empty, .. } = devices;
     extras::mount_all(view.as_fd(), host.as_fd(), plan, &parts)?;

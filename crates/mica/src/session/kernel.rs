@@ -29,7 +29,8 @@ use super::devices::{NODEV, NOSUID, empty, filesystem};
 use super::error::{DoError, step};
 use super::lack::Lack;
 use super::plan::{Bytes, Plan};
-use super::tree::{Mounted, mounted_below};
+use super::tree::{Mounted, mounted_below, names_of};
+use super::view::UnlistedDirs;
 use super::view::ViewAccess;
 use crate::mountinfo::mounts;
 use cell::Cells;
@@ -85,17 +86,17 @@ pub(super) fn mount(plan: &Plan) -> Result<View, DoError> {
     let (lower, root) = (plan.lower.to_path(), plan.root());
     let below: Vec<Mounted> = mounted_below(&lower)?;
     let in_tree = |path: PathBuf| Some(path.strip_prefix(&lower).ok()?.to_owned());
-    let hidden = plan.view.hidden.iter().map(Bytes::to_path);
+    let mut hidden = Vec::new();
+    for one in plan.view.hidden.iter().chain([&plan.store]) {
+        hidden.extend(names_of(&one.to_path())?);
+    }
     let ways = plan.ways.iter().map(Bytes::to_path);
     let place = step("a place for the view", place(&root))?;
     let ground = Ground {
         plan,
         upper: plan.upper(),
         work: plan.work_of_kernel(),
-        hidden: hidden
-            .chain([plan.store.to_path()])
-            .filter_map(in_tree)
-            .collect(),
+        hidden: hidden.into_iter().filter_map(in_tree).collect(),
         ways: ways.filter_map(in_tree).collect(),
         lower: lower.clone(),
         memory: place,
@@ -104,15 +105,25 @@ pub(super) fn mount(plan: &Plan) -> Result<View, DoError> {
     marks::check(&ground.upper, ground.xattrs(), &below, plan.driver)?;
     overlay::check_upper(&ground)?;
     let mut cells = Cells::new(&ground, below);
-    cells.mount_all(&root)?;
+    let mounted = cells.mount_all(&root);
     let mut lacks = vec![Lack::fuse(plan.users.is_some(), plan.driver.errno())];
+    if plan.view.unlisted == UnlistedDirs::Empty {
+        lacks.push(Lack::blank(plan.driver.errno()));
+    }
     lacks.append(&mut cells.lacks);
-    Ok(View {
+    let view = View {
         root,
         work: ground.work.clone(),
         lent: cells.lent,
         lacks,
-    })
+    };
+    match mounted {
+        Ok(()) => Ok(view),
+        Err(error) => {
+            view.end();
+            Err(error)
+        }
+    }
 }
 
 /// Mounts memory where the view is to be: the view then lies over it.

@@ -24,11 +24,17 @@ enum What {
     ReadOnly { path: Bytes, kind: String },
     /// An object that is not there.
     Missing { path: Bytes },
+    /// Directories that may not be listed are not empty.
+    Blank,
 }
 
 impl Lack {
     pub(super) fn fuse(users: bool, errno: Errno) -> Self {
         Self::of(What::Fuse { users }, errno)
+    }
+
+    pub(super) fn blank(errno: Errno) -> Self {
+        Self::of(What::Blank, errno)
     }
 
     /// `path` is from the root of the tree on.
@@ -80,6 +86,9 @@ impl fmt::Display for Lack {
                     Escaped::new(&path)
                 )
             }
+            What::Blank => f.write_str(
+                "directories that may not be listed do not show as empty, as the kernel makes the view",
+            ),
             What::Missing { path } => {
                 write!(f, "{} is not in the view", Escaped::new(&path.to_path()))
             }

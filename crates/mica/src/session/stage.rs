@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mica_host::UnmappedAs;
-use mica_overlay::{IdRules, OVERFLOW_ID, XattrNamespace};
+use mica_overlay::{Acls, IdRules, OVERFLOW_ID, Permissions, Unlisted, XattrNamespace};
 use mica_sys::namespace::{self, Namespaces};
 use mica_vfs::Errno;
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
@@ -33,7 +33,8 @@ use super::link::{Link, Message, Work};
 use super::plan::{Bytes, Plan, Users, upper_in};
 use super::record::Record;
 use super::tree::machine_tree;
-use super::view::Medium;
+use super::unlisted::UnlistedLog;
+use super::view::{Medium, UnlistedDirs};
 use crate::cage::enter_cage;
 use crate::mount::{Mount, Mountpoint};
 use crate::options::{MountFlags, MountSpec, UpperSpec};
@@ -131,10 +132,15 @@ fn serve(plan: &Plan, bear: impl FnOnce() -> Result<Pid, DoError>) -> Result<(),
     let spec = spec_of(plan)?;
     tree.foreign = Some(spec.stack.xattrs.prefix());
     let log = BaseLog::open(&plan.base_log())?;
-    let stack = Stack::over_tree(&spec.stack, tree, |fs| Arc::new(log.of(fs)))?;
+    let unlisted = UnlistedLog::open(&plan.dir.to_path())?;
+    let stack = Stack::over_tree(&spec.stack, tree, |fs| Arc::new(log.of(unlisted, fs)))?;
     let mountpoint = Mountpoint::find(&root).map_err(DoError::Mount)?;
     let attached = Mount::attach(stack, &spec, &mountpoint).map_err(DoError::Mount)?;
-    let born = bear().and_then(|_| log_to(&plan.log()));
+    let born = bear().and_then(|init| {
+        // It makes mountpoints, which its user might not.
+        attached.trust(init);
+        log_to(&plan.log())
+    });
     let caged = born.and_then(|()| Ok(enter_cage(&spec.stack)?));
     if let Err(error) = caged {
         attached.abandon();
@@ -265,8 +271,19 @@ fn spec_of(plan: &Plan) -> Result<MountSpec, DoError> {
         work: plan.work(),
     });
     spec.flags |= MountFlags::ALLOW_OTHER | MountFlags::NODEV;
+    spec.stack.identity.unlisted = match plan.view.unlisted {
+        UnlistedDirs::Empty => Unlisted::Empty,
+        UnlistedDirs::Refused if plan.users.is_some() => Unlisted::Removable,
+        UnlistedDirs::Refused => Unlisted::Kept,
+    };
     if let Some(users) = &plan.users {
         spec.stack.xattrs = XattrNamespace::User;
+        let identity = &mut spec.stack.identity;
+        identity.permissions = super::users::permissions(users);
+        if identity.permissions != Permissions::Shown {
+            // The kernel has none where it does not decide.
+            identity.acls = Acls::Off;
+        }
         if users.alone() {
             let only = |id| IdRules {
                 squash: Some(id),

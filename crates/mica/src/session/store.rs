@@ -6,6 +6,7 @@
 //! NAME/socket         where commands come to it while it runs
 //! NAME/log            what the server had to say
 //! NAME/base.log       what the objects were that it changed
+//! NAME/unlisted       which directories of the machine commands wanted to list, and may not
 //! NAME/upper          the changes
 //! NAME/work           the work directory of the overlay
 //! NAME/root           an empty directory, the mountpoint in the session's namespaces

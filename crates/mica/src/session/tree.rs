@@ -125,6 +125,31 @@ pub(super) fn mounted_below(lower: &Path) -> Result<Vec<Mounted>, DoError> {
     Ok(below.map(|(path, kind)| Mounted { path, kind }).collect())
 }
 
+/// Lists all paths by which an object is reached that `path` names: where something is mounted in several places, there are several.
+pub(super) fn names_of(path: &Path) -> Result<Vec<PathBuf>, DoError> {
+    Ok(names_in(&table()?, path))
+}
+
+fn names_in(table: &[u8], path: &Path) -> Vec<PathBuf> {
+    let all: Vec<_> = mounts(table).collect();
+    // Of several on one mountpoint the last one is seen.
+    let above = all.iter().filter(|mount| path.starts_with(mount.point()));
+    let Some(own) = above.max_by_key(|mount| mount.point().as_os_str().len()) else {
+        return vec![path.to_owned()];
+    };
+    let within = own
+        .root()
+        .join(path.strip_prefix(own.point()).unwrap_or(path));
+    let others = all.iter().filter(|mount| mount.dev == own.dev);
+    let mut names: Vec<_> = others
+        .filter_map(|mount| Some(mount.point().join(within.strip_prefix(mount.root()).ok()?)))
+        .chain([path.to_owned()])
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
 /// Whether filesystems of a type are no part of a view.
 pub(super) fn is_left_out(kind: &str) -> bool {
     LEFT_OUT.contains(&kind)
@@ -219,6 +244,28 @@ mod tests {
         23 21 0:31 / /a/b rw - tmpfs tmpfs rw\n\
         24 23 0:32 / /a/b/c rw - sysfs sysfs rw\n\
         25 23 0:33 / /a/b/c rw - tmpfs tmpfs rw\n";
+
+    #[test]
+    fn an_object_has_a_name_by_each_mount_that_leads_to_it() {
+        let table = [
+            TABLE,
+            b"26 21 254:0 / /all rw - ext4 /dev/vda rw\n27 21 254:0 /home/me /me rw - ext4 /dev/vda rw\n\
+              28 21 254:0 /etc /elsewhere rw - ext4 /dev/vda rw\n29 21 0:40 /x /home/me/disk rw - tmpfs tmpfs rw\n\
+              30 21 0:40 / /disk rw - tmpfs tmpfs rw\n",
+        ]
+        .concat();
+        let names = |path: &str| names_in(&table, Path::new(path));
+        let paths = |all: &[&str]| all.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(
+            names("/home/me/s"),
+            paths(&["/all/home/me/s", "/home/me/s", "/me/s"])
+        );
+        assert_eq!(
+            names("/home/me/disk/s"),
+            paths(&["/disk/x/s", "/home/me/disk/s"])
+        );
+        assert_eq!(names("/a/b/c/s"), paths(&["/a/b/c/s"]));
+    }
 
     #[test]
     fn the_topmost_mount_of_a_mountpoint_counts() {

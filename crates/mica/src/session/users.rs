@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mica_overlay::{HardLinks, LayerUser, Permissions};
 use mica_vfs::Errno;
 use rustix::process::{Pid, getegid, geteuid};
 use rustix::thread::CapabilitySet;
@@ -97,6 +98,25 @@ fn own_map(text: &str) -> Option<Vec<Ids>> {
     });
     let ids: Vec<_> = ids.collect::<Option<_>>()?;
     ids.iter().any(|ids| ids.inside == 0).then_some(ids)
+}
+
+/// Says who decides what a command of theirs may do: of root of a session the kernel, by what it is shown. What runs as the ordinary user can be
+/// nobody else, and may do what the machine lets him do.
+pub(super) fn permissions(users: &Users) -> Permissions {
+    let Users { uid, gid, .. } = *users;
+    if uid == 0 {
+        return Permissions::Shown;
+    }
+    let protected = fs::read_to_string("/proc/sys/fs/protected_hardlinks");
+    let hard_links = match protected.as_deref().map(str::trim) {
+        Ok("0") => HardLinks::All,
+        _ => HardLinks::Protected,
+    };
+    Permissions::Of(LayerUser {
+        uid,
+        gid,
+        hard_links,
+    })
 }
 
 /// Fails if a session of these users, which was used before, cannot be had by `who`.

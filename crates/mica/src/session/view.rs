@@ -24,6 +24,8 @@ pub struct ViewSpec {
     pub capabilities: Vec<String>,
     /// Where the changes are kept.
     pub medium: Medium,
+    /// What directories are that may not be listed.
+    pub unlisted: UnlistedDirs,
     /// Names of which nothing is told from now on ([`Session::ignore`](super::Session::ignore)).
     pub ignored: Vec<Glob>,
 }
@@ -66,6 +68,16 @@ pub enum Network {
     None,
 }
 
+/// What a directory of the machine is in a session that the command may not list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum UnlistedDirs {
+    /// What it is on the machine: `EACCES`.
+    #[default]
+    Refused,
+    /// Empty.
+    Empty,
+}
+
 /// Where the changes of a session are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Medium {
@@ -91,6 +103,7 @@ pub(super) struct View {
     /// The bits of a set of capabilities.
     pub(super) capabilities: u64,
     pub(super) medium: Medium,
+    pub(super) unlisted: UnlistedDirs,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +141,7 @@ impl ViewSpec {
             network: self.network,
             capabilities: capabilities.bits(),
             medium: self.medium,
+            unlisted: self.unlisted,
         })
     }
 }

@@ -119,6 +119,9 @@ impl<'a> Copying<'a> {
     }
 
     fn owner(&self, upper: &LayerNode) -> Result<(), Errno> {
+        if let Some(rights) = self.kept {
+            self.overlay.keep_owner(upper, &self.attr, rights)?;
+        }
         let Caller { uid, gid, .. } = self.overlay.config.mounter;
         let uid = Some(self.attr.uid).filter(|&owner| owner != uid);
         let gid = Some(self.attr.gid).filter(|&group| group != gid);

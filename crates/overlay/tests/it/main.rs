@@ -8,6 +8,7 @@
     reason = "a test stops at the first surprise, and prints which steps it covered"
 )]
 
+mod access;
 mod bad_marks;
 mod changed;
 mod changing;

@@ -1,4 +1,6 @@
-use mica_vfs::{Errno, FileType, Filesystem, KillPriv, Mode, NodeId, Rdev, SetAttr, SetTime, Time};
+use mica_vfs::{
+    Errno, FileType, Filesystem, KillPriv, Mode, NodeId, Rdev, SetAttr, SetTime, Through, Time,
+};
 
 use crate::stage::*;
 
@@ -34,6 +36,7 @@ fn every_attribute_can_be_set_and_moves_ctime() {
         atime: Some(SetTime::At(time)),
         mtime: Some(SetTime::Now),
         kill: KillPriv::Keep,
+        through: Through::Name,
     };
     let after = fs.set_attr(node, &change).unwrap();
     assert_eq!((after.size, after.uid, after.gid), (10, 1, 2));

@@ -47,6 +47,7 @@ impl Look<'_> {
                 b"whiteout" => is_whiteout,
                 b"nlink" => kind != FileType::Directory,
                 b"uuid" => is_root,
+                b"owner" => matches!(kind, FileType::Directory | FileType::Regular),
                 b"origin" | b"protattr" => true,
                 _ => {
                     self.strange_mark(object, mark);

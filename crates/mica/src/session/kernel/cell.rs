@@ -96,8 +96,18 @@ impl<'a> Cells<'a> {
         self.directory(path, Some(kind))
     }
 
-    /// Shows a directory, as one cell or several. Of a filesystem `kind` is the type.
-    pub(super) fn directory(&mut self, path: &Path, kind: Option<&str>) -> Result<(), DoError> {
+    /// Shows a directory, as one cell or several. Of a filesystem `kind` is the type. What goes meanwhile is not there.
+    fn directory(&mut self, path: &Path, kind: Option<&str>) -> Result<(), DoError> {
+        match self.parts(path, kind) {
+            Err(DoError::Step {
+                source: Errno::NOENT,
+                ..
+            }) => Ok(()),
+            shown => shown,
+        }
+    }
+
+    fn parts(&mut self, path: &Path, kind: Option<&str>) -> Result<(), DoError> {
         match self.whole(path, None)? {
             Made::Whole => Ok(()),
             Made::HasMounts => self.scaffold(path, None),
@@ -225,7 +235,7 @@ impl<'a> Cells<'a> {
             self.put(path, tree.as_fd())
         };
         let lack = match (bound(), refused) {
-            (Ok(()), None) => return Ok(()),
+            (Ok(()), None) | (Err(Errno::NOENT), _) => return Ok(()),
             (Ok(()), Some((kind, errno))) => Lack::read_only(path, kind, errno),
             // What cannot be shown is not there.
             (Err(errno), _) => Lack::missing(path, errno),

@@ -12,6 +12,7 @@ use mica_vfs::Errno;
 use rustix::fs::{
     AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod,
     fremovexattr, fsetxattr, fstat, futimens, getxattr, listxattr, mkdirat, open, openat, setxattr,
+    unlinkat,
 };
 
 /// Longest list of names and longest value of an attribute.
@@ -46,7 +47,8 @@ impl Dress {
     }
 }
 
-/// Makes the directory `name` in `dir` like the one of the machine at `path`, or opens the one that is there.
+/// Makes the directory `name` in `dir` like the one of the machine at `path`, or opens the one that is there. What cannot be made
+/// so is not left there.
 pub(super) fn like(dir: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<Like, Errno> {
     match mkdirat(dir, name, Mode::RWXU) {
         // What the session made of it may be closed to its own user.
@@ -61,6 +63,14 @@ pub(super) fn like(dir: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<Lik
         }
         made => made?,
     }
+    fresh(dir, name, path).inspect_err(|_| {
+        if let Err(errno) = unlinkat(dir, name, AtFlags::REMOVEDIR) {
+            tracing::debug!(?name, %errno, "a directory is left that was not finished");
+        }
+    })
+}
+
+fn fresh(dir: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<Like, Errno> {
     let dir = openat(dir, name, READ, Mode::empty())?;
     let stat = rustix::fs::lstat(path)?;
     let lacks = dress(dir.as_fd(), path, &stat)?.filter(|_| !is_foreign(&stat));
@@ -169,4 +179,42 @@ fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
 pub(super) fn takes_marks(path: &Path, prefix: &[u8]) -> Result<(), Errno> {
     let name = [prefix, b"opaque"].concat();
     setxattr(path, OsStr::from_bytes(&name), b"y", XattrFlags::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_meanwhile_leaves_nothing_in_the_upper() {
+        let place = tempfile::tempdir().unwrap();
+        let upper = std::fs::File::open(place.path()).unwrap();
+        let make = |path: &str| like(upper.as_fd(), OsStr::new("d"), Path::new(path));
+        assert_eq!(make("/no/such/directory").err(), Some(Errno::NOENT));
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+        let there = tempfile::tempdir().unwrap();
+        let made = make(there.path().to_str().unwrap()).unwrap().made.unwrap();
+        // Whatever the machine has then.
+        drop(there);
+        take_back(&place.path().join("d"), &made).unwrap();
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_the_session_changed_is_not_taken_back() {
+        let (place, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let upper = std::fs::File::open(place.path()).unwrap();
+        let made = like(upper.as_fd(), OsStr::new("d"), there.path())
+            .unwrap()
+            .made
+            .unwrap();
+        let path = place.path().join("d");
+        std::fs::write(path.join("f"), "").unwrap();
+        assert_eq!(take_back(&path, &made), Err(Errno::NOTEMPTY));
+        std::fs::remove_file(path.join("f")).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+        std::fs::set_permissions(&path, mode).unwrap();
+        assert_eq!(take_back(&path, &made), Ok(()));
+        assert!(path.exists());
+    }
 }

@@ -43,21 +43,35 @@ pub(super) fn of(cells: &Cells<'_>, cell: &Path) -> Result<Option<OwnedFd>, Errn
         Ok(dir)
     };
     for path in &dirs {
-        open(path)?;
+        unless_gone(open(path).map(drop))?;
     }
-    for path in gone {
+    let hide = |path: &Path| {
         let dir = open(path.parent().unwrap_or(cell))?;
         let name = path.file_name().unwrap_or_default();
-        mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0)?;
+        mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0)
+    };
+    for path in gone {
+        unless_gone(hide(&path))?;
     }
     // What was made in a directory has changed its times, and these are those that the view shows.
-    for path in dirs.iter().rev() {
+    let set_times = |path: &Path| {
         let dir = open(path.parent().unwrap_or(cell))?;
         let name = path.file_name().unwrap_or_default();
         let times = times(&lstat(ground.on_machine(path))?);
-        utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+        utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+    };
+    for path in dirs.iter().rev() {
+        unless_gone(set_times(path))?;
     }
     Ok(Some(veil))
+}
+
+/// Lets pass that something is not there any more.
+fn unless_gone(done: Result<(), Errno>) -> Result<(), Errno> {
+    match done {
+        Err(Errno::NOENT) => Ok(()),
+        done => done,
+    }
 }
 
 /// Whether what lies at `path` is seen in the cell at `cell`, and is not all of it.
