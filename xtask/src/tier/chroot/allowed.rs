@@ -27,6 +27,11 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
         "random numbers, times, an identifier of the cluster",
     ),
     (
+        "var/cache/ldconfig*",
+        &["content", "size", "mtime"],
+        "closed to all but root, and ldconfig does without; times and numbers of files",
+    ),
+    (
         "tmp",
         &["mtime"],
         "a user writes to it in passing, and may not set its times when he commits",
