@@ -23,10 +23,13 @@ mod take_back;
 use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use mica_host::LayerAccess;
 use mica_vfs::{Errno, Time};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::io::retry_on_intr;
 
 use conflict::Judge;
 pub use error::{CommitError, Conflict, ConflictKind};
@@ -136,6 +139,7 @@ impl Session {
                 ..Committed::default()
             });
         }
+        let _turn = turn(&self.lower());
         let sides = Sides::open(self, LayerAccess::ReadWrite)?;
         match journal.sealed() {
             Ok(None) => {}
@@ -271,6 +275,15 @@ impl Session {
         removed.map_err(|errno| journal_error(journal, errno.into()))?;
         Ok(false)
     }
+}
+
+/// Waits until nobody else commits to a tree: of two at once neither would find what the other is about to change. What is
+/// returned is held meanwhile; a filesystem without locks has none.
+fn turn(tree: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = open(tree, flags, Mode::empty()).ok()?;
+    let taken = retry_on_intr(|| flock(&dir, FlockOperation::LockExclusive));
+    taken.ok().map(|()| dir)
 }
 
 fn journal_error(journal: &Journal, source: io::Error) -> CommitError {

@@ -243,3 +243,25 @@ fn a_commit_works_on_another_tree() {
     let done = run(command.current_dir(place.at("d")));
     assert_eq!(done.stdout, "M  /e/f\nA  /e/n/\ny\nf\nn\n", "{done:?}");
 }
+
+#[test]
+fn a_commit_waits_for_another_one_on_the_same_tree() {
+    let test = "a_commit_waits_for_another_one_on_the_same_tree";
+    if !can_mount(test) || !has_program(test, "flock") {
+        return;
+    }
+    let place = Place::new();
+    let program = env!("CARGO_BIN_EXE_mica");
+    // The other one is who holds the lock of the tree.
+    let script = format!(
+        "mkdir -p tree/bin tree/e tree/proc tree/dev; mount --rbind / tree/bin; for l in lib lib64 usr; do ln -s bin/$l tree/$l; done; \
+         {program} do --lower tree -- /bin/bin/sh -c 'echo y > /e/f' 2>/dev/null; \
+         flock tree timeout 1 {program} commit 2>/dev/null || echo $?; ls tree/e; {program} commit 2>/dev/null; ls tree/e"
+    );
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args(["-m", "sh", "-ec", &script])
+        .env("XDG_STATE_HOME", place.at("state"));
+    let done = run(command.current_dir(place.at("d")));
+    assert_eq!(done.stdout, "124\nf\n", "{done:?}");
+}
