@@ -1,6 +1,8 @@
 //! The tiers of the tests, from the cheapest to the dearest: what each is, needs and may take.
 
 mod cargo;
+mod chroot;
+mod commit;
 mod debian;
 mod full;
 mod fuzz;
@@ -153,6 +155,20 @@ pub(crate) static ALL: &[Tier] = &[
         run: kill::kill,
     },
     Tier {
+        name: "commit",
+        about: "`mica commit` is killed 200 times: what is sealed is finished, all else undone",
+        needs: &[
+            Root,
+            Fuse,
+            Loop,
+            Program("mkfs.ext4", Debian("e2fsprogs")),
+            Program("setfacl", Debian("acl")),
+        ],
+        place: Place::Private,
+        limit: MINUTE.saturating_mul(10),
+        run: commit::commit,
+    },
+    Tier {
         name: "full",
         about: "a full disk, no inodes, a quota: the right errno at the right call, nothing half-made or lost",
         needs: &[
@@ -218,5 +234,22 @@ pub(crate) static ALL: &[Tier] = &[
         place: Place::Private,
         limit: MINUTE.saturating_mul(20),
         run: debian::debian,
+    },
+    Tier {
+        name: "chroot",
+        about: "programs make of a Debian tree in a session and a commit what they make of it in a chroot",
+        needs: &[
+            Root,
+            Fuse,
+            Loop,
+            Mirror,
+            Program("mkfs.ext4", Debian("e2fsprogs")),
+            Program("debootstrap", Debian("debootstrap")),
+            Program("newuidmap", Debian("uidmap")),
+            Program("python3", Debian("python3")),
+        ],
+        place: Place::Private,
+        limit: MINUTE.saturating_mul(20),
+        run: chroot::chroot,
     },
 ];

@@ -17,15 +17,19 @@ mod rest;
 mod rights;
 mod risk;
 mod selection;
+mod sync;
 mod take_back;
 
 use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use mica_host::LayerAccess;
 use mica_vfs::{Errno, Time};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::io::retry_on_intr;
 
 use conflict::Judge;
 pub use error::{CommitError, Conflict, ConflictKind};
@@ -35,6 +39,7 @@ use plan::{Plan, Rest};
 use prepare::Preparation;
 use rights::Rights;
 use selection::Selection;
+use sync::Unsynced;
 
 use crate::diff::{Entry, Sides, Survey, What};
 use crate::session::Session;
@@ -113,7 +118,6 @@ impl Session {
         spec: &CommitSpec,
         progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Committed, CommitError> {
-        let sides = Sides::open(self, LayerAccess::ReadWrite)?;
         let journal = Journal::at(self.journal());
         let mut pace = Pace {
             done: 0,
@@ -124,6 +128,19 @@ impl Session {
             let path = journal.dir().to_owned();
             return Err(CommitError::OthersJournal { path });
         }
+        // All is on the machine, and the session has no upper any more.
+        if rest::is_over(self) {
+            if !spec.dry_run {
+                self.remove()?;
+            }
+            return Ok(Committed {
+                resumed: true,
+                ended: !spec.dry_run,
+                ..Committed::default()
+            });
+        }
+        let _turn = turn(&self.lower());
+        let sides = Sides::open(self, LayerAccess::ReadWrite)?;
         match journal.sealed() {
             Ok(None) => {}
             Ok(Some(_)) if spec.dry_run => {
@@ -214,6 +231,7 @@ impl Session {
             names: Vec::new(),
             moves,
             steps: Vec::new(),
+            unsynced: Unsynced::default(),
         };
         let plan = match preparation.run(&entries, selection.rest) {
             Ok(plan) => plan,
@@ -245,9 +263,7 @@ impl Session {
         journal: &Journal,
         pace: &mut Pace<'_>,
     ) -> Result<bool, CommitError> {
-        if !rest::is_over(self) {
-            apply::apply(sides, plan, pace)?;
-        }
+        apply::apply(sides, plan, pace)?;
         pace.step()?;
         rest::leave(self, plan).map_err(|source| journal_error(journal, source))?;
         pace.step()?;
@@ -259,6 +275,15 @@ impl Session {
         removed.map_err(|errno| journal_error(journal, errno.into()))?;
         Ok(false)
     }
+}
+
+/// Waits until nobody else commits to a tree: of two at once neither would find what the other is about to change. What is
+/// returned is held meanwhile; a filesystem without locks has none.
+fn turn(tree: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = open(tree, flags, Mode::empty()).ok()?;
+    let taken = retry_on_intr(|| flock(&dir, FlockOperation::LockExclusive));
+    taken.ok().map(|()| dir)
 }
 
 fn journal_error(journal: &Journal, source: io::Error) -> CommitError {

@@ -34,7 +34,10 @@ impl Overlay {
         let _links = self.follow_upper(&victim)?;
         match (in_upper, self.lower_has(&dir, name)?) {
             (true, false) => self.remove_upper(upper_dir, name, &victim)?,
-            (true, true) => self.whiteout_over(upper_dir, name, &victim)?,
+            (true, true) => {
+                self.witness_unnamed(&dir, name, &victim)?;
+                self.whiteout_over(upper_dir, name, &victim)?;
+            }
             (false, _) => {
                 met!(23);
                 self.witness_hidden(&victim)?;

@@ -216,8 +216,11 @@ impl Overlay {
         }
         if let Some(target) = target.filter(|t| t.upper().is_none() || is_redirected(t)) {
             self.witness_hidden(target)?;
+        } else if let Some(target) = target {
+            self.witness_unnamed(&to.dir, to.name, target)?;
         }
         self.witness_moved(source)?;
+        self.witness_unnamed(&from.dir, from.name, source)?;
         let replaced = self.replace_swept(from, to, source, target);
         if let (Err(_), Some(target)) = (replaced, target) {
             self.swept_in_vain(&to.dir, to.name, target)?;
@@ -347,6 +350,8 @@ impl Overlay {
         self.mark_impure_for(&from.dir, target)?;
         self.witness_moved(source)?;
         self.witness_moved(target)?;
+        self.witness_unnamed(&from.dir, from.name, source)?;
+        self.witness_unnamed(&to.dir, to.name, target)?;
         self.mark_moved(source, from, to)?;
         self.mark_moved(target, to, from)?;
         let (from_dir, to_dir) = (from.upper()?, to.upper()?);

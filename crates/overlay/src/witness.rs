@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use mica_vfs::{Errno, FileType, NodeId};
+use mica_vfs::{Errno, FileName, FileType, NodeId};
 
 use crate::node::Node;
 use crate::overlay::Overlay;
@@ -54,6 +54,29 @@ impl Overlay {
             Some(lower) => self.witness(lower, Fate::Hidden),
             None => Ok(()),
         }
+    }
+
+    /// Tells the witness that `name` is about to lead to `node` no more, if that is the copy of a file with several names: what
+    /// comes to be called so later is no copy, and must not be taken for the file that has the other names.
+    pub(crate) fn witness_unnamed(
+        &self,
+        dir: &Node,
+        name: FileName<'_>,
+        node: &Node,
+    ) -> Result<(), Errno> {
+        if self.config.witness.is_none() || !node.is_shared() || node.upper().is_none() {
+            return Ok(());
+        }
+        for lower in dir.lowers() {
+            // Looked up by this name: by which it is recorded.
+            if let Some((file, attr)) = lower.node.child(name)? {
+                return match attr.kind {
+                    FileType::Directory => Ok(()),
+                    _ => self.witness(&file, Fate::Hidden),
+                };
+            }
+        }
+        Ok(())
     }
 
     /// Tells the witness that `node` is about to get another name, if more moves than a copy.

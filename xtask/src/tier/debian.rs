@@ -15,7 +15,7 @@ use crate::repo::{self, Profile};
 use crate::run::{quiet, run};
 
 /// The release that is installed.
-const SUITE: &str = "bookworm";
+pub(crate) const SUITE: &str = "bookworm";
 
 /// Runs the scenario in both directions.
 pub(crate) fn debian(subject: Subject) -> Result<()> {

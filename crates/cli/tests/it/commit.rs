@@ -9,7 +9,7 @@ use crate::do_users::{DAEMON, as_user};
 use crate::ground::{can_mount, has_program, run};
 
 /// Makes a tree in the directory `$1`.
-const MAKE: &str = r#"make() { mkdir -p $1; ( cd $1; mkdir -p dir/sub other op rt x/y/z s1 s2
+const MAKE: &str = r#"make() { mkdir -p $1; ( cd $1; mkdir -p dir/sub other op rt x/y/z s1 s2 calm/a calm/b
     for f in dir/a dir/sub/b other/c op/x op/y one two mode own bin sp rt/q x/y/z/f h1 s1/1 s2/2; do printf "line\n$f\n" > $f; done
     ln h1 h2; ln -s target lnk; head -c 3000 /dev/zero > bin; truncate -s 1M holes; find . -exec touch -h -d @1000000 {} + ); }"#;
 
@@ -18,7 +18,7 @@ const CHANGE: &str = r#"echo x >> two; chmod 600 mode; rm -r other; mv dir moved
     mkdir nd; echo hi > nd/f; ln nd/f nd/g; rm -r op; mkdir op; echo z > op/new; echo line > op/x; ln -sf t2 lnk; rm sp; mkdir sp
     echo 1 >> bin; touch "we ird"; cp -a rt rt2; mkdir n2; mv x/y n2/y2; mv n2/y2/z z3; rm z3/f; touch z3/n; echo more >> h1
     ln two two-b; truncate -s 1M sparse; echo end >> holes; mkfifo ff; mkdir -m 555 ro; chmod 4755 rt2/q; mv s1 t; mv s2 s1; mv t s2
-    touch -d @5 rt/q; chmod 711 rt"#;
+    touch -d @5 rt/q; chmod 711 rt; touch calm/a/f; rm calm/a/f; touch -d @7 calm/b"#;
 
 /// Prints what is in the directory `$1`: types, modes, owners, names, links, blocks, attributes, contents, and times of long ago.
 const DUMP: &str = r#"import os, sys, stat
@@ -253,4 +253,26 @@ fn a_commit_works_on_another_tree() {
         .env("XDG_STATE_HOME", place.at("state"));
     let done = run(command.current_dir(place.at("d")));
     assert_eq!(done.stdout, "M  /e/f\nA  /e/n/\ny\nf\nn\n", "{done:?}");
+}
+
+#[test]
+fn a_commit_waits_for_another_one_on_the_same_tree() {
+    let test = "a_commit_waits_for_another_one_on_the_same_tree";
+    if !can_mount(test) || !has_program(test, "flock") {
+        return;
+    }
+    let place = Place::new();
+    let program = env!("CARGO_BIN_EXE_mica");
+    // The other one is who holds the lock of the tree.
+    let script = format!(
+        "mkdir -p tree/bin tree/e tree/proc tree/dev; mount --rbind / tree/bin; for l in lib lib64 usr; do ln -s bin/$l tree/$l; done; \
+         {program} do --lower tree -- /bin/bin/sh -c 'echo y > /e/f' 2>/dev/null; \
+         flock tree timeout 1 {program} commit 2>/dev/null || echo $?; ls tree/e; {program} commit 2>/dev/null; ls tree/e"
+    );
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args(["-m", "sh", "-ec", &script])
+        .env("XDG_STATE_HOME", place.at("state"));
+    let done = run(command.current_dir(place.at("d")));
+    assert_eq!(done.stdout, "124\nf\n", "{done:?}");
 }

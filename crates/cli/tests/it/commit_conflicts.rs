@@ -158,6 +158,53 @@ fn a_partner_of_a_hard_link_that_others_changed_is_a_conflict() {
 }
 
 #[test]
+fn a_file_that_was_changed_by_one_name_and_linked_by_another_is_no_conflict() {
+    let test = "a_file_that_was_changed_by_one_name_and_linked_by_another_is_no_conflict";
+    let session = "echo session >> kept; ln partner third; chmod 600 p2; ln p1 p3";
+    let prepare = "ln kept partner; touch p1; ln p1 p2";
+    let Some(case) = Case::new(test, prepare, session) else {
+        return;
+    };
+    let done = case.commit(&["1"]);
+    assert_eq!(done.status, Some(0), "{done:?}");
+    assert_eq!(
+        case.on_machine("cat third partner; stat -c %h%a kept p1"),
+        "host\nsession\nhost\nsession\n3644\n3600\n"
+    );
+    // Others changed it, by whatever name.
+    let Some(case) = Case::new(test, prepare, session) else {
+        return;
+    };
+    case.on_machine("echo other > p2; rm kept");
+    case.is_refused(
+        &["1", "./p1", "./p2", "./p3"],
+        "`p1`: was changed meanwhile",
+    );
+}
+
+#[test]
+fn what_takes_a_name_of_a_file_with_several_does_not_change_the_others() {
+    let test = "what_takes_a_name_of_a_file_with_several_does_not_change_the_others";
+    // As installers do it, and two other ways.
+    for session in [
+        "echo session > n; ln kept k; mv n kept; rm k",
+        "cat partner; chmod 644 kept; rm kept; echo session > kept",
+        "cat partner; echo more >> kept; mv kept k; echo session > kept; rm k",
+    ] {
+        let Some(case) = Case::new(test, "ln kept partner; ln kept third", session) else {
+            return;
+        };
+        let done = case.commit(&["1"]);
+        assert_eq!(done.status, Some(0), "{session}: {done:?}");
+        assert_eq!(
+            case.on_machine("cat kept; head -n1 third; stat -c %h kept"),
+            "session\nhost\n1\n",
+            "{session}"
+        );
+    }
+}
+
+#[test]
 fn names_that_others_make_beside_are_no_conflict() {
     let test = "names_that_others_make_beside_are_no_conflict";
     let Some(case) = Case::new(

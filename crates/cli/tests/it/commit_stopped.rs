@@ -94,3 +94,21 @@ fn a_commit_that_is_not_sealed_leaves_nothing_when_it_is_refused_the_next_time()
     assert_eq!(case.on_machine("find . -name '.mica-commit*'"), "");
     assert!(!sessions.join("1/journal").exists());
 }
+
+#[test]
+fn a_commit_that_is_killed_while_its_session_ends_is_finished() {
+    let test = "a_commit_that_is_killed_while_its_session_ends_is_finished";
+    let Some(case) = Case::new(test, PREPARE, SCRIPT) else {
+        return;
+    };
+    let sessions = case.place.at("state/mica/sessions");
+    let session = sessions.join("1");
+    // What is left when all is on the machine.
+    std::fs::rename(session.join("upper"), session.join("committed")).unwrap();
+    let before = visible(&case);
+    let done = case.commit(&["1"]);
+    assert_eq!(done.status, Some(0), "{done:?}");
+    assert!(done.stderr.contains("is finished"), "{done:?}");
+    assert_eq!(visible(&case), before);
+    assert_eq!(std::fs::read_dir(&sessions).unwrap().count(), 0);
+}

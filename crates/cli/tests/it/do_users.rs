@@ -110,3 +110,20 @@ fn without_user_namespaces_nothing_is_run_and_the_cause_is_said() {
         assert!(done.stdout.starts_with("0\n1 "), "{done:?}");
     }
 }
+
+#[test]
+fn an_empty_file_that_the_user_may_not_read_can_be_locked_and_written_by_root_of_his_session() {
+    let test =
+        "an_empty_file_that_the_user_may_not_read_can_be_locked_and_written_by_root_of_his_session";
+    if !can_mount(test) || !has_program(test, "newuidmap") {
+        return;
+    }
+    let place = Place::new();
+    // As the lock of dpkg is.
+    let prepare = "echo daemon:100000:65536 > ../sub && mount --bind ../sub /etc/subuid && mount --bind ../sub /etc/subgid && \
+                   touch lock && chmod 640 lock";
+    let script = "../mica do --as-root -- sh -c 'exec 3<> lock; echo held >&3; cat lock; cat kept' 2>&1 | sed '/mica diff/d'";
+    let done = as_user(&place, prepare, script);
+    assert_eq!(done.stdout, "held\nhost\n", "{done:?}");
+    assert_eq!(fs::read_to_string(place.at("d/lock")).unwrap(), "");
+}

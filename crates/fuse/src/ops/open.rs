@@ -51,8 +51,12 @@ pub(crate) fn open(
     let node = request.node();
     cx.expect(node, wanted(asked.flags))?;
     let opened = match cx.fs.open(node, cx.opens.known(node)) {
-        // To be written over a file need not be readable.
-        Err(Errno::ACCESS) if asked.flags & ACCESS_MODE == WRITE_ONLY => Opened::default(),
+        // To be written over a file need not be readable, and of an empty one there is nothing to read.
+        Err(Errno::ACCESS)
+            if asked.flags & ACCESS_MODE == WRITE_ONLY || cx.fs.get_attr(node)?.size == 0 =>
+        {
+            Opened::default()
+        }
         opened => opened?,
     };
     let (fh, pages) = cx.opens.keep(node, opened);

@@ -11,11 +11,13 @@ use super::Pace;
 use super::error::CommitError;
 use super::plan::{Id, Plan, Step};
 use super::prepare::{copy_times, is_sparse, last};
+use super::sync::Unsynced;
 use crate::diff::{Aspects, Sides, descend, plain_name};
 use crate::offline::Node;
 
 /// Carries out all steps.
 pub(super) fn apply(sides: &Sides, plan: &Plan, pace: &mut Pace<'_>) -> Result<(), CommitError> {
+    let mut unsynced = Unsynced::default();
     for step in &plan.steps {
         pace.step()?;
         let done = match step {
@@ -32,15 +34,12 @@ pub(super) fn apply(sides: &Sides, plan: &Plan, pace: &mut Pace<'_>) -> Result<(
             }),
             Step::Times { path, changed } => {
                 with(sides, (path.to_path(), changed.to_path()), |new, there| {
-                    // What belongs to somebody else has the times of the change.
-                    match there.fs().fsync(there.id(), SyncScope::All) {
-                        Ok(()) | Err(Errno::ACCESS) => {}
+                    match copy_times(new, there) {
+                        // What belongs to somebody else has the times of the change.
+                        Ok(()) | Err(Errno::PERM | Errno::ACCESS | Errno::ROFS) => {}
                         Err(errno) => return Err(errno),
                     }
-                    match copy_times(new, there) {
-                        Err(Errno::PERM | Errno::ACCESS) => Ok(()),
-                        set => set,
-                    }
+                    unsynced.add(there)
                 })
             }
         };
@@ -49,7 +48,10 @@ pub(super) fn apply(sides: &Sides, plan: &Plan, pace: &mut Pace<'_>) -> Result<(
             source,
         })?;
     }
-    Ok(())
+    unsynced.sync().map_err(|source| CommitError::Begun {
+        path: "/".into(),
+        source,
+    })
 }
 
 impl Step {

@@ -59,7 +59,11 @@ impl Judge<'_> {
         there: Option<&Node>,
         fate: Fate,
     ) -> Result<Option<ConflictKind>, Errno> {
-        let (recorded, there) = match (self.base.get(path), there) {
+        let recorded = match there {
+            Some(there) => self.base.of(path, there.attr()),
+            None => self.base.get(path),
+        };
+        let (recorded, there) = match (recorded, there) {
             (None, None) => return Ok(None),
             (Some(_), None) => return Ok(Some(ConflictKind::Gone)),
             // Not there when the session took the name, or the record was lost: then the beginning counts.
@@ -119,7 +123,7 @@ impl Judge<'_> {
                 if is.dev != dir.attr().dev {
                     return Ok(Some(ConflictKind::Mounted(path)));
                 }
-                let same = match self.base.get(&path) {
+                let same = match self.base.of(&path, is) {
                     Some(recorded) => self.differs(recorded, is).is_none(),
                     None => is.ctime < moment,
                 };

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use mica_overlay::Fate;
-use mica_vfs::{Access, Attr, Errno, FallocateMode, FileName, FileType, Mode, SyncScope};
+use mica_vfs::{Access, Attr, Errno, FallocateMode, FileName, FileType, Mode};
 use rustix::process::{getegid, geteuid};
 
 use super::Pace;
@@ -13,6 +13,7 @@ use super::error::CommitError;
 use super::journal::Journal;
 use super::moves::Moves;
 use super::plan::{Id, Plan, Rest, Step, TEMPORARY, VERSION};
+use super::sync::Unsynced;
 use crate::convert::{furnish, make, maker, set_times};
 use crate::diff::{Aspects, Entry, Sides, What, plain_name};
 use crate::offline::{Marks, Node, is_whiteout};
@@ -44,6 +45,7 @@ pub(super) struct Preparation<'a, 'p> {
     pub(super) names: Vec<(PathBuf, PathBuf)>,
     pub(super) moves: Moves,
     pub(super) steps: Vec<Step>,
+    pub(super) unsynced: Unsynced,
 }
 
 impl Preparation<'_, '_> {
@@ -69,6 +71,11 @@ impl Preparation<'_, '_> {
                 source,
             })?;
         }
+        let made = std::mem::take(&mut self.unsynced);
+        made.sync().map_err(|source| CommitError::Prepare {
+            path: "/".into(),
+            source,
+        })?;
         for (staged, to, id) in self.moves.places() {
             self.steps.push(rename(&staged, &to, id));
         }
@@ -78,7 +85,7 @@ impl Preparation<'_, '_> {
                 to: Bytes::of(to),
             });
         }
-        self.times(entries);
+        self.times(entries, &rest);
         Ok(Plan {
             version: VERSION,
             steps: self.steps,
@@ -228,7 +235,7 @@ impl Preparation<'_, '_> {
         let (from, to) = (self.moves.now(&temporary), self.moves.now(&entry.below));
         let id = Id::of(made.attr());
         self.steps.push(rename(&from, &to, id));
-        dir.fs().fsync(dir.id(), SyncScope::All)
+        self.unsynced.add(&dir)
     }
 
     /// Says whose what is made anew is to be: that of `kept`, if that is known here.
@@ -292,9 +299,7 @@ impl Preparation<'_, '_> {
         let data = self.data(new)?;
         let marks = Some(self.sides.xattrs);
         furnish((new, &data), &made, owner, &|name| plain_name(name, marks))?;
-        if new.kind() == FileType::Directory {
-            made.fs().fsync(made.id(), SyncScope::All)?;
-        }
+        self.unsynced.add(&made)?;
         Ok(made)
     }
 
@@ -331,8 +336,8 @@ impl Preparation<'_, '_> {
         format!("{TEMPORARY}{}.{}", self.prefix, self.made)
     }
 
-    /// Has directories in which something changes get the times that they have in the session.
-    fn times(&mut self, entries: &[Entry]) {
+    /// Has directories in which something changes, or did for a while, get the times that they have in the session.
+    fn times(&mut self, entries: &[Entry], rest: &Rest) {
         let changed = |entry: &&Entry| entry.what != What::Merged && entry.what != What::Modified;
         let mut touched: HashSet<PathBuf> = HashSet::new();
         for entry in entries
@@ -342,6 +347,19 @@ impl Preparation<'_, '_> {
             touched.extend(entry.path.parent().map(Path::to_owned));
             if let What::Moved { from } = &entry.what {
                 touched.extend(from.parent().map(Path::to_owned));
+            }
+        }
+        // The root of the upper is made with the session. A directory above what is selected is somebody else's concern.
+        let others = entries.iter().filter(|entry| {
+            matches!(entry.what, What::Merged | What::Moved { .. })
+                && *rest == Rest::Nothing
+                && entry.path != Path::new("/")
+        });
+        for entry in others {
+            if let (Some(old), Some(new)) = (&entry.old, &entry.new)
+                && old.attr().mtime != new.attr().mtime
+            {
+                touched.insert(entry.path.clone());
             }
         }
         let all = &self.sides.upper;
@@ -368,7 +386,7 @@ pub(super) fn stays(sides: &Sides, base: &Base, entry: &Entry, old: &Node) -> Re
     }
     let parent = entry.below.parent().unwrap_or(&entry.below);
     let parent = sides.find(parent)?.ok_or(Errno::NOENT)?;
-    let copied = base.get(&entry.below);
+    let copied = base.of(&entry.below, old.attr());
     let copied = copied.is_some_and(|recorded| recorded.fate == Fate::Copied);
     Ok(parent.attr().dev != old.attr().dev || (old.attr().nlink > 1 && copied))
 }

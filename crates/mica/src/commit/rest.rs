@@ -24,15 +24,11 @@ pub(super) fn is_over(session: &Session) -> bool {
 pub(super) fn leave(session: &Session, plan: &Plan) -> io::Result<()> {
     let upper = session.upper();
     match &plan.rest {
-        Rest::Nothing if is_over(session) => Ok(()),
         // One that is in memory goes by itself.
         Rest::Nothing if upper.parent() != Some(session.dir()) => {
             DirBuilder::new().mode(0o700).create(committed(session))
         }
-        Rest::Nothing => {
-            fs::rename(&upper, committed(session))?;
-            DirBuilder::new().mode(0o755).create(&upper)
-        }
+        Rest::Nothing => fs::rename(&upper, committed(session)),
         Rest::AllBut(paths) => {
             for path in paths {
                 let path = path.to_path();

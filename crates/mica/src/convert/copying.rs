@@ -43,11 +43,14 @@ pub(super) fn copy(
     furnish((from, data), &made, owner, &|name| {
         keeps(name).then(|| name.to_vec())
     })?;
+    if made.kind() == FileType::Regular {
+        made.fs().fsync(made.id(), SyncScope::Data)?;
+    }
     publish(scratch, dir, name, RenameFlags::NOREPLACE)
 }
 
 /// Gives `made` all that `from` has, with the data of `data`, the owner and group that are given, and attributes by the names
-/// that `named` gives them. Data is on disk then.
+/// that `named` gives them. Nothing of it need be on disk then.
 pub(crate) fn furnish(
     from: (&Node, &Node),
     made: &Node,

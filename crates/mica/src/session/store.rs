@@ -339,6 +339,7 @@ impl Sessions {
         let mut names: Vec<_> = names
             .into_iter()
             .filter_map(|name| name.into_string().ok())
+            .filter(|name| !name.starts_with('.'))
             .collect();
         names.sort_by_cached_key(|name| (name.parse::<u64>().unwrap_or(u64::MAX), name.clone()));
         Ok(names)
@@ -476,17 +477,44 @@ fn checked(name: &OsStr) -> Result<&OsStr, DoError> {
     Err(DoError::Name { name: name.into() })
 }
 
-/// Removes a directory and what is in it. Directories that their owner may not enter are opened first: a work directory
-/// has some.
+/// What the name of a session that is being removed begins with: no session is called so.
+const GONE: &str = ".gone.";
+
+/// Removes the directory of a session. All of it is gone at once: what a process that is killed leaves has no session's name,
+/// and goes with the next one.
 pub(super) fn remove(dir: &Path) -> Result<(), DoError> {
-    match remove_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", dir)(error)),
-        _ => Ok(()),
+    let (Some(store), Some(name)) = (dir.parent(), dir.file_name()) else {
+        return Ok(());
+    };
+    sweep(store);
+    let mut aside = std::ffi::OsString::from(GONE);
+    aside.push(name);
+    let aside = store.join(aside);
+    let removed = match fs::rename(dir, &aside) {
+        Ok(()) => remove_all(&aside),
+        // What could not be swept is in the way.
+        Err(_) => remove_all(dir),
+    };
+    removed.map_err(failed("remove", dir))
+}
+
+/// Removes what is left of sessions that are gone.
+fn sweep(store: &Path) {
+    let entries = fs::read_dir(store).into_iter().flatten();
+    for entry in entries.filter_map(Result::ok) {
+        if entry.file_name().as_bytes().starts_with(GONE.as_bytes())
+            && let Err(error) = remove_all(&entry.path())
+        {
+            tracing::debug!(path = ?entry.path(), %error, "what is left of a session stays");
+        }
     }
 }
 
+/// Removes a directory and what is in it. Directories that their owner may not enter are opened first: a work directory
+/// has some. Others may remove it at the same time.
 fn remove_all(dir: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             fs::set_permissions(dir, Permissions::from_mode(0o700))?;
             fs::read_dir(dir)?
@@ -509,11 +537,15 @@ fn remove_all(dir: &Path) -> io::Result<()> {
 
 /// Removes something from `dir`, which may be closed to writing.
 fn remove_in(dir: &Path, remove: impl Fn() -> io::Result<()>) -> io::Result<()> {
-    match remove() {
+    let removed = match remove() {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             fs::set_permissions(dir, Permissions::from_mode(0o700))?;
             remove()
         }
+        removed => removed,
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
 }
@@ -534,6 +566,25 @@ mod tests {
             Entered::Idle(session) => Ok(session),
             Entered::Running(_) => panic!("nothing runs"),
         }
+    }
+
+    #[test]
+    fn what_is_left_of_a_session_that_was_being_removed_is_none_and_goes_with_the_next() {
+        let (dir, sessions) = store();
+        let lower = dir.path().join("l");
+        let one = create(&sessions, None, &lower).unwrap();
+        let two = create(&sessions, None, &lower).unwrap();
+        // As a process leaves it that is killed.
+        let left = sessions.dir().join(".gone.1");
+        fs::rename(one.dir(), &left).unwrap();
+        let names = |list: Vec<SessionInfo>| list.into_iter().map(|info| info.name);
+        let listed: Vec<_> = names(sessions.list().unwrap()).collect();
+        assert_eq!(listed, ["2"]);
+        create(&sessions, Some(OsStr::new("1")), &lower).unwrap();
+        two.remove().unwrap();
+        let mut there = fs::read_dir(sessions.dir()).unwrap();
+        assert_eq!(there.next().unwrap().unwrap().file_name(), "1");
+        assert!(there.next().is_none());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use mica_overlay::Fate;
-use mica_vfs::{DevId, Time};
+use mica_vfs::{Attr, DevId, FileType, Time};
 use rustix::fs::makedev;
 
 use super::END;
@@ -29,7 +29,11 @@ pub(crate) struct Recorded {
 
 /// The records of a session by path, which begins with `/`.
 #[derive(Debug, Default)]
-pub(crate) struct Base(HashMap<PathBuf, Recorded>);
+pub(crate) struct Base {
+    records: HashMap<PathBuf, Recorded>,
+    /// Those of files by device and number: that of a copy, if there is one.
+    files: HashMap<(DevId, u64), Recorded>,
+}
 
 impl Base {
     /// Reads the log; that there is none is no error.
@@ -44,12 +48,32 @@ impl Base {
     fn parse(bytes: &[u8]) -> Self {
         let end = bytes.iter().rposition(|&byte| byte == END).unwrap_or(0);
         let records = bytes.get(..end).unwrap_or_default().split(|&b| b == END);
-        Self(records.filter_map(record).collect())
+        let mut base = Self::default();
+        for (path, recorded) in records.filter_map(record) {
+            if FileType::from_mode(recorded.mode) != Some(FileType::Directory) {
+                let key = (recorded.dev, recorded.ino);
+                if recorded.fate == Fate::Copied || !base.files.contains_key(&key) {
+                    base.files.insert(key, recorded);
+                }
+            }
+            base.records.insert(path, recorded);
+        }
+        base
     }
 
     /// Returns what the object was that `path` led to.
     pub(crate) fn get(&self, path: &Path) -> Option<&Recorded> {
-        self.0.get(path)
+        self.records.get(path)
+    }
+
+    /// Returns the same of an object that is at `path` now: what has several names is recorded by one of them.
+    pub(crate) fn of(&self, path: &Path, there: &Attr) -> Option<&Recorded> {
+        self.get(path).or_else(|| {
+            let several = there.kind != FileType::Directory && there.nlink > 1;
+            // The number of the mount is above that of the device.
+            let dev = DevId(there.dev.0 & u64::from(u32::MAX));
+            self.files.get(&(dev, there.ino.0)).filter(|_| several)
+        })
     }
 }
 
@@ -104,7 +128,7 @@ mod tests {
         let log = b"copied 100644 0 7 254:1 12 5 3.000000004 9.5 a b\0junk\0\
                     hidden 100600 0 7 254:1 12 6 4.0 10.000000001 /a b\0copied 100644 0 0 1:1 1 1 1.0 1.0 /torn";
         let base = Base::parse(log);
-        assert_eq!(base.0.len(), 1);
+        assert_eq!(base.records.len(), 1);
         let found = base.get(Path::new("/a b")).unwrap();
         let (secs, nanos) = (10, 1);
         assert_eq!(
