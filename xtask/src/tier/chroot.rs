@@ -2,7 +2,7 @@
 //!
 //! There are two trees, A and B, copies of one. The same script runs in A, in a chroot, and in B, in `mica do --lower`, whose
 //! session then is committed: by root, by an ordinary user, and by him as root of his session. Each time A equals B, but for
-//! what [`allowed::ALLOWED`] lists.
+//! what `allowed.rs` lists.
 
 mod allowed;
 
