@@ -297,6 +297,24 @@ fn half_of_a_rename_is_not_committed() {
 }
 
 #[test]
+fn a_commit_of_paths_leaves_the_times_of_directories_to_the_next() {
+    let test = "a_commit_of_paths_leaves_the_times_of_directories_to_the_next";
+    let session = "echo session > d/a; echo session > changed";
+    let prepare = "mkdir d; touch d/a; touch -d @1000000 d";
+    let Some(case) = Case::new(test, prepare, session) else {
+        return;
+    };
+    for paths in [&["1", "./d/a"][..], &["1"]] {
+        let done = case.commit(paths);
+        assert_eq!(done.status, Some(0), "{done:?}");
+        assert_eq!(
+            case.on_machine("stat -c %Y d; cat d/a"),
+            "1000000\nsession\n"
+        );
+    }
+}
+
+#[test]
 fn a_mountpoint_that_appeared_is_refused() {
     let test = "a_mountpoint_that_appeared_is_refused";
     let Some(case) = Case::new(

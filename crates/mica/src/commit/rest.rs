@@ -44,11 +44,21 @@ pub(super) fn leave(session: &Session, plan: &Plan) -> io::Result<()> {
     }
 }
 
-/// Removes an object, of a directory all that is in it.
+/// Removes an object, of a directory all that is in it. The directory that it was in keeps its times: they are the session's.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
+    let above = path.parent().and_then(|dir| fs::File::open(dir).ok());
+    let times = above.as_ref().and_then(|dir| {
+        let had = dir.metadata().ok()?;
+        let times = fs::FileTimes::new().set_accessed(had.accessed().ok()?);
+        Some(times.set_modified(had.modified().ok()?))
+    });
     if fs::symlink_metadata(path)?.is_dir() {
-        fs::remove_dir_all(path)
+        fs::remove_dir_all(path)?;
     } else {
-        fs::remove_file(path)
+        fs::remove_file(path)?;
+    }
+    match above.zip(times) {
+        Some((dir, times)) => dir.set_times(times),
+        None => Ok(()),
     }
 }

@@ -94,16 +94,16 @@ touch -d '2001-02-03 04:05:06.123456789' file
 if test "$who" != worker; then
     chown -h 7:8 link
     ln /etc/hostname /etc/hostname."$who"
-    chmod 600 /etc/issue.net
     rm -r /etc/apt/preferences.d
     mkdir /etc/apt/preferences.d
     mv /usr/share/doc /usr/share/documents."$who"
     mv /usr/share/documents."$who" /usr/share/doc
     case $who in
-    root) set -- git perl ;;
-    *) set -- python3 bzip2 ;;
+    root) set -- git perl issue.net ;;
+    *) set -- python3 bzip2 issue ;;
     esac
     mv /usr/share/doc/"$1" /usr/share/doc/"$1.$who"
     rm -r /usr/share/doc/"$2"
+    chmod 600 /etc/"$3"
 fi
 say "done"
