@@ -72,6 +72,10 @@ pub(crate) static ALL: &[Tier] = &[
         name: "mount",
         about: "`mica mount` through the kernel, and the command line",
         needs: &[
+            Program("setfattr", Debian("attr")),
+            Program("newuidmap", Debian("uidmap")),
+            Program("git", Debian("git")),
+            Program("podman", Debian("podman")),
             Program("setfacl", Debian("acl")),
             Program("fusermount3", Debian("fuse3")),
             Program("fuse-overlayfs", Debian("fuse-overlayfs")),
