@@ -70,7 +70,7 @@ pub(crate) fn run_as(
 /// Another filesystem beside the files, on which the same is done. A mount among an ordinary user's files leaves the directories next
 /// to it in their places.
 const DISK: &str = "mkdir ../disk; mount -t tmpfs disk ../disk; \
-                    for d in . ../disk; do (cd $d; mkdir dir old old/deep sub; for f in kept changed gone dir/f old/f sub/f; do echo $d > $f; done); done; ";
+                    for d in . ../disk; do (cd $d; mkdir dir old old/deep sub; for f in kept changed gone dir/f old/f sub/f; do echo $d > $f; touch -d @2000000 $f; done); done; ";
 
 /// Changes of all sorts in the current directory.
 const WORK: &str = "set -e; echo session > changed; rm gone; echo 12345 > new; chmod 600 kept; ln -s new link; ln new new2; \
