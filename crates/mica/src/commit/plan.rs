@@ -59,8 +59,18 @@ pub(super) enum Step {
 pub(super) enum Rest {
     /// Nothing: it ends.
     Nothing,
-    /// All but these objects, given by their places in the upper.
-    AllBut(Vec<Bytes>),
+    /// All but these.
+    AllBut(Vec<Taken>),
+}
+
+/// An object that is taken out of the upper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Taken {
+    /// Its place there.
+    pub(super) path: Bytes,
+    /// The times of the directory that it is in, which are the session's: when they were last read and changed, in seconds and
+    /// nanoseconds since 1970.
+    pub(super) above: Option<[(i64, u32); 2]>,
 }
 
 /// All of it.

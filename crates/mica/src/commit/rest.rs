@@ -5,7 +5,9 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use super::plan::{Plan, Rest};
+use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
+
+use super::plan::{Plan, Rest, Taken};
 use crate::session::Session;
 
 /// Where the changes go that are on the machine, until the session is removed.
@@ -29,36 +31,53 @@ pub(super) fn leave(session: &Session, plan: &Plan) -> io::Result<()> {
             DirBuilder::new().mode(0o700).create(committed(session))
         }
         Rest::Nothing => fs::rename(&upper, committed(session)),
-        Rest::AllBut(paths) => {
-            for path in paths {
-                let path = path.to_path();
-                let path = upper.join(path.strip_prefix("/").unwrap_or(&path));
-                match remove(&path) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
-                    removed => removed?,
-                }
+        Rest::AllBut(taken) => {
+            for taken in taken {
+                take(&upper, taken)?;
             }
             Ok(())
         }
     }
 }
 
-/// Removes an object, of a directory all that is in it. The directory that it was in keeps its times: they are the session's.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    let above = path.parent().and_then(|dir| fs::File::open(dir).ok());
-    let times = above.as_ref().and_then(|dir| {
-        let had = dir.metadata().ok()?;
-        let times = fs::FileTimes::new().set_accessed(had.accessed().ok()?);
-        Some(times.set_modified(had.modified().ok()?))
-    });
+/// Takes an object out of an upper, of a directory all that is in it. It can be done again.
+pub(super) fn take(upper: &Path, Taken { path, above }: &Taken) -> io::Result<()> {
+    let path = path.to_path();
+    let path = upper.join(path.strip_prefix("/").unwrap_or(&path));
+    missing_or(remove(&path))?;
+    // Also of one that is gone: who removed it may have been killed before this.
+    match (path.parent(), above) {
+        (Some(dir), Some(times)) => missing_or(set_times(dir, *times)),
+        _ => Ok(()),
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_dir() {
-        fs::remove_dir_all(path)?;
+        fs::remove_dir_all(path)
     } else {
-        fs::remove_file(path)?;
+        fs::remove_file(path)
     }
-    match above.zip(times) {
-        Some((dir, times)) => dir.set_times(times),
-        None => Ok(()),
+}
+
+fn missing_or(done: io::Result<()>) -> io::Result<()> {
+    match done.as_ref().map_err(io::Error::kind) {
+        Err(io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
+        _ => done,
     }
+}
+
+/// Gives a directory times; what is in its place by now has its own.
+fn set_times(dir: &Path, [read, changed]: [(i64, u32); 2]) -> io::Result<()> {
+    let time = |(secs, nanos): (i64, u32)| Timespec {
+        tv_sec: secs,
+        tv_nsec: nanos.into(),
+    };
+    let times = Timestamps {
+        last_access: time(read),
+        last_modification: time(changed),
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(dir, flags, Mode::empty())?;
+    Ok(rustix::fs::futimens(dir, &times)?)
 }

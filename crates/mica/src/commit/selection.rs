@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::error::{CommitError, Told};
-use super::plan::Rest;
-use crate::diff::{Aspects, Entry, Sides, What, pairs};
+use super::plan::{Rest, Taken};
+use crate::diff::{Aspects, Entry, Sides, What, descend, pairs};
 use crate::session::Bytes;
 
 /// What is committed, and what that leaves.
@@ -33,10 +33,10 @@ impl Selection {
         let mut left = Vec::new();
         for entry in entries.iter().filter(|entry| named(&entry.path)) {
             if entry.what != What::Merged {
-                left.push(Bytes::of(&entry.path));
+                left.push(taken(sides, &entry.path));
             }
             if let What::Moved { from } = &entry.what {
-                left.push(Bytes::of(from));
+                left.push(taken(sides, from));
             }
         }
         let entries = entries.into_iter().filter_map(|mut entry| {
@@ -54,6 +54,17 @@ impl Selection {
             rest: Rest::AllBut(left),
         })
     }
+}
+
+/// Notes what is to be taken out of the upper, and the times that this would change.
+pub(super) fn taken(sides: &Sides, path: &Path) -> Taken {
+    let dir = path.parent().unwrap_or(path);
+    let above = descend(&sides.upper, dir).ok().flatten().map(|dir| {
+        let [read, changed] = [dir.attr().atime, dir.attr().mtime];
+        [(read.secs, read.nanos), (changed.secs, changed.nanos)]
+    });
+    let path = Bytes::of(path);
+    Taken { path, above }
 }
 
 /// Finds what would be torn apart: a path that is named, and one that is not.

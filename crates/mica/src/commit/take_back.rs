@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use mica_host::LayerAccess;
 
 use super::error::CommitError;
-use super::rest::remove;
-use super::selection::halves;
+use super::rest::take;
+use super::selection::{halves, taken};
 use crate::diff::{Sides, Survey};
 use crate::session::{DoError, Session};
 
@@ -35,28 +35,25 @@ impl Session {
             return Err(CommitError::Half(torn));
         }
         for path in paths {
-            let at = self.upper().join(path.strip_prefix("/").unwrap_or(path));
-            removed(&at, path).map_err(|source| DoError::Store {
-                action: "remove",
-                path: at,
-                source,
-            })?;
+            self.remove_at(&sides, path)
+                .map_err(|source| DoError::Store {
+                    action: "remove",
+                    path: self.upper().join(path.strip_prefix("/").unwrap_or(path)),
+                    source,
+                })?;
         }
         Ok(())
     }
-}
 
-/// Removes what is at a path, which may have nothing. The root stays.
-fn removed(at: &Path, path: &Path) -> io::Result<()> {
-    if path == Path::new("/") {
-        for entry in fs::read_dir(at)? {
-            remove(&entry?.path())?;
+    /// Removes what is at a path of the upper, which may have nothing. The root stays.
+    fn remove_at(&self, sides: &Sides, path: &Path) -> io::Result<()> {
+        let upper = self.upper();
+        if path != Path::new("/") {
+            return take(&upper, &taken(sides, path));
         }
-        return Ok(());
-    }
-    match remove(at) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(()),
-        done => done,
+        for entry in fs::read_dir(&upper)? {
+            take(&upper, &taken(sides, &path.join(entry?.file_name())))?;
+        }
+        Ok(())
     }
 }
