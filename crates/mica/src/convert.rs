@@ -33,7 +33,7 @@ use mica_vfs::Errno;
 
 use crate::offline::{Lowers, Node, namespace_of};
 use crate::stack::{AtRest, Opening, Stack};
-pub(crate) use copying::{dress, furnish, make, maker, set_times};
+pub(crate) use copying::{dress, make, maker, set_times};
 pub use error::ConvertError;
 use error::Failure;
 pub use form::Form;

@@ -14,7 +14,7 @@ use super::journal::Journal;
 use super::moves::Moves;
 use super::plan::{Id, Plan, Rest, Step, TEMPORARY, VERSION};
 use super::sync::Unsynced;
-use crate::convert::{furnish, make, maker, set_times};
+use crate::convert::{dress, make, maker, set_times};
 use crate::diff::{Aspects, Entry, Sides, What, plain_name};
 use crate::offline::{Marks, Node, is_whiteout};
 use crate::options::path as path_of;
@@ -298,7 +298,7 @@ impl Preparation<'_, '_> {
         }
         let data = self.data(new)?;
         let marks = Some(self.sides.xattrs);
-        furnish((new, &data), &made, owner, &|name| plain_name(name, marks))?;
+        dress((new, &data), &made, owner, &|name| plain_name(name, marks))?;
         self.unsynced.add(&made)?;
         Ok(made)
     }

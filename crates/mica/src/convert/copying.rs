@@ -40,7 +40,7 @@ pub(super) fn copy(
     clear(scratch)?;
     let made = make(from, scratch, TEMPORARY)?;
     let owner = (from.attr().uid, from.attr().gid);
-    furnish((from, data), &made, owner, &|name| {
+    dress((from, data), &made, owner, &|name| {
         keeps(name).then(|| name.to_vec())
     })?;
     if made.kind() == FileType::Regular {
@@ -51,20 +51,6 @@ pub(super) fn copy(
 
 /// Gives `made` all that `from` has, with the data of `data`, the owner and group that are given, and attributes by the names
 /// that `named` gives them. Nothing of it need be on disk then.
-pub(crate) fn furnish(
-    from: (&Node, &Node),
-    made: &Node,
-    owner: (u32, u32),
-    named: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
-) -> Result<(), Errno> {
-    dress(from, made, owner, named)?;
-    match made.kind() {
-        FileType::Regular => made.fs().fsync(made.id(), SyncScope::Data),
-        _ => Ok(()),
-    }
-}
-
-/// Does the same, and leaves it to the kernel when data comes to the disk.
 pub(crate) fn dress(
     (from, data): (&Node, &Node),
     made: &Node,
