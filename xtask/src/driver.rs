@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -51,6 +51,12 @@ impl Subject {
                 find_program("fuse-overlayfs").context("fuse-overlayfs is not installed")?,
             ),
         })
+    }
+
+    /// Returns the program, which is built, of the one that has sessions.
+    pub(crate) fn with_sessions(self, profile: Profile) -> Result<PathBuf> {
+        ensure!(self == Self::Mica, "nothing but Mica has sessions");
+        repo::build_mica(profile)
     }
 
     /// Returns the word that selects this subject on the command line.

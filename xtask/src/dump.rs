@@ -11,8 +11,9 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirEntryExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::IFlags;
 
 /// All objects of a tree by their path from its root, which itself is the empty path.
@@ -74,6 +75,25 @@ pub(crate) struct Lens {
     pub(crate) now: i64,
     /// The trees are uppers on disk: whiteouts may share an inode, in any way (D-12).
     pub(crate) upper: bool,
+}
+
+/// Returns the second that it is, for a [`Lens`].
+pub(crate) fn now() -> Result<i64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(i64::try_from(now.as_secs())?)
+}
+
+/// Fails if there are `lines` of a comparison of `what`, and shows the first ones.
+pub(crate) fn expect_none(what: &str, lines: &[String]) -> Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<_> = lines.iter().take(80).map(String::as_str).collect();
+    bail!(
+        "{what}: {} differences:\n  {}",
+        lines.len(),
+        shown.join("\n  ")
+    )
 }
 
 /// What becomes of an object that cannot be read.

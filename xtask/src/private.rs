@@ -5,10 +5,13 @@
 //! for a panic, for Ctrl-C and for SIGKILL alike, and even a client that hangs in a FUSE mount is freed.
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, WaitOptions, wait};
+
+use crate::run::quiet;
 
 /// Returns a command that runs this program with `args` in private namespaces, and dies with this process.
 pub(crate) fn command(args: &[&str]) -> Result<Command> {
@@ -74,4 +77,17 @@ pub(crate) fn reap() -> Result<ExitCode> {
 /// Says whether this process is root.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Mounts `source` over `target` in this mount namespace.
+pub(crate) fn bind(source: &Path, target: &Path) -> Result<()> {
+    quiet(Command::new("mount").arg("--bind").arg(source).arg(target)).map(drop)
+}
+
+/// Lets everybody open `/dev/fuse`, in this mount namespace only, by a node in `dir`.
+pub(crate) fn open_fuse(dir: &Path) -> Result<()> {
+    let node = dir.join("fuse");
+    let mut make = Command::new("mknod");
+    quiet(make.args(["-m", "666"]).arg(&node).args(["c", "10", "229"]))?;
+    bind(&node, Path::new("/dev/fuse"))
 }

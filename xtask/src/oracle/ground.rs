@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use super::JobArgs;
 use super::layout::Rights;
 use crate::image::{Scratch, format, open_to_all};
-use crate::run::{quiet, run};
+use crate::private;
 
 /// What the layers lie on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -145,7 +145,7 @@ impl Ground {
         };
         let xtask = program(&std::env::current_exe()?, "xtask")?;
         let subject = program(&args.program, "subject")?;
-        self.open_fuse()?;
+        private::open_fuse(self.plain.path())?;
         // The namespace waits until its ids are mapped, which only root outside may do.
         let script = "read _; exec setpriv --reuid=0 --regid=0 --clear-groups \"$@\"";
         let alone = "read _; exec \"$@\"";
@@ -188,22 +188,6 @@ impl Ground {
             "the job in a user namespace ended with {status}"
         );
         Ok(())
-    }
-
-    /// Lets everybody open `/dev/fuse`, in this mount namespace only.
-    fn open_fuse(&self) -> Result<()> {
-        let node = self.plain.path().join("fuse");
-        run(Command::new("mknod")
-            .args(["-m", "666"])
-            .arg(&node)
-            .args(["c", "10", "229"]))?;
-        quiet(
-            Command::new("mount")
-                .arg("--bind")
-                .arg(&node)
-                .arg("/dev/fuse"),
-        )
-        .map(drop)
     }
 }
 

@@ -58,11 +58,7 @@ impl Ground {
             }
             let names = ("before the unmount", reader.name());
             let lines = dump::compare(&before, &again, names, Lens::default());
-            ensure!(
-                lines.is_empty(),
-                "after a remount:\n  {}",
-                lines.join("\n  ")
-            );
+            dump::expect_none("after a remount", &lines)?;
         }
         for lower in &self.stack.lowers {
             let names = ("the lower before", "the lower after");

@@ -8,17 +8,18 @@ mod allowed;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use self::allowed::Ids;
-use crate::driver::{Driver, Subject};
+use crate::driver::Subject;
 use crate::dump::{self, Lens};
 use crate::image::{Scratch, make_open};
-use crate::repo::{self, Profile};
+use crate::private;
+use crate::repo::Profile;
 use crate::run::{quiet, run};
-use crate::tier::debian::SUITE;
+use crate::tier::debian::kept_root;
 
 /// The packages of the trees, beside what every Debian has.
 const PACKAGES: &str = "build-essential,python3-venv,git,postgresql";
@@ -64,10 +65,7 @@ impl Who {
 /// Runs the script in both trees, for each user.
 pub(crate) fn chroot(subject: Subject) -> Result<()> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    ensure!(subject == Subject::Mica, "nothing else has sessions");
-    let Driver::Mica(program) = subject.driver(Profile::Release)? else {
-        bail!("the subject is Mica");
-    };
+    let program = subject.with_sessions(Profile::Release)?;
     let base = furnished_root()?;
     let disk = Scratch::ext4(12 * 1024)?;
     let ground = Ground::new(disk.path(), &program, &base)?;
@@ -97,9 +95,8 @@ struct Ground {
 impl Ground {
     fn new(disk: &Path, program: &Path, base: &Path) -> Result<Self> {
         let start = Instant::now();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let ground = Self {
-            now: i64::try_from(now)?,
+            now: dump::now()?,
             direct: disk.join("A"),
             committed: disk.join("B"),
             program: disk.join("mica"),
@@ -115,14 +112,7 @@ impl Ground {
         }
         std::os::unix::fs::chown(&ground.state, Some(WORKER), Some(WORKER))?;
         make_open(&ground.root_state)?;
-        let fuse = ground.over.join("fuse");
-        quiet(
-            Command::new("mknod")
-                .args(["-m", "666"])
-                .arg(&fuse)
-                .args(["c", "10", "229"]),
-        )?;
-        bind(&fuse, Path::new("/dev/fuse"))?;
+        private::open_fuse(&ground.over)?;
         // Without it the user has one id.
         ground.sub_ids("")?;
         println!("chroot: two trees in {} s", start.elapsed().as_secs());
@@ -136,7 +126,7 @@ impl Ground {
             let there = file.exists();
             std::fs::write(&file, text).context("the ids")?;
             if !there {
-                bind(&file, &Path::new("/etc").join(name))?;
+                private::bind(&file, &Path::new("/etc").join(name))?;
             }
         }
         Ok(())
@@ -238,38 +228,16 @@ impl Ground {
             all,
             lines.len()
         );
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let shown: Vec<_> = lines.iter().take(80).map(String::as_str).collect();
-        bail!("{} differences:\n  {}", lines.len(), shown.join("\n  "))
+        dump::expect_none(who.word(), &lines)
     }
 }
 
-fn bind(source: &Path, target: &Path) -> Result<()> {
-    quiet(Command::new("mount").arg("--bind").arg(source).arg(target)).map(drop)
-}
-
-/// Returns a Debian root with all that the script needs, made once and kept in the target directory.
+/// Returns a Debian root with all that the script needs.
 fn furnished_root() -> Result<PathBuf> {
-    let cache = repo::cache_dir("chroot")?;
-    let (root, partial) = (cache.join("root"), cache.join("partial"));
-    if root.exists() {
-        return Ok(root);
-    }
-    if partial.exists() {
-        std::fs::remove_dir_all(&partial).context("cannot remove an unfinished root")?;
-    }
-    println!("chroot: bootstrapping {SUITE}");
-    quiet(
-        Command::new("debootstrap")
-            .args(["--variant=minbase", &format!("--include={PACKAGES}"), SUITE])
-            .arg(&partial),
-    )?;
-    let sysroot = quiet(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let mut furnish = Command::new("sh");
-    furnish.args(["-c", include_str!("chroot/base.sh"), "base.sh"]);
-    quiet(furnish.arg(&partial).arg(sysroot.trim()))?;
-    std::fs::rename(&partial, &root).context("cannot keep the root")?;
-    Ok(root)
+    kept_root("chroot", &[format!("--include={PACKAGES}")], |root| {
+        let sysroot = quiet(Command::new("rustc").args(["--print", "sysroot"]))?;
+        let mut furnish = Command::new("sh");
+        furnish.args(["-c", include_str!("chroot/base.sh"), "base.sh"]);
+        quiet(furnish.arg(root).arg(sysroot.trim())).map(drop)
+    })
 }

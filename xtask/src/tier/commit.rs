@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use self::round::{Fate, Ground};
-use crate::driver::{Driver, Subject};
+use crate::driver::Subject;
 use crate::image::Scratch;
 use crate::repo::Profile;
 use crate::rng::Rng;
@@ -55,10 +55,7 @@ impl Tally {
 /// Kills commits.
 pub(crate) fn commit(subject: Subject) -> Result<()> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    ensure!(subject == Subject::Mica, "nothing else has commits");
-    let Driver::Mica(program) = subject.driver(Profile::Release)? else {
-        bail!("the subject is Mica");
-    };
+    let program = subject.with_sessions(Profile::Release)?;
     let mut rng = Rng::of_this_run("commit")?;
     let start = Instant::now();
     // One waits for the disk at each fsync, the other for nothing: kills strike other places.

@@ -6,16 +6,17 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::driver::{Driver, Stack, Subject};
 use crate::dump::{self, Dump, Lens};
 use crate::image::Scratch;
+use crate::private;
 use crate::repo::{self, Profile};
 use crate::run::{quiet, run};
 
 /// The release that is installed.
-pub(crate) const SUITE: &str = "bookworm";
+const SUITE: &str = "bookworm";
 
 /// Runs the scenario in both directions.
 pub(crate) fn debian(subject: Subject) -> Result<()> {
@@ -59,16 +60,22 @@ fn exchange(writer: &Driver, reader: &Driver, lower: &Path, base: &Path) -> Resu
 
 fn expect_same(left: &Dump, right: &Dump, names: (&str, &str)) -> Result<()> {
     let lines = dump::compare(left, right, names, Lens::default());
-    if lines.is_empty() {
-        return Ok(());
-    }
-    let shown: Vec<_> = lines.iter().take(50).cloned().collect();
-    bail!("{} differences:\n  {}", lines.len(), shown.join("\n  "))
+    dump::expect_none("the trees", &lines)
 }
 
 /// Returns a fresh Debian root, made once and kept in the target directory.
 pub(crate) fn bootstrapped_root() -> Result<PathBuf> {
-    let cache = repo::cache_dir("debian")?;
+    kept_root("debian", &[], |_| Ok(()))
+}
+
+/// Returns a Debian root that debootstrap makes with `options`, and then `furnish`: once, and it is kept as `name` in the
+/// target directory.
+pub(super) fn kept_root(
+    name: &str,
+    options: &[String],
+    furnish: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let cache = repo::cache_dir(name)?;
     let (root, partial) = (cache.join("root"), cache.join("partial"));
     if root.exists() {
         return Ok(root);
@@ -76,12 +83,11 @@ pub(crate) fn bootstrapped_root() -> Result<PathBuf> {
     if partial.exists() {
         std::fs::remove_dir_all(&partial).context("cannot remove an unfinished root")?;
     }
-    println!("debian: bootstrapping {SUITE}");
-    quiet(
-        Command::new("debootstrap")
-            .args(["--variant=minbase", SUITE])
-            .arg(&partial),
-    )?;
+    println!("{name}: bootstrapping {SUITE}");
+    let mut bootstrap = Command::new("debootstrap");
+    bootstrap.arg("--variant=minbase").args(options).arg(SUITE);
+    quiet(bootstrap.arg(&partial))?;
+    furnish(&partial)?;
     std::fs::rename(&partial, &root).context("cannot keep the root")?;
     Ok(root)
 }
@@ -110,7 +116,7 @@ struct Bind(PathBuf);
 
 impl Bind {
     fn new(source: &Path, target: PathBuf) -> Result<Self> {
-        quiet(Command::new("mount").arg("--bind").arg(source).arg(&target))?;
+        private::bind(source, &target)?;
         Ok(Self(target))
     }
 }

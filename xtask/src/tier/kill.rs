@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -107,7 +107,7 @@ impl Layers {
     fn new((base, shadow): (&Path, &Path), options: &str, rng: &mut Rng) -> Result<Self> {
         let mut stack = Stack::below(base)?;
         options.clone_into(&mut stack.options);
-        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
+        let now = dump::now()?;
         let (lower, point) = (stack.lower()?, stack.point());
         let mut text = lower_text();
         if options.contains("index=on") {
@@ -258,11 +258,7 @@ impl Layers {
         let names = (readers[0].name(), readers[1].name());
         for (left, right) in left.iter().zip(right) {
             let lines = dump::compare(left, right, names, Lens::default());
-            ensure!(
-                lines.is_empty(),
-                "two readers differ:\n  {}",
-                lines.join("\n  ")
-            );
+            dump::expect_none("two readers", &lines)?;
         }
         Ok(())
     }

@@ -3,9 +3,9 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::dump::{self, Dump, Lens};
 use crate::rng::Rng;
@@ -84,14 +84,13 @@ impl Ground {
         let mut make = Command::new("sh");
         make.arg("-c").arg(include_str!("tree.sh"));
         quiet(make.current_dir(&template))?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         Ok(Self {
             program: program.to_owned(),
             base: base.to_owned(),
             pristine: dump::read(&template)?,
             usual: Duration::from_millis(100),
             lens: Lens {
-                now: i64::try_from(now)?,
+                now: dump::now()?,
                 upper: false,
             },
         })
@@ -214,13 +213,14 @@ impl Round<'_> {
             .context("cannot start a commit")?;
         let mut usual = u64::try_from(self.ground.usual.as_micros())?;
         if rng.one_in(2) {
-            // What comes after the seal is short, and as much has to be struck.
+            // What comes after the seal is short, and as much has to be struck. The seal tells nobody: it is looked for.
             let plan = self.journal().join("plan");
             while !plan.exists() && child.try_wait()?.is_none() {
                 std::thread::sleep(Duration::from_micros(50));
             }
             usual /= 6;
         }
+        // The moment is random: what is tested is that there is no wrong one.
         std::thread::sleep(Duration::from_micros(rng.below(usual)));
         child.kill().context("cannot kill the commit")?;
         let output = child
@@ -251,7 +251,7 @@ impl Round<'_> {
         if self.unlike(&self.after, &seen).is_empty() {
             return Ok(Fate::Over);
         }
-        same(&self.unlike(self.before, &seen), "killed before the seal")?;
+        dump::expect_none("killed before the seal", &self.unlike(self.before, &seen))?;
         Ok(fate)
     }
 
@@ -284,7 +284,7 @@ impl Round<'_> {
         let mut left = dump::compare(self.before, &seen, ("before", "undone"), self.ground.lens);
         // Something was made in them and removed.
         left.retain(|line| !(line.contains(": mtime is ") && is_directory(self.before, line)));
-        same(&left, "undone")?;
+        dump::expect_none("undone", &left)?;
         ensure!(!self.journal().exists(), "the journal is left");
         Ok(())
     }
@@ -300,7 +300,7 @@ impl Round<'_> {
     fn is_after(&self, after: &Dump) -> Result<()> {
         let seen = dump::read(&self.tree)?;
         let lines = dump::compare(after, &seen, ("directly", "committed"), self.ground.lens);
-        same(&lines, "committed")
+        dump::expect_none("committed", &lines)
     }
 
     /// Compares without what is under construction.
@@ -350,11 +350,4 @@ fn is_directory(dump: &Dump, line: &str) -> bool {
     let path = if path == "/" { "" } else { path };
     dump.get(Path::new(path))
         .is_some_and(|node| node.kind == 'd')
-}
-
-fn same(lines: &[String], what: &str) -> Result<()> {
-    if lines.is_empty() {
-        return Ok(());
-    }
-    bail!("{what}:\n  {}", lines.join("\n  "))
 }
