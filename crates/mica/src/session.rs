@@ -38,6 +38,7 @@ mod record;
 mod rights;
 mod run;
 mod stage;
+mod staging;
 mod store;
 mod tree;
 mod unlisted;
@@ -74,6 +75,7 @@ use plan::Plan;
 use record::Record;
 use run::{Run, Start};
 pub use stage::be_stage;
+pub use staging::StageBy;
 pub use store::{Activity, Entered, SessionInfo, Sessions};
 pub(crate) use tree::left_out;
 pub use view::{Extra, ExtraSource, Medium, Network, UnlistedDirs, ViewAccess, ViewSpec};
@@ -309,26 +311,27 @@ impl Session {
         stage.work(work, users, &[], &mut on).map(drop)
     }
 
-    /// Runs a command in it. `stage` is the command line of a process that calls [`be_stage`] with its standard input, and
-    /// `stdio` what the command has as standard input, output and error. Each of these that is a terminal is replaced by
+    /// Runs a command in it. `stage` says how its stage is made, and
+    /// `stdio` is what the command has as standard input, output and error. Each of these that is a terminal is replaced by
     /// one of the session. Until that ends, others may join it.
     ///
     /// # Errors
     ///
     /// A [`DoError`]; nothing was run. That the program cannot be run is no error, but an [`Exit`].
-    pub fn start(
+    pub fn start<'a>(
         &mut self,
         spec: &RunSpec,
-        stage: &mut Command,
+        stage: impl Into<StageBy<'a>>,
         stdio: [BorrowedFd<'_>; 3],
     ) -> Result<Running, DoError> {
         let plan = self.plan(spec)?;
+        // It gets ready meanwhile.
+        let stage = Stage::start(stage)?;
         self.record.users = plan.users.clone();
         self.record.set_command(&spec.command);
         self.ignore(&spec.view.ignored);
         self.record.write(&self.dir)?;
         let joining = joining::listen(&self.dir)?;
-        let stage = Stage::start(stage)?;
         let (init, theirs) = front::link()?;
         let lock = self.lock.as_ref().ok_or(DoError::Lost)?;
         let given = [theirs.as_fd(), joining.as_fd(), lock.as_fd()];
