@@ -102,3 +102,15 @@ fn without_a_command_the_users_shell_runs() {
     let (status, said) = terminal.ends();
     assert_eq!(status, Some(6), "{said}");
 }
+
+#[test]
+fn the_terminal_is_given_back_when_the_session_is_lost() {
+    let Some(place) = place("the_terminal_is_given_back_when_the_session_is_lost") else {
+        return;
+    };
+    let line = "(while ! test -e go; do sleep 0.01; done; kill -9 $(pgrep -P $(cat front))) & \
+                sh -c 'echo $$ >front; exec $MICA do --rm --write . -- sh -c \"touch go; sleep 1000\"'; \
+                echo lost: $?; stty -a | grep -c -w -e -icanon -e -echo";
+    let (_, said) = Terminal::line(&place, line).ends();
+    assert!(said.ends_with("lost: 125\n0\n"), "{said}");
+}
