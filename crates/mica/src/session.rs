@@ -32,9 +32,12 @@ mod kernel;
 mod lack;
 mod leftovers;
 mod link;
+mod listing;
+mod lock;
 mod network;
 mod plan;
 mod record;
+mod removal;
 mod rights;
 mod run;
 mod stage;
@@ -70,13 +73,14 @@ pub(crate) use kernel::Lent;
 pub use lack::Lack;
 pub use link::Others;
 use link::{Link, Work};
+pub use listing::{Activity, SessionInfo};
 pub(crate) use plan::Bytes;
 use plan::Plan;
 use record::Record;
 use run::{Run, Start};
 pub use stage::be_stage;
 pub use staging::StageBy;
-pub use store::{Activity, Entered, SessionInfo, Sessions};
+pub use store::{Entered, Sessions};
 pub(crate) use tree::left_out;
 pub use view::{Extra, ExtraSource, Medium, Network, UnlistedDirs, ViewAccess, ViewSpec};
 pub(crate) use whose::Whose;
@@ -194,6 +198,16 @@ pub struct Joined {
 }
 
 impl Session {
+    fn new(dir: PathBuf, record: Record, lock: Option<OwnedFd>) -> Self {
+        Self {
+            dir,
+            record,
+            lock,
+            memory: None,
+            on_lack: |_| (),
+        }
+    }
+
     /// Returns its name.
     #[must_use]
     pub fn name(&self) -> &std::ffi::OsStr {
@@ -252,7 +266,7 @@ impl Session {
 
     /// Removes it as this process, which can.
     pub(crate) fn remove(&self) -> Result<(), DoError> {
-        store::remove(&self.dir)
+        removal::remove(&self.dir)
     }
 
     /// Says whose its objects are.
@@ -271,11 +285,8 @@ impl Session {
     /// Takes a session that this process is not to change.
     fn seen(dir: &std::path::Path, record: Record, memory: Option<OwnedFd>) -> Self {
         Self {
-            dir: dir.to_owned(),
-            record,
-            lock: None,
             memory,
-            on_lack: |_| (),
+            ..Self::new(dir.to_owned(), record, None)
         }
     }
 
@@ -304,16 +315,16 @@ impl Session {
     pub fn discard(self, stage: &mut Command) -> Result<(), DoError> {
         let users = self.record.users.as_ref().filter(|users| !users.alone());
         let Some(users) = users else {
-            return store::remove(&self.dir);
+            return removal::remove(&self.dir);
         };
         let work = Work::Remove(Bytes::of(&self.dir));
         let stage = Stage::start(stage)?;
         stage.work(work, users, &[], &mut on).map(drop)
     }
 
-    /// Runs a command in it. `stage` says how its stage is made, and
-    /// `stdio` is what the command has as standard input, output and error. Each of these that is a terminal is replaced by
-    /// one of the session. Until that ends, others may join it.
+    /// Runs a command in it. `stage` says how its stage is made (the command line of a program, say), and `stdio` is what the command has
+    /// as standard input, output and error. Each of these that is a terminal is replaced by one of the session. Until that ends,
+    /// others may join it.
     ///
     /// # Errors
     ///
@@ -329,6 +340,7 @@ impl Session {
         let stage = Stage::start(stage)?;
         self.record.users = plan.users.clone();
         self.record.set_command(&spec.command);
+        self.record.in_memory = matches!(plan.view.medium, Medium::Memory { .. });
         self.ignore(&spec.view.ignored);
         self.record.write(&self.dir)?;
         let joining = joining::listen(&self.dir)?;
@@ -344,8 +356,7 @@ impl Session {
             Driver::Mica => View::Plain,
             Driver::Kernel(_) => View::Propped,
         };
-        let running = Running::start(init, Some(stage), &spec.to_run(), stdio)?;
-        Ok(running.with(view))
+        Running::start(init, Some((stage, view)), &spec.to_run(), stdio)
     }
 
     fn plan(&self, spec: &RunSpec) -> Result<Plan, DoError> {

@@ -134,11 +134,10 @@ impl Stage {
 #[derive(Debug)]
 pub struct Running {
     /// `None`: somebody else has made the session run.
-    stage: Option<Stage>,
+    stage: Option<(Stage, View)>,
     init: Arc<Link>,
     terminal: Option<OwnedFd>,
     early: Option<Exit>,
-    view: View,
 }
 
 /// Whether the stage has to be waited for.
@@ -153,37 +152,59 @@ pub(super) enum View {
 impl Running {
     pub(super) fn start(
         init: Link,
-        stage: Option<Stage>,
+        stage: Option<(Stage, View)>,
         run: &Run,
-        [stdin, stdout, stderr]: [BorrowedFd<'_>; 3],
+        stdio: [BorrowedFd<'_>; 3],
     ) -> Result<Self, DoError> {
-        let file = run.to_file().map_err(failed)?;
         let mut running = Self {
             stage,
             init: Arc::new(init),
             terminal: None,
             early: None,
-            view: View::Plain,
         };
-        let sent = running
-            .init
-            .send(&Message::Run, &[file.as_fd(), stdin, stdout, stderr]);
+        match running.begin(run, stdio) {
+            Ok(()) => Ok(running),
+            Err(error) => {
+                running.give_up();
+                Err(error)
+            }
+        }
+    }
+
+    fn begin(
+        &mut self,
+        run: &Run,
+        [stdin, stdout, stderr]: [BorrowedFd<'_>; 3],
+    ) -> Result<(), DoError> {
+        let file = run.to_file().map_err(failed)?;
+        let given = [file.as_fd(), stdin, stdout, stderr];
         // A stage that failed says so.
-        let heard = match sent {
-            Ok(()) => running.hear()?,
+        let heard = match self.init.send(&Message::Run, &given) {
+            Ok(()) => self.hear()?,
             // Init may have said why before it went.
-            Err(error) if is_gone(&error) => match running.hear() {
+            Err(error) if is_gone(&error) => match self.hear() {
                 Ok(_) => return Err(DoError::Lost),
                 Err(error) => return Err(error),
             },
             Err(error) => return Err(failed(error)),
         };
         match heard {
-            (Message::Started, fds) => running.terminal = fds.into_iter().next(),
-            (Message::Ended(exit), _) => running.early = Some(exit),
+            (Message::Started, fds) => self.terminal = fds.into_iter().next(),
+            (Message::Ended(exit), _) => self.early = Some(exit),
             _ => return Err(DoError::Lost),
         }
-        Ok(running)
+        Ok(())
+    }
+
+    /// Waits until nothing of it is in the session's directory, whatever becomes of that next. Nothing was run.
+    fn give_up(self) {
+        let Self { stage, init, .. } = self;
+        // Without a front it ends.
+        drop(init);
+        if let Some((stage, View::Propped)) = stage {
+            // What it says was the reason, or comes to nothing.
+            drop(stage.receive());
+        }
     }
 
     /// Waits for what init says. If it is gone, the stage may know why.
@@ -197,13 +218,9 @@ impl Running {
 
     fn lost(&self) -> DoError {
         match &self.stage {
-            Some(stage) => stage.receive().err().unwrap_or(DoError::Lost),
+            Some((stage, _)) => stage.receive().err().unwrap_or(DoError::Lost),
             None => DoError::Gone,
         }
-    }
-
-    pub(super) fn with(self, view: View) -> Self {
-        Self { view, ..self }
     }
 
     /// Returns the master side of the session's terminal, if it has one.
@@ -248,8 +265,8 @@ impl Running {
             // It was ended with all that ran in it.
             _ => Others::None,
         };
-        if let Some(Stage { process, link }) = self.stage {
-            if self.view == View::Propped && others == Others::None {
+        if let Some((Stage { process, link }, view)) = self.stage {
+            if view == View::Propped && others == Others::None {
                 link.receive().map_err(failed)?;
             }
             // It has namespaces to take down, or others to serve, and is reaped when it has ended.

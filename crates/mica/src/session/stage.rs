@@ -50,6 +50,10 @@ use crate::stack::Stack;
 /// The other end makes no sense, or is gone when there is something to tell.
 pub fn be_stage(socket: OwnedFd) -> io::Result<()> {
     let front = Link::of(socket);
+    // The terminal's signals are for the front, whatever there is to do.
+    if let Err(errno) = rustix::process::setsid() {
+        tracing::debug!(%errno, "this process leads a group already");
+    }
     let done = match front.receive()? {
         Some((Message::Plan(plan), fds)) => run(&front, &plan, fds),
         Some((Message::Work(work, users), fds)) => do_work(&front, work, &users, fds),
@@ -70,10 +74,6 @@ fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>) -> Result<(), DoError> {
     // What the caller had open is not for the session. An older kernel keeps it.
     if let Err(errno) = mica_sys::fds::close_on_exec() {
         tracing::debug!(%errno, "descriptors of the caller are inherited");
-    }
-    // The terminal's signals are for the front.
-    if let Err(errno) = rustix::process::setsid() {
-        tracing::debug!(%errno, "this process leads a group already");
     }
     if let Some(users) = &plan.users {
         enter_users(front, users)?;
@@ -200,7 +200,7 @@ fn do_work(front: &Link, work: Work, users: &Users, fds: Vec<OwnedFd>) -> Result
     let mut fds = fds.into_iter();
     let mut changes = Changes::default();
     match work {
-        Work::Remove(dir) => super::store::remove(&dir.to_path())?,
+        Work::Remove(dir) => super::removal::remove(&dir.to_path())?,
         Work::Count(dir) => {
             let dir = dir.to_path();
             let session = Session::seen(&dir, Record::read(&dir)?, fds.next());
