@@ -185,7 +185,10 @@ impl Filter {
         };
         for number in numbers {
             begin(number, self.decide(number)?);
-            begin(number.checked_add(1).ok_or(Errno::INVAL)?, otherwise.clone());
+            begin(
+                number.checked_add(1).ok_or(Errno::INVAL)?,
+                otherwise.clone(),
+            );
         }
         Ok(ranges)
     }
@@ -193,7 +196,11 @@ impl Filter {
     /// Compiles what happens to the calls of one number.
     fn decide(&self, number: u32) -> Result<Vec<Instruction>, Errno> {
         let mut code = Vec::new();
-        for rule in self.rules.iter().filter(|rule| rule.call.number() == number) {
+        for rule in self
+            .rules
+            .iter()
+            .filter(|rule| rule.call.number() == number)
+        {
             let mut body = vec![outcome(rule.action)];
             // The last test first: each needs to know how far it is to the end.
             for test in rule.tests.iter().rev() {

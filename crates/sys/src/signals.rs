@@ -1,6 +1,9 @@
 //! Signals that wait, for this thread and for the programs that it starts, and what a process that runs no program forgets of them.
 
-#![allow(unsafe_code, reason = "rustix changes neither masks nor handlers of signals")]
+#![allow(
+    unsafe_code,
+    reason = "rustix changes neither masks nor handlers of signals"
+)]
 
 use std::mem::MaybeUninit;
 

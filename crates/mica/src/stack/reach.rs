@@ -44,10 +44,7 @@ pub(super) fn narrow(upper: &mut Opened, work: &mut Opened) -> (Reach, Option<Ow
     }
 }
 
-fn open_in_copy(
-    upper: &Opened,
-    work: &Opened,
-) -> Result<(PathBuf, [OwnedFd; 2], OwnedFd), Errno> {
+fn open_in_copy(upper: &Opened, work: &Opened) -> Result<(PathBuf, [OwnedFd; 2], OwnedFd), Errno> {
     let common = nearest_common(upper, work)?;
     let path = path_of(common.as_fd())?;
     let copy = private_copy(common.as_fd(), LayerAccess::ReadWrite)?;

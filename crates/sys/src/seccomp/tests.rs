@@ -112,7 +112,10 @@ fn each_call_is_found_among_many() {
     let code = filter(rules);
     assert!(code.len() > 256);
     let prctl = |first| run(&code, MACHINE, C::PRCTL.number(), [first, 0, 0, 0, 0, 0]);
-    assert_eq!((prctl(0), prctl(199), prctl(200)), (ALLOWED, ALLOWED, REFUSED));
+    assert_eq!(
+        (prctl(0), prctl(199), prctl(200)),
+        (ALLOWED, ALLOWED, REFUSED)
+    );
     for number in (0..1000).filter(|&number| number != C::PRCTL.number()) {
         let named = calls.iter().any(|call| call.number() == number);
         let expected = if named { ALLOWED } else { REFUSED };
