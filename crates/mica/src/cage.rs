@@ -69,12 +69,26 @@ enum Bounds {
 /// A [`CageError`]. Some steps may have been taken: what the process can do next is unmount (by a
 /// [`UnmountHelper`](crate::UnmountHelper)) and end.
 pub fn enter_cage(stack: &StackSpec) -> Result<Cage, CageError> {
+    enter_cage_in(Mounts::Shared, stack)
+}
+
+/// Whose the mount namespace of this process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mounts {
+    /// Others may be in it, or mounts may come to it from another one.
+    Shared,
+    /// Its own, with private mounts.
+    Own,
+}
+
+/// As [`enter_cage`], in a mount namespace that is left behind or emptied.
+pub(crate) fn enter_cage_in(mounts: Mounts, stack: &StackSpec) -> Result<Cage, CageError> {
     be_alone()?;
     // At the first use of a clock rustix looks for the one that needs no system call, in /proc/self/auxv.
     let _now = clock_gettime(ClockId::MonotonicCoarse);
     let (held, needed) = (capabilities::held()?, capabilities::needed(stack));
     let root = if held.contains(CapabilitySet::SYS_ADMIN) {
-        root::empty()?;
+        root::empty(mounts)?;
         Root::Empty
     } else {
         Root::Whole

@@ -15,6 +15,7 @@ use rustix::mount::{
 };
 use rustix::thread::LinkNameSpaceType;
 
+use super::Mounts;
 use super::error::{CageError, CageStep};
 
 /// Where the paths of `mica_sys::proc` begin.
@@ -24,10 +25,14 @@ const FDS: &str = "/proc/self/fd";
 const PROC_SUPER_MAGIC: rustix::fs::FsWord = 0x9fa0;
 
 /// Makes the root directory of this process an empty one, in a mount namespace of its own.
-pub(super) fn empty() -> Result<(), CageError> {
-    take(CageStep::Unshare, copy_mounts())?;
+pub(super) fn empty(mounts: Mounts) -> Result<(), CageError> {
+    if mounts == Mounts::Shared {
+        take(CageStep::Unshare, copy_mounts())?;
+    }
     let fds = open_fds()?;
-    own_mounts()?;
+    if mounts == Mounts::Shared {
+        own_mounts()?;
+    }
     let root = new_root()?;
     attach(&root, "/")?;
     attach_at(&fds, root.as_fd(), FDS.trim_start_matches('/'))?;

@@ -13,8 +13,8 @@ use mica_sys::namespace::{self, Namespaces};
 use mica_sys::process::{Born, fork, fork_with};
 use mica_vfs::Errno;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Mode, OFlags};
-use rustix::mount::UnmountFlags;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount};
 use rustix::net::{SocketFlags, accept_with};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
@@ -36,28 +36,27 @@ use super::run::{Run, Start};
 use super::view::Network;
 use super::{Exit, extras, kernel, leftovers, network, rights};
 
-/// Makes init as a child of this process, in a PID namespace of its own. `socket` is its link, `joining` where others come to it.
+/// Makes init as a child of this process, in a PID namespace of its own. `socket` is its link, `joining` where others come to it. With
+/// its number comes the stage's link to it.
 ///
 /// It runs no program: to load one again takes the time of all that it does.
 ///
 /// # Errors
 ///
 /// As [`fork_with`].
-pub(super) fn bear(socket: OwnedFd, joining: OwnedFd) -> Result<Pid, Errno> {
-    fork_with(
-        Born::FirstOfItsOwn,
-        [socket, joining],
-        (),
-        |[socket, joining], ()| {
-            // The front sees the link end.
-            Err(u8::from(be(socket, joining).is_err()))
-        },
-    )
+pub(super) fn bear(socket: OwnedFd, joining: OwnedFd) -> Result<(Pid, Link), Errno> {
+    let (link, theirs) = Link::pair()?;
+    let given = [socket, joining, theirs.into_fd()];
+    let init = fork_with(Born::FirstOfItsOwn, given, (), |given, ()| {
+        // The front sees the link end.
+        Err(u8::from(be(given).is_err()))
+    })?;
+    Ok((init, link))
 }
 
 /// Is init, until the last command in the session ends. What fails is told at the other end of the link.
-fn be(socket: OwnedFd, joining: OwnedFd) -> io::Result<()> {
-    let front = Link::of(socket);
+fn be([socket, joining, stage]: [OwnedFd; 3]) -> io::Result<()> {
+    let (front, stage) = (Link::of(socket), Link::of(stage));
     // A stage that is killed takes the session with it.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let Some((Message::Plan(plan), _)) = front.receive()? else {
@@ -68,7 +67,16 @@ fn be(socket: OwnedFd, joining: OwnedFd) -> io::Result<()> {
     let null = rustix::fs::open("/dev/null", flags, Mode::empty())?;
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
-    match prepare(&plan) {
+    let prepared = match Apart::make(&plan, &stage) {
+        Err(error) => Err(error),
+        Ok(apart) => match await_view(&plan, &stage)? {
+            Awaited::View(view) => apart.enter(&plan, view),
+            // It says why, and nobody else knows.
+            Awaited::Nothing => return Ok(()),
+        },
+    };
+    drop(stage);
+    match prepared {
         Ok(prepared) => {
             dup2_stderr(&null)?;
             Init::new(front, joining, prepared)?.attend()
@@ -77,32 +85,79 @@ fn be(socket: OwnedFd, joining: OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Makes the view the root directory of this process, and gives up what only that takes.
-///
-/// What needs nothing of the view comes first: the stage is on its way to serving it meanwhile.
-fn prepare(plan: &Plan) -> Result<Prepared, DoError> {
+/// What comes of waiting for the view.
+enum Awaited {
+    /// It is this mount, which is nowhere yet; `None`: it is where it belongs.
+    View(Option<OwnedFd>),
+    /// The stage is gone.
+    Nothing,
+}
+
+/// Waits until there is a view.
+fn await_view(plan: &Plan, stage: &Link) -> io::Result<Awaited> {
+    match plan.driver {
+        Driver::Kernel(_) => Ok(Awaited::View(None)),
+        Driver::Mica => Ok(match stage.receive()? {
+            Some((Message::View, fds)) => Awaited::View(fds.into_iter().next()),
+            _ => Awaited::Nothing,
+        }),
+    }
+}
+
+/// What init makes that needs nothing of the view, while the stage makes that.
+struct Apart {
+    /// The root directory of the machine.
+    host: OwnedFd,
+    devices: Devices,
+}
+
+impl Apart {
+    fn make(plan: &Plan, stage: &Link) -> Result<Self, DoError> {
+        enter_namespaces(plan)?;
+        if let Err(error) = stage.send(&Message::Apart, &[]) {
+            tracing::debug!(%error, "the stage is gone");
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let host = rustix::fs::open("/", flags, Mode::empty());
+        let host = step("the way back", host)?;
+        let groups = match &plan.users {
+            Some(users) if users.alone() => Groups::One,
+            _ => Groups::All,
+        };
+        let devices = Devices::make(&plan.memory(), groups).map_err(|error| match error {
+            DoError::Step {
+                step: PROC,
+                source: source @ Errno::PERM,
+            } if plan.users.is_some() => DoError::MaskedProc { source },
+            error => error,
+        })?;
+        Ok(Self { host, devices })
+    }
+
+    /// Makes the view the root directory of this process, and gives up what only that takes.
+    fn enter(self, plan: &Plan, view: Option<OwnedFd>) -> Result<Prepared, DoError> {
+        let Self { host, devices } = self;
+        if let Some(view) = view {
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            let moved = move_mount(&view, "", CWD, plan.root(), flags);
+            step("the view in its place", moved)?;
+        }
+        prepare(plan, host, devices)
+    }
+}
+
+fn enter_namespaces(plan: &Plan) -> Result<(), DoError> {
     let new = Namespaces::MOUNT.and(Namespaces::IPC).and(Namespaces::UTS);
     match plan.view.network {
-        Network::Host => step("namespaces", namespace::enter(new))?,
+        Network::Host => step("namespaces", namespace::enter(new)),
         Network::None => {
             step("namespaces", namespace::enter(new.and(Namespaces::NET)))?;
-            step("the loopback device", network::loopback_up())?;
+            step("the loopback device", network::loopback_up())
         }
     }
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let host = rustix::fs::open("/", flags, Mode::empty());
-    let host = step("the way back", host)?;
-    let groups = match &plan.users {
-        Some(users) if users.alone() => Groups::One,
-        _ => Groups::All,
-    };
-    let devices = Devices::make(&plan.memory(), groups).map_err(|error| match error {
-        DoError::Step {
-            step: PROC,
-            source: source @ Errno::PERM,
-        } if plan.users.is_some() => DoError::MaskedProc { source },
-        error => error,
-    })?;
+}
+
+fn prepare(plan: &Plan, host: OwnedFd, devices: Devices) -> Result<Prepared, DoError> {
     let parts = match plan.driver {
         Driver::Mica => Vec::new(),
         Driver::Kernel(_) => kernel::parts(plan)?,

@@ -51,6 +51,10 @@ pub(super) enum Message {
     Unmapped,
     /// To the stage: it has ids.
     Mapped,
+    /// From init to the stage: it has mounts of its own.
+    Apart,
+    /// To init from the stage: the view, which is to be its root directory, if FUSE makes it. With a mount that is nowhere yet.
+    View,
     /// From the stage, if the changes are in memory: with the directory that holds them.
     Upper,
     /// From the stage, if the view is the kernel's: it is there, and what it lacks.

@@ -16,7 +16,7 @@ use mica_overlay::{Acls, IdRules, OVERFLOW_ID, Permissions, Unlisted, XattrNames
 use mica_sys::namespace::{self, Namespaces};
 use mica_vfs::Errno;
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
-use rustix::mount::{MountPropagationFlags, MoveMountFlags, move_mount};
+use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::Session;
@@ -35,7 +35,7 @@ use super::record::Record;
 use super::tree::machine_tree;
 use super::unlisted::UnlistedLog;
 use super::view::{Medium, UnlistedDirs};
-use crate::cage::enter_cage;
+use crate::cage::{Mounts, enter_cage_in};
 use crate::mount::{Mount, Mountpoint};
 use crate::options::{MountFlags, MountSpec, UpperSpec};
 use crate::stack::Stack;
@@ -99,12 +99,12 @@ fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>) -> Result<(), DoError> {
 fn wait_for_kernel(
     front: &Link,
     plan: &Plan,
-    bear: impl FnOnce() -> Result<Pid, DoError>,
+    bear: impl FnOnce() -> Result<(Pid, Link), DoError>,
 ) -> Result<(), DoError> {
     let view = super::kernel::mount(plan)?;
     let told = front.send(&Message::Lacks(view.lacks.clone()), &[]);
     told.map_err(|source| DoError::Start { source })?;
-    let init = bear()?;
+    let (init, _) = bear()?;
     log_to(&plan.log())?;
     let ended = rustix::io::retry_on_intr(|| waitpid(Some(init), WaitOptions::empty()));
     if let Err(errno) = ended {
@@ -119,7 +119,9 @@ fn wait_for_kernel(
 }
 
 /// Serves the view until nobody uses it.
-fn serve(plan: &Plan, bear: impl FnOnce() -> Result<Pid, DoError>) -> Result<(), DoError> {
+fn serve(plan: &Plan, bear: impl FnOnce() -> Result<(Pid, Link), DoError>) -> Result<(), DoError> {
+    // First: it has much to do until it needs the view.
+    let (init, link) = bear()?;
     let (lower, store, root) = (plan.lower.to_path(), plan.store.to_path(), plan.root());
     let hidden = plan.view.hidden.iter().map(Bytes::to_path);
     let hidden: Vec<_> = hidden.chain([store]).collect();
@@ -139,12 +141,11 @@ fn serve(plan: &Plan, bear: impl FnOnce() -> Result<Pid, DoError>) -> Result<(),
     let stack = Stack::over_tree(&spec.stack, tree, |fs| Arc::new(log.of(unlisted, fs)))?;
     let mountpoint = Mountpoint::find(&root).map_err(DoError::Mount)?;
     let attached = Mount::attach(stack, &spec, &mountpoint).map_err(DoError::Mount)?;
-    let born = bear().and_then(|init| {
-        // It makes mountpoints, which its user might not.
-        attached.trust(init);
-        log_to(&plan.log())
-    });
-    let caged = born.and_then(|()| Ok(enter_cage(&spec.stack)?));
+    // Init makes mountpoints, which its user might not.
+    attached.trust(init);
+    let given = log_to(&plan.log()).and_then(|()| give_view(&root, link));
+    // Nobody else is left in this mount namespace.
+    let caged = given.and_then(|()| Ok(enter_cage_in(Mounts::Own, &spec.stack)?));
     if let Err(error) = caged {
         attached.abandon();
         return Err(error);
@@ -154,6 +155,24 @@ fn serve(plan: &Plan, bear: impl FnOnce() -> Result<Pid, DoError>) -> Result<(),
         tracing::warn!(%error, "the view ended");
     }
     Ok(())
+}
+
+/// Gives init the view, and waits until it has mounts of its own.
+fn give_view(root: &Path, init: Link) -> Result<(), DoError> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let view = step(
+        "the view for its first process",
+        open_tree(CWD, root, flags),
+    )?;
+    // What there is to say of an init that is gone it has said.
+    if let Err(error) = init.send(&Message::View, &[view.as_fd()]) {
+        tracing::debug!(%error, "nobody wants the view");
+    }
+    match init.receive() {
+        Ok(Some((Message::Apart, _)) | None) => Ok(()),
+        Ok(Some(_)) => Err(DoError::Lost),
+        Err(source) => Err(DoError::Start { source }),
+    }
 }
 
 /// Mounts memory for the changes, and makes the directories in it. Returns that of the changes.
