@@ -342,20 +342,31 @@ impl Session {
         self.record.set_command(&spec.command);
         self.record.in_memory = matches!(plan.view.medium, Medium::Memory { .. });
         self.ignore(&spec.view.ignored);
-        self.record.write(&self.dir)?;
-        let joining = joining::listen(&self.dir)?;
-        let (init, theirs) = front::link()?;
-        let lock = self.lock.as_ref().ok_or(DoError::Lost)?;
-        let given = [theirs.as_fd(), joining.as_fd(), lock.as_fd()];
-        let driver = plan.driver;
-        let prepared = stage.prepare(plan, &init, given)?;
-        self.memory = prepared.memory;
-        drop((theirs, joining));
-        prepared.lacks.iter().for_each(self.on_lack);
-        let view = match driver {
+        let view = match plan.driver {
             Driver::Mica => View::Plain,
             Driver::Kernel(_) => View::Propped,
         };
+        let (init, theirs) = front::link()?;
+        let door = joining::door()?;
+        let lock = self.lock.as_ref().ok_or(DoError::Lost)?;
+        let given = [theirs.as_fd(), door.as_fd(), lock.as_fd()];
+        let terms = stage.tell(plan, &init, given)?;
+        drop(theirs);
+        // Who joins reads the description.
+        let described = self.record.write(&self.dir);
+        let listening = described.and_then(|()| joining::listen(&door, &self.dir));
+        drop(door);
+        match listening.and_then(|()| stage.prepare(terms)) {
+            Ok(prepared) => {
+                self.memory = prepared.memory;
+                prepared.lacks.iter().for_each(self.on_lack);
+            }
+            Err(error) => {
+                drop(init);
+                stage.give_up(view);
+                return Err(error);
+            }
+        }
         Running::start(init, Some((stage, view)), &spec.to_run(), stdio)
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use mica_sys::mount::{restrict_tree, set_read_only};
 use mica_vfs::Errno;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
@@ -206,13 +206,12 @@ fn mask(root: BorrowedFd<'_>, paths: &[&str], empty: BorrowedFd<'_>) -> Result<(
         let Some(at) = find(root, path)? else {
             continue;
         };
-        match put(copy(empty)?.as_fd(), at.as_fd()) {
-            // Where it is no directory.
-            Err(Errno::NOTDIR | Errno::INVAL) => {
-                put(open_tree(CWD, "/dev/null", CLONE)?.as_fd(), at.as_fd())?
-            }
-            masked => masked?,
-        }
+        // A copy that fits nowhere would have to be closed, and the kernel takes its time.
+        let over = match FileType::from_raw_mode(fstat(&at)?.st_mode) {
+            FileType::Directory => copy(empty)?,
+            _ => open_tree(CWD, "/dev/null", CLONE)?,
+        };
+        put(over.as_fd(), at.as_fd())?;
     }
     Ok(())
 }

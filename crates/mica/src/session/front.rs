@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
 
+use rustix::net::{Shutdown, shutdown};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::changes::Changes;
@@ -26,6 +27,14 @@ pub(super) struct Prepared {
     pub(super) memory: Option<OwnedFd>,
     /// What the view lacks.
     pub(super) lacks: Vec<Lack>,
+}
+
+/// What of a plan concerns the front.
+#[derive(Debug)]
+pub(super) struct Terms {
+    users: Option<Users>,
+    medium: Medium,
+    driver: Driver,
 }
 
 /// Makes the two ends of a link.
@@ -53,16 +62,30 @@ impl Stage {
 
     /// Tells the stage what to make, and init, at whose link this process has `init`. `given` are init's end of that, the socket to
     /// join at, and the lock.
-    pub(super) fn prepare(
+    pub(super) fn tell(
         &self,
         plan: Plan,
         init: &Link,
         given: [BorrowedFd<'_>; 3],
-    ) -> Result<Prepared, DoError> {
+    ) -> Result<Terms, DoError> {
         let (users, medium, driver) = (plan.users.clone(), plan.view.medium, plan.driver);
         let plan = Message::Plan(Box::new(plan));
         init.send(&plan, &[]).map_err(failed)?;
         self.link.send(&plan, &given).map_err(failed)?;
+        Ok(Terms {
+            users,
+            medium,
+            driver,
+        })
+    }
+
+    /// Helps the stage with what it was told, and hears what came of it.
+    pub(super) fn prepare(&self, terms: Terms) -> Result<Prepared, DoError> {
+        let Terms {
+            users,
+            medium,
+            driver,
+        } = terms;
         if let Some(users) = users.filter(|users| !users.alone()) {
             self.map(&users)?;
         }
@@ -108,6 +131,19 @@ impl Stage {
         drop(self.link);
         wait_for(self.process).map_err(failed)?;
         done
+    }
+
+    /// Waits until nothing of a view is left in the session's directory. Init has no front any more.
+    pub(super) fn give_up(self, view: View) {
+        if view == View::Plain {
+            return;
+        }
+        // Nor has the stage one that answers.
+        if let Err(errno) = shutdown(self.link.as_fd(), Shutdown::Write) {
+            tracing::debug!(%errno, "the stage waits for nobody");
+        }
+        // What it says was the reason, or comes to nothing.
+        while matches!(self.link.receive(), Ok(Some(_))) {}
     }
 
     /// Gives the stage the ids that it asks for.
@@ -201,9 +237,8 @@ impl Running {
         let Self { stage, init, .. } = self;
         // Without a front it ends.
         drop(init);
-        if let Some((stage, View::Propped)) = stage {
-            // What it says was the reason, or comes to nothing.
-            drop(stage.receive());
+        if let Some((stage, view)) = stage {
+            stage.give_up(view);
         }
     }
 

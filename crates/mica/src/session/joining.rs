@@ -25,19 +25,27 @@ fn socket() -> Result<OwnedFd, Errno> {
     socket_with(family, kind, SocketFlags::CLOEXEC, None)
 }
 
-/// Listens for who joins the session in `dir`, which is locked.
-pub(super) fn listen(dir: &Path) -> Result<OwnedFd, DoError> {
-    let listen = || -> Result<OwnedFd, Errno> {
+/// Makes the socket at which others join, which nobody can find yet.
+pub(super) fn door() -> Result<OwnedFd, DoError> {
+    let made = socket().and_then(|socket| {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Ok(socket)
+    });
+    made.map_err(|errno| DoError::Start {
+        source: errno.into(),
+    })
+}
+
+/// Listens with `door` for who joins the session in `dir`, which is locked and described.
+pub(super) fn listen(door: &OwnedFd, dir: &Path) -> Result<(), DoError> {
+    let listen = || -> Result<(), Errno> {
         match rustix::fs::unlink(socket_in(dir)) {
             Err(Errno::NOENT) => {}
             removed => removed?,
         }
         let (_dir, address) = address(dir)?;
-        let socket = socket()?;
-        rustix::net::bind(&socket, &address)?;
-        rustix::net::listen(&socket, BACKLOG)?;
-        rustix::io::ioctl_fionbio(&socket, true)?;
-        Ok(socket)
+        rustix::net::bind(door, &address)?;
+        rustix::net::listen(door, BACKLOG)
     };
     listen().map_err(|errno| DoError::Store {
         action: "listen at",

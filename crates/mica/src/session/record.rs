@@ -96,6 +96,11 @@ impl Record {
     /// Writes it in the place of the one before.
     pub(super) fn write(&self, dir: &Path) -> Result<(), DoError> {
         self.write_draft(dir)?;
+        Self::publish(dir)
+    }
+
+    /// Makes the draft the description: from now on there is a session.
+    pub(super) fn publish(dir: &Path) -> Result<(), DoError> {
         let path = record_in(dir);
         std::fs::rename(draft_in(dir), &path).map_err(failed(path))
     }

@@ -226,7 +226,7 @@ fn reach(lower: &Path) -> Result<PathBuf, DoError> {
 /// Makes what belongs to a session in its new directory.
 fn furnish(dir: PathBuf, lower: &Path) -> Result<Session, DoError> {
     let session = lay_out(dir, Record::new(lower))?;
-    session.record.write(&session.dir)?;
+    Record::publish(&session.dir)?;
     Ok(session)
 }
 
@@ -303,7 +303,7 @@ fn checked(name: &OsStr) -> Result<&OsStr, DoError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::joining::listen;
+    use crate::session::joining::{door, listen};
     use crate::session::{Activity, SessionInfo};
 
     fn store() -> (tempfile::TempDir, Sessions) {
@@ -345,7 +345,8 @@ mod tests {
         let lower = dir.path().join("l");
         assert_eq!(sessions.list().unwrap(), []);
         let one = create(&sessions, None, &lower).unwrap();
-        let _init = listen(one.dir()).unwrap();
+        let init = door().unwrap();
+        listen(&init, one.dir()).unwrap();
         create(&sessions, Some(OsStr::new("7")), &lower).unwrap();
         create(&sessions, Some(OsStr::new("x")), &lower).unwrap();
         create(&sessions, None, &lower).unwrap();
@@ -389,7 +390,7 @@ mod tests {
         let (dir, sessions) = store();
         let (lower, name) = (dir.path().join("l"), OsStr::new("n"));
         let session = create(&sessions, Some(name), &lower).unwrap();
-        drop(listen(session.dir()).unwrap());
+        listen(&door().unwrap(), session.dir()).unwrap();
         let ending = std::thread::spawn(move || {
             std::thread::sleep(PATIENCE.mul_f32(1.2));
             drop(session);
