@@ -151,6 +151,7 @@ const fn word(manner: CommitManner) -> &'static str {
         CommitManner::Written => "write",
         CommitManner::Removed => "remove",
         CommitManner::Renamed => "rename",
+        CommitManner::Copied => "copy",
         CommitManner::Attributes => "attributes",
     }
 }

@@ -7,6 +7,7 @@
 //! A commit that is killed before the seal is undone by the next one, one that is killed after it is finished.
 
 mod apply;
+mod build;
 mod conflict;
 mod error;
 mod journal;
@@ -17,6 +18,7 @@ mod rest;
 mod rights;
 mod risk;
 mod selection;
+mod shown;
 mod sync;
 mod take_back;
 
@@ -39,6 +41,7 @@ use plan::{Plan, Rest};
 use prepare::Preparation;
 use rights::Rights;
 use selection::Selection;
+use shown::Crossing;
 use sync::Unsynced;
 
 use crate::diff::{Entry, Sides, Survey, What};
@@ -74,6 +77,8 @@ pub enum Manner {
     Removed,
     /// It is renamed.
     Renamed,
+    /// It is copied to its new place, which is on another filesystem, and removed from the old one.
+    Copied,
     /// It gets other attributes.
     Attributes,
 }
@@ -190,15 +195,15 @@ impl Session {
         };
         let entries = settle(&judge, spec, selection.entries)?;
         let mut refused = Vec::new();
-        let rights = Rights::of(sides, self.lower());
+        let failed = |source| CommitError::Prepare {
+            path: "/".into(),
+            source,
+        };
+        let moves = Moves::of(&entries, sides, &mut refused).map_err(failed)?;
+        let rights = Rights::of(sides, &moves, self.lower());
         for entry in &entries {
             checked(rights.check(entry, &mut refused), entry)?;
         }
-        let moves =
-            Moves::of(&entries, sides, &mut refused).map_err(|source| CommitError::Prepare {
-                path: "/".into(),
-                source,
-            })?;
         if !refused.is_empty() {
             refused.dedup();
             return Err(CommitError::Refused(refused));
@@ -208,7 +213,7 @@ impl Session {
         }
         let changes = entries
             .iter()
-            .filter_map(|entry| Some((entry.path.clone(), manner(entry)?)));
+            .filter_map(|entry| Some((entry.path.clone(), manner(entry, &moves)?)));
         let mut changes: Vec<_> = changes.collect();
         if spec.dry_run {
             mark_written(&mut changes, &entries, sides, &base);
@@ -217,6 +222,7 @@ impl Session {
                 ..Committed::default()
             });
         }
+        let crossing = Crossing::of(&entries, &moves, &base).map_err(failed)?;
         journal
             .begin()
             .map_err(|source| journal_error(&journal, source))?;
@@ -230,6 +236,7 @@ impl Session {
             links: HashMap::new(),
             names: Vec::new(),
             moves,
+            crossing,
             steps: Vec::new(),
             unsynced: Unsynced::default(),
         };
@@ -308,7 +315,7 @@ fn undo(sides: &Sides, journal: &Journal) -> Result<(), CommitError> {
     for path in made.iter().rev() {
         let remove = || -> Result<(), Errno> {
             let parent = path.parent().unwrap_or(path);
-            let name = prepare::last(path);
+            let name = build::last(path);
             // Whatever the journal says, nothing else is removed.
             if !name.starts_with(plan::TEMPORARY.as_bytes()) {
                 return Ok(());
@@ -358,11 +365,12 @@ fn settle(
     Ok(kept)
 }
 
-fn manner(entry: &Entry) -> Option<Manner> {
+fn manner(entry: &Entry, moves: &Moves) -> Option<Manner> {
     use crate::diff::Aspects;
-    Some(match entry.what {
+    Some(match &entry.what {
         What::Added => Manner::Made,
         What::Deleted => Manner::Removed,
+        What::Moved { from } if moves.is_copied(Some(from)) => Manner::Copied,
         What::Moved { .. } => Manner::Renamed,
         What::Replaced | What::Retyped => Manner::Replaced,
         What::Merged | What::Modified if entry.aspects.is_empty() => return None,
