@@ -15,6 +15,7 @@ mod carried;
 mod check;
 mod coherence;
 mod commit;
+mod commit_across;
 mod commit_conflicts;
 mod commit_stopped;
 mod diff;

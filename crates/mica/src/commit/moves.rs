@@ -113,6 +113,14 @@ impl Moves {
         found.unwrap_or_else(|| path.to_owned())
     }
 
+    /// Returns where a name of a path of the tree is then, whatever has it: what had it may be elsewhere.
+    pub(super) fn place(&self, path: &Path) -> PathBuf {
+        match (path.parent(), path.file_name()) {
+            (Some(dir), Some(name)) => self.now(dir).join(name),
+            _ => path.to_owned(),
+        }
+    }
+
     /// Returns how one comes to a path of the view, and what it is.
     pub(super) fn at(&self, path: &Path) -> Option<(Way, &Node)> {
         let found = self.0.iter().find(|one| one.to == path);

@@ -51,10 +51,16 @@ impl Preparation<'_, '_> {
             self.steps.push(rename(&from, &to, id));
             self.moves.stage(nth, to);
         }
-        // Names of files that stay what they are come first: the others are links to those.
-        let first = |entry: &&Entry| entry.what == What::Modified;
-        let others = entries.iter().filter(|entry| !first(entry));
-        for entry in entries.iter().filter(first).chain(others) {
+        // Names of files that stay what they are come first: the others are links to those. What is in a directory that is
+        // copied is touched when that is done.
+        let order = |entry: &&Entry| match &entry.what {
+            _ if self.moves.is_copied(entry.in_source.as_deref()) => 2,
+            What::Modified => 0,
+            _ => 1,
+        };
+        let mut ordered: Vec<_> = entries.iter().collect();
+        ordered.sort_by_key(order);
+        for entry in ordered {
             self.pace.step()?;
             let prepared = self.entry(entry);
             prepared.map_err(|source| CommitError::Prepare {
@@ -89,7 +95,7 @@ impl Preparation<'_, '_> {
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<(), Errno> {
-        let there = self.moves.now(&entry.below);
+        let there = self.moves.place(&entry.below);
         // What is in a directory that is made or copied comes with that, or is renamed into it.
         let in_copy = self.moves.is_copied(entry.in_source.as_deref());
         let in_made = entry.in_new || in_copy;
@@ -253,7 +259,7 @@ impl Preparation<'_, '_> {
                 return Err(errno);
             }
         };
-        let (from, to) = (self.moves.now(&temporary), self.moves.now(&entry.below));
+        let (from, to) = (self.moves.now(&temporary), self.moves.place(&entry.below));
         let id = Id::of(made.attr());
         self.steps.push(rename(&from, &to, id));
         self.unsynced.add(&dir)
