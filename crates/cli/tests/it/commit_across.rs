@@ -226,3 +226,23 @@ fn half_of_a_move_to_another_filesystem_is_not_committed() {
                     one:\ne\n\ntwo:\nd\n\ntwo/d:\na\nn\nsub\nhost\n";
     assert_eq!(done.stdout, expected, "{done:?}");
 }
+
+#[test]
+fn what_is_left_to_the_machine_in_a_directory_that_is_copied_is_as_the_machine_has_it() {
+    let test = "what_is_left_to_the_machine_in_a_directory_that_is_copied_is_as_the_machine_has_it";
+    if !can_mount(test) {
+        return;
+    }
+    let place = Place::new();
+    let mica = env!("CARGO_BIN_EXE_mica");
+    let script = format!(
+        "mkdir one two; mount -t tmpfs one one; mount -t tmpfs two two; mkdir -p one/d/sub; for f in a sub/b sub/c x.o y.o; do echo host > one/d/$f; done; \
+         {mica} do --ignore '*.o' -- sh -ec 'mv one/d two/d; cd two/d; echo s > a; rm sub/b sub/c x.o; echo s > y.o; echo s > z.o' 2>/dev/null; \
+         echo other > one/d/a; echo other > one/d/sub/b; {mica} commit --ours two/d --theirs one/d/a --theirs one/d/sub/b 2>&1; find one two | sort; \
+         cd two/d; cat a sub/b x.o y.o"
+    );
+    let done = in_namespace(&place, &script);
+    let expected = "2 changes committed - session 1 has ended\none\ntwo\ntwo/d\ntwo/d/a\ntwo/d/sub\ntwo/d/sub/b\ntwo/d/x.o\ntwo/d/y.o\n\
+                    other\nother\nhost\nhost\n";
+    assert_eq!(done.stdout, expected, "{done:?}");
+}

@@ -1,0 +1,100 @@
+//! `mica commit` of files that programs of the machine have open, or run.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::process::Command;
+
+use crate::commit_conflicts::Case;
+
+#[test]
+fn a_program_that_runs_is_replaced_and_not_written_to() {
+    let test = "a_program_that_runs_is_replaced_and_not_written_to";
+    let script = "echo session > program; echo session > linked";
+    let Some(case) = Case::new(
+        test,
+        "cp /bin/sleep program; cp /bin/sleep linked; ln linked l2",
+        script,
+    ) else {
+        return;
+    };
+    let start = |name: &str| {
+        Command::new(case.place.at("d").join(name))
+            .arg("60")
+            .spawn()
+            .unwrap()
+    };
+    let (mut one, mut two) = (start("program"), start("linked"));
+    // A file with other names would have to be written to.
+    let before = case.state();
+    let refused = case.commit(&["1"]);
+    assert_eq!(
+        (refused.status, case.state()),
+        (Some(1), before),
+        "{refused:?}"
+    );
+    assert!(refused.stderr.contains("text file busy"), "{refused:?}");
+    let done = case.commit(&["1", "./program"]);
+    assert_eq!(done.status, Some(0), "{done:?}");
+    for child in [&mut one, &mut two] {
+        assert!(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert_eq!(
+        fs::read_to_string(case.place.at("d/program")).unwrap(),
+        "session\n"
+    );
+    assert_eq!(case.commit(&["1"]).status, Some(0));
+    assert_eq!(case.on_machine("cat linked l2"), "session\nsession\n");
+}
+
+#[test]
+fn a_file_that_a_program_has_open_is_replaced_and_one_with_other_names_is_written_to() {
+    let test = "a_file_that_a_program_has_open_is_replaced_and_one_with_other_names_is_written_to";
+    let files = ["read", "written", "read-link", "written-link"];
+    let prepare = "for f in read written read-link written-link; do echo host > $f; done; ln read-link r2; ln written-link w2";
+    let session = "for f in read written read-link written-link; do echo session > $f; done";
+    let Some(case) = Case::new(test, prepare, session) else {
+        return;
+    };
+    let at = |name: &str| case.place.at("d").join(name);
+    let [mut read, mut written, mut read_link, mut written_link] = files.map(|name| {
+        let mut options = fs::File::options();
+        let writes = name.starts_with("written");
+        options.read(true).append(writes).open(at(name)).unwrap()
+    });
+    let done = case.commit(&["1"]);
+    assert_eq!(done.status, Some(0), "{done:?}");
+    let mut seen = String::new();
+    for file in [&mut read, &mut read_link] {
+        file.read_to_string(&mut seen).unwrap();
+    }
+    // Who had opened what was replaced goes on with that, and what it writes there has no name.
+    assert_eq!(seen, "host\nsession\n");
+    for file in [&mut written, &mut written_link] {
+        file.write_all(b"later\n").unwrap();
+    }
+    assert_eq!(
+        case.on_machine("cat read written; cat read-link r2; cat written-link w2"),
+        "session\nsession\nsession\nsession\nsession\nlater\nsession\nlater\n"
+    );
+    assert_eq!(
+        case.on_machine("stat -c %h read written r2 w2"),
+        "1\n1\n2\n2\n"
+    );
+}
+
+#[test]
+fn what_a_program_wrote_to_a_file_that_it_has_open_is_a_conflict() {
+    let test = "what_a_program_wrote_to_a_file_that_it_has_open_is_a_conflict";
+    for name in ["changed", "kept"] {
+        let script = "echo session > changed; echo session > kept";
+        let Some(case) = Case::new(test, "ln kept partner", script) else {
+            return;
+        };
+        let path = case.place.at("d").join(name);
+        let mut file = fs::File::options().append(true).open(path).unwrap();
+        file.write_all(b"later\n").unwrap();
+        case.is_refused(&["1"], &format!("`{name}`: was changed meanwhile"));
+    }
+}
