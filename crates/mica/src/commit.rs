@@ -11,6 +11,7 @@ mod build;
 mod conflict;
 mod error;
 mod journal;
+mod late;
 mod moves;
 mod plan;
 mod prepare;
@@ -36,6 +37,7 @@ use rustix::io::retry_on_intr;
 use conflict::Judge;
 pub use error::{CommitError, Conflict, ConflictKind};
 use journal::Journal;
+use late::Late;
 use moves::Moves;
 use plan::{Plan, Rest};
 use prepare::Preparation;
@@ -179,6 +181,7 @@ impl Session {
         mut journal: Journal,
         pace: &mut Pace<'_>,
     ) -> Result<Committed, CommitError> {
+        let began = late::now();
         let survey = Survey::of(sides)?;
         if !survey.unreadable.is_empty() {
             return Err(CommitError::Unreadable(survey.unreadable));
@@ -222,6 +225,7 @@ impl Session {
                 ..Committed::default()
             });
         }
+        let late = Late::of(&entries, &moves, spec, began);
         let crossing = Crossing::of(&entries, &moves, &base).map_err(failed)?;
         journal
             .begin()
@@ -240,7 +244,14 @@ impl Session {
             steps: Vec::new(),
             unsynced: Unsynced::default(),
         };
-        let plan = match preparation.run(&entries, selection.rest) {
+        let prepared = preparation.run(&entries, selection.rest).and_then(|plan| {
+            let conflicts = late.conflicts().map_err(failed)?;
+            match conflicts.is_empty() {
+                true => Ok(plan),
+                false => Err(CommitError::Conflicts(conflicts)),
+            }
+        });
+        let plan = match prepared {
             Ok(plan) => plan,
             // As if it was killed.
             Err(CommitError::Stopped) => return Err(CommitError::Stopped),

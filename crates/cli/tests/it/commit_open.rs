@@ -1,10 +1,15 @@
 //! `mica commit` of files that programs of the machine have open, or run.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::ops::ControlFlow;
 use std::process::Command;
 
+use mica::{CommitError, CommitSpec, Committed, Sessions};
+
 use crate::commit_conflicts::Case;
+use crate::commit_stopped::Far;
 
 #[test]
 fn a_program_that_runs_is_replaced_and_not_written_to() {
@@ -96,5 +101,56 @@ fn what_a_program_wrote_to_a_file_that_it_has_open_is_a_conflict() {
         let mut file = fs::File::options().append(true).open(path).unwrap();
         file.write_all(b"later\n").unwrap();
         case.is_refused(&["1"], &format!("`{name}`: was changed meanwhile"));
+    }
+}
+
+/// Commits, and does `meanwhile` on the machine when others were looked for.
+fn commit_during(
+    case: &Case,
+    spec: &CommitSpec,
+    meanwhile: &str,
+) -> Result<Committed, CommitError> {
+    let sessions = Sessions::new(case.place.at("state/mica/sessions"));
+    let session = sessions.open(OsStr::new("1")).unwrap();
+    session.commit(spec, &mut |step| {
+        if step == 1 {
+            case.on_machine(meanwhile);
+        }
+        ControlFlow::Continue(())
+    })
+}
+
+#[test]
+fn what_is_changed_while_a_commit_is_prepared_is_a_conflict() {
+    let test = "what_is_changed_while_a_commit_is_prepared_is_a_conflict";
+    let prepare = "ln kept partner; mkdir -p far dir/sub; touch dir/sub/f; mount --bind far far";
+    let session = "echo session > changed; echo more >> kept; rm gone; mv dir far/dir";
+    for (meanwhile, at) in [
+        ("echo other >> changed", "changed"),
+        ("echo other > n; mv n changed", "changed"),
+        ("echo other >> partner", "kept"),
+        ("chmod 600 gone", "gone"),
+        ("echo other > dir/sub/f", "dir"),
+        ("touch dir/sub/new", "dir"),
+        ("rm -f dir/sub/f", "dir"),
+        ("touch dir/new", "dir"),
+    ] {
+        let Some(case) = Case::new(test, prepare, session) else {
+            return;
+        };
+        let _far = Far(case.place.at("d/far"));
+        let done = commit_during(&case, &CommitSpec::default(), meanwhile);
+        let Err(CommitError::Conflicts(conflicts)) = done else {
+            panic!("{meanwhile}: {done:?}");
+        };
+        let paths: Vec<_> = conflicts.iter().map(|one| &one.path).collect();
+        assert_eq!(paths, [&case.place.at("d").join(at)], "{meanwhile}");
+        assert_eq!(case.on_machine("find . -name '.mica*'; ls far"), "");
+        let forced = CommitSpec {
+            force: true,
+            ..CommitSpec::default()
+        };
+        let done = commit_during(&case, &forced, meanwhile);
+        assert!(done.is_ok(), "{meanwhile}: {done:?}");
     }
 }

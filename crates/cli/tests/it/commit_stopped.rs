@@ -78,7 +78,7 @@ fn stopped(test: &str, prepare: &str, script: &str) {
 }
 
 /// Where something is mounted, until this is dropped.
-struct Far(PathBuf);
+pub(crate) struct Far(pub(crate) PathBuf);
 
 impl Drop for Far {
     fn drop(&mut self) {

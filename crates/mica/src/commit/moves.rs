@@ -132,6 +132,13 @@ impl Moves {
         self.copied().any(|one| Some(one.from.as_path()) == from)
     }
 
+    /// Returns a directory of the filesystem of one that is copied, which itself stays where it is.
+    pub(super) fn anchor(&self, from: Option<&Path>) -> Option<PathBuf> {
+        let mut copied = self.copied();
+        let found = copied.find(|one| Some(one.from.as_path()) == from);
+        found.map(|one| one.anchor.clone())
+    }
+
     /// Whether an object is one of them.
     pub(super) fn has(&self, node: &Node) -> bool {
         let id = Id::of(node.attr());

@@ -208,8 +208,13 @@ impl Preparation<'_, '_> {
 
     /// Takes room on the filesystem of a file, which is given back right before that is written to.
     fn reserve(&mut self, entry: &Entry, room: u64) -> Result<(), Errno> {
-        let below = entry.below.parent().unwrap_or(&entry.below);
-        let dir = self.sides.find(below)?.ok_or(Errno::NOENT)?;
+        // Nothing is done to a directory that is copied.
+        let copied = entry.in_source.as_deref();
+        let below = match self.moves.anchor(copied) {
+            Some(anchor) => anchor,
+            None => entry.below.parent().unwrap_or(&entry.below).to_owned(),
+        };
+        let dir = self.sides.find(&below)?.ok_or(Errno::NOENT)?;
         let name = self.fresh_name();
         let path = below.join(&name);
         self.journal.note(&path).map_err(errno)?;
