@@ -22,17 +22,16 @@ mod selection;
 mod shown;
 mod sync;
 mod take_back;
+mod turn;
 
 use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mica_host::LayerAccess;
 use mica_vfs::{Errno, Time};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
-use rustix::io::retry_on_intr;
 
 use conflict::Judge;
 pub use error::{CommitError, Conflict, ConflictKind};
@@ -45,6 +44,8 @@ use rights::Rights;
 use selection::Selection;
 use shown::Crossing;
 use sync::Unsynced;
+pub use turn::LockedBy;
+use turn::Turn;
 
 use crate::diff::{Entry, Sides, Survey, What};
 use crate::session::Session;
@@ -64,6 +65,8 @@ pub struct CommitSpec {
     pub dry_run: bool,
     /// What a session of another user has that gives rights has been looked at.
     pub confirmed: bool,
+    /// How long to wait while others commit to the tree, to one above it or in it.
+    pub wait: Duration,
 }
 
 /// How a change comes to the machine.
@@ -146,7 +149,7 @@ impl Session {
                 ..Committed::default()
             });
         }
-        let _turn = turn(&self.lower());
+        let _turn = Turn::take(&self.lower(), spec.wait)?;
         let sides = Sides::open(self, LayerAccess::ReadWrite)?;
         match journal.sealed() {
             Ok(None) => {}
@@ -293,15 +296,6 @@ impl Session {
         removed.map_err(|errno| journal_error(journal, errno.into()))?;
         Ok(false)
     }
-}
-
-/// Waits until nobody else commits to a tree: of two at once neither would find what the other is about to change. What is
-/// returned is held meanwhile; a filesystem without locks has none.
-fn turn(tree: &Path) -> Option<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = open(tree, flags, Mode::empty()).ok()?;
-    let taken = retry_on_intr(|| flock(&dir, FlockOperation::LockExclusive));
-    taken.ok().map(|()| dir)
 }
 
 fn journal_error(journal: &Journal, source: io::Error) -> CommitError {

@@ -10,6 +10,7 @@ use mica::{CommitError, CommitSpec, Committed, Sessions};
 
 use crate::commit_conflicts::Case;
 use crate::commit_stopped::Far;
+use crate::ground::LIMIT;
 
 #[test]
 fn a_program_that_runs_is_replaced_and_not_written_to() {
@@ -139,7 +140,11 @@ fn what_is_changed_while_a_commit_is_prepared_is_a_conflict() {
             return;
         };
         let _far = Far(case.place.at("d/far"));
-        let done = commit_during(&case, &CommitSpec::default(), meanwhile);
+        let plain = CommitSpec {
+            wait: LIMIT,
+            ..CommitSpec::default()
+        };
+        let done = commit_during(&case, &plain, meanwhile);
         let Err(CommitError::Conflicts(conflicts)) = done else {
             panic!("{meanwhile}: {done:?}");
         };
@@ -148,7 +153,7 @@ fn what_is_changed_while_a_commit_is_prepared_is_a_conflict() {
         assert_eq!(case.on_machine("find . -name '.mica*'; ls far"), "");
         let forced = CommitSpec {
             force: true,
-            ..CommitSpec::default()
+            ..plain
         };
         let done = commit_during(&case, &forced, meanwhile);
         assert!(done.is_ok(), "{meanwhile}: {done:?}");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use mica::{CommitError, CommitSpec, Committed, Sessions};
 
 use crate::commit_conflicts::Case;
+use crate::ground::LIMIT;
 
 /// What a session does that needs each kind of step.
 const SCRIPT: &str = "echo session > changed; rm gone; echo more >> linked; mv dir moved; touch moved/new; rm moved/a; \
@@ -20,7 +21,11 @@ const PREPARE: &str = "mkdir -p dir/sub other/sub again mode a b/in empty c; tou
 /// Commits, and stops before step `last`; `None`: goes on to the end.
 fn commit(sessions: &Path, last: Option<u64>) -> Result<Committed, CommitError> {
     let session = Sessions::new(sessions.to_owned()).open(OsStr::new("1"));
-    session?.commit(&CommitSpec::default(), &mut |step| match last {
+    let spec = CommitSpec {
+        wait: LIMIT,
+        ..CommitSpec::default()
+    };
+    session?.commit(&spec, &mut |step| match last {
         Some(last) if step >= last => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     })

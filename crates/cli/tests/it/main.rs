@@ -19,6 +19,7 @@ mod commit_across;
 mod commit_conflicts;
 mod commit_open;
 mod commit_stopped;
+mod commit_turns;
 mod diff;
 mod diff_forms;
 mod diff_users;

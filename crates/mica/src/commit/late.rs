@@ -8,6 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::CommitSpec;
 use super::error::{Conflict, ConflictKind};
 use super::moves::Moves;
+use super::plan::Id;
 use crate::diff::{Entry, What};
 use crate::offline::Node;
 use crate::options::path as path_of;
@@ -18,6 +19,8 @@ pub(super) struct Late {
     began: Time,
     files: Vec<(PathBuf, Node)>,
     copied: Vec<(PathBuf, Node)>,
+    /// Directories that are none of those, wherever they are.
+    moved: Vec<Id>,
 }
 
 impl Late {
@@ -27,6 +30,7 @@ impl Late {
             began,
             files: Vec::new(),
             copied: Vec::new(),
+            moved: moves.ids().collect(),
         };
         for entry in entries {
             let path = match &entry.what {
@@ -85,6 +89,7 @@ impl Late {
             for name in dir.names()? {
                 let path = path.join(path_of(name.to_vec()));
                 match dir.child(&name)? {
+                    Some(child) if self.moved.contains(&Id::of(child.attr())) => {}
                     Some(child) if child.kind() == FileType::Directory => left.push((path, child)),
                     Some(child) if child.attr().ctime < self.began => {}
                     _ => return Ok(Some(path)),

@@ -142,7 +142,12 @@ impl Moves {
     /// Whether an object is one of them.
     pub(super) fn has(&self, node: &Node) -> bool {
         let id = Id::of(node.attr());
-        self.0.iter().any(|one| Id::of(one.old.attr()) == id)
+        self.ids().any(|one| one == id)
+    }
+
+    /// Lists which objects they are.
+    pub(super) fn ids(&self) -> impl Iterator<Item = Id> {
+        self.0.iter().map(|one| Id::of(one.old.attr()))
     }
 
     /// Lists what is copied.
