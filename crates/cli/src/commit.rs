@@ -176,9 +176,8 @@ const fn word(manner: CommitManner) -> &'static str {
 pub(crate) fn explain(failed: &CommitError) {
     match failed {
         CommitError::Conflicts(conflicts) => {
-            let told: Vec<_> = conflicts.iter().map(|one| (&one.path, &one.kind)).collect();
-            for (path, kind) in told {
-                line(path, &kind.to_string());
+            for one in conflicts {
+                line(&one.path, &one.kind.to_string());
             }
         }
         CommitError::Unreadable(told) | CommitError::Refused(told) => {

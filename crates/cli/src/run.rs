@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 use std::thread;
@@ -162,7 +162,7 @@ impl Job<'_> {
         match others {
             Others::None => settling.settle(self.then, self.named, exit),
             Others::Run => {
-                settling.leave(self.end());
+                settling.close(self.end());
                 Ok(exit)
             }
         }
@@ -172,19 +172,25 @@ impl Job<'_> {
     fn run_beside(&self, store: &Sessions, joined: &Joined) -> Result<Exit, CliError> {
         let (exit, others) = self.command(|stdio| joined.start(&self.spec, stdio))?;
         let name = joined.name();
+        let mut end = match others {
+            Others::Run => self.end(),
+            Others::None => End::Kept,
+        };
         if others == Others::None && self.then != Then::Keep {
-            let session = store.open(name)?;
-            return Settling::of(session)?.settle(self.then, self.named, exit);
+            match store.open(name) {
+                Ok(session) => {
+                    return Settling::of(session)?.settle(self.then, self.named, exit);
+                }
+                // Who entered it meanwhile decides.
+                Err(DoError::Running { .. } | DoError::Missing { .. }) => end = self.end(),
+                Err(error) => return Err(error.into()),
+            }
         }
-        let changes = joined.changes(&mut itself("do-stage"))?;
-        close(
-            changes,
-            name,
-            match others {
-                Others::Run => self.end(),
-                Others::None => End::Kept,
-            },
-        );
+        // What the command came to is not lost with a session that somebody else commits or removes now.
+        match joined.changes(&mut itself("do-stage")) {
+            Ok(changes) => close(changes, name, end),
+            Err(failed) => error::say(&failed.into()),
+        }
         Ok(exit)
     }
 
@@ -210,20 +216,15 @@ impl Job<'_> {
             Some(time) => Some(Deadline::start(time, running.signaller())?),
             None => None,
         };
-        let (exit, others) = attend(running, signals)?;
-        let exit = match deadline {
-            Some(deadline) if deadline.passed() => Exit::Code(TIMED_OUT),
-            _ => exit,
-        };
-        let ended = (exit, others);
-        if let (Exit::NotRun(errno), _) = ended {
+        let (exit, others) = attend(running, signals, deadline.as_ref())?;
+        if let Exit::NotRun(errno) = exit {
             let program = self.spec.command.first().cloned().unwrap_or_default();
             error::say(&CliError::NotRun {
                 program: program.into(),
                 source: Errno::from_raw_os_error(errno),
             });
         }
-        Ok(ended)
+        Ok((exit, others))
     }
 }
 
@@ -249,36 +250,47 @@ pub(crate) fn itself(part: &str) -> Command {
 }
 
 /// Relays between the terminal and the command until that has ended.
-fn attend(running: Running, signals: Signals) -> Result<(Exit, Others), CliError> {
+fn attend(
+    running: Running,
+    signals: Signals,
+    deadline: Option<&Deadline>,
+) -> Result<(Exit, Others), CliError> {
     let failed = |source| CliError::Signals { source };
-    let terminal = match running.terminal() {
-        Some(master) => Some(Terminal::relay(master).map_err(failed)?),
-        None => None,
-    };
-    let master = match running.terminal() {
-        Some(master) => Some(master.try_clone().map_err(failed)?),
-        None => None,
-    };
-    let signaller = running.signaller();
-    let passing = signaller.clone();
+    let master = running.terminal();
+    let terminal = master.map(Terminal::relay).transpose().map_err(failed)?;
+    let master = master.map(OwnedFd::try_clone).transpose().map_err(failed)?;
+    let passing = running.signaller();
     thread::Builder::new()
         .name("mica-signals".into())
         .spawn(move || pass_on(signals, &passing, master.as_ref()))
         .map_err(failed)?;
-    let exit = loop {
-        match running.wait()? {
-            Event::Ended(exit) => break exit,
-            Event::Stopped(_) => stop(terminal.as_ref(), &signaller),
-        }
-    };
-    let others = running.finish()?;
+    let exit = wait(&running, terminal.as_ref(), deadline);
+    let ended = exit.and_then(|exit| Ok((exit, running.finish()?)));
+    // A session that is lost leaves no terminal behind that nobody can type at.
     if let Some(terminal) = terminal {
         terminal.end();
     }
-    Ok((exit, others))
+    Ok(ended?)
 }
 
-fn pass_on(mut signals: Signals, command: &Signaller, terminal: Option<&std::os::fd::OwnedFd>) {
+/// Waits until the command has ended, and stops when it does.
+fn wait(
+    running: &Running,
+    terminal: Option<&Terminal>,
+    deadline: Option<&Deadline>,
+) -> Result<Exit, DoError> {
+    loop {
+        match running.wait()? {
+            Event::Ended(_) if deadline.is_some_and(Deadline::passed) => {
+                return Ok(Exit::Code(TIMED_OUT));
+            }
+            Event::Ended(exit) => return Ok(exit),
+            Event::Stopped(_) => stop(terminal, &running.signaller()),
+        }
+    }
+}
+
+fn pass_on(mut signals: Signals, command: &Signaller, terminal: Option<&OwnedFd>) {
     for signal in signals.forever() {
         match terminal {
             // The kernel tells the command of the size itself.

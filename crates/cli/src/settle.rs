@@ -71,13 +71,9 @@ impl Settling {
         }
     }
 
-    fn close(&self, end: End) {
+    /// Says what was changed, and what became of it.
+    pub(crate) fn close(&self, end: End) {
         close(self.changes, self.session.name(), end);
-    }
-
-    /// Leaves it to others, who use it.
-    pub(crate) fn leave(&self, end: End) {
-        self.close(end);
     }
 
     fn keep(mut self, exit: Exit) -> Result<Exit, CliError> {
@@ -132,6 +128,9 @@ impl Settling {
 
     /// Puts on disk what is in memory.
     fn put_on_disk(&mut self) -> Result<(), CliError> {
+        if !self.session.is_in_memory() {
+            return Ok(());
+        }
         let progress = Progress::counting("copying");
         let stage = &mut itself("do-stage");
         let kept = self

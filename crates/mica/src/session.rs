@@ -32,9 +32,12 @@ mod kernel;
 mod lack;
 mod leftovers;
 mod link;
+mod listing;
+mod lock;
 mod network;
 mod plan;
 mod record;
+mod removal;
 mod rights;
 mod run;
 mod stage;
@@ -69,12 +72,13 @@ pub(crate) use kernel::Lent;
 pub use lack::Lack;
 pub use link::Others;
 use link::{Link, Work};
+pub use listing::{Activity, SessionInfo};
 pub(crate) use plan::Bytes;
 use plan::Plan;
 use record::Record;
 use run::{Run, Start};
 pub use stage::be_stage;
-pub use store::{Activity, Entered, SessionInfo, Sessions};
+pub use store::{Entered, Sessions};
 pub(crate) use tree::left_out;
 pub use view::{Extra, ExtraSource, Medium, Network, UnlistedDirs, ViewAccess, ViewSpec};
 pub(crate) use whose::Whose;
@@ -192,6 +196,16 @@ pub struct Joined {
 }
 
 impl Session {
+    fn new(dir: PathBuf, record: Record, lock: Option<OwnedFd>) -> Self {
+        Self {
+            dir,
+            record,
+            lock,
+            memory: None,
+            on_lack: |_| (),
+        }
+    }
+
     /// Returns its name.
     #[must_use]
     pub fn name(&self) -> &std::ffi::OsStr {
@@ -250,7 +264,7 @@ impl Session {
 
     /// Removes it as this process, which can.
     pub(crate) fn remove(&self) -> Result<(), DoError> {
-        store::remove(&self.dir)
+        removal::remove(&self.dir)
     }
 
     /// Says whose its objects are.
@@ -269,11 +283,8 @@ impl Session {
     /// Takes a session that this process is not to change.
     fn seen(dir: &std::path::Path, record: Record, memory: Option<OwnedFd>) -> Self {
         Self {
-            dir: dir.to_owned(),
-            record,
-            lock: None,
             memory,
-            on_lack: |_| (),
+            ..Self::new(dir.to_owned(), record, None)
         }
     }
 
@@ -302,7 +313,7 @@ impl Session {
     pub fn discard(self, stage: &mut Command) -> Result<(), DoError> {
         let users = self.record.users.as_ref().filter(|users| !users.alone());
         let Some(users) = users else {
-            return store::remove(&self.dir);
+            return removal::remove(&self.dir);
         };
         let work = Work::Remove(Bytes::of(&self.dir));
         let stage = Stage::start(stage)?;
@@ -325,6 +336,7 @@ impl Session {
         let plan = self.plan(spec)?;
         self.record.users = plan.users.clone();
         self.record.set_command(&spec.command);
+        self.record.in_memory = matches!(plan.view.medium, Medium::Memory { .. });
         self.ignore(&spec.view.ignored);
         self.record.write(&self.dir)?;
         let joining = joining::listen(&self.dir)?;

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::do_run::Place;
 use crate::ground::{Outcome, can_mount, has_program, run};
+use crate::terminal::Terminal;
 
 /// A session in which a few things are changed.
 fn changed(test: &str) -> Option<Place> {
@@ -166,24 +167,11 @@ fn a_pager_is_for_terminals_alone() {
     let Some(place) = changed(test) else {
         return;
     };
-    if !has_program(test, "script") {
-        return;
-    }
-    let program = env!("CARGO_BIN_EXE_mica");
-    let typed = |line: &str| {
-        let mut command = Command::new("script");
-        command.args(["-qec", line, "/dev/null"]);
-        command
-            .env("XDG_STATE_HOME", place.at("state"))
-            .env_remove("NO_COLOR");
-        run(command
-            .env("PAGER", "sed 's/^/paged: /'")
-            .current_dir(place.at("d")))
-        .stdout
-    };
-    assert!(typed(&format!("{program} diff 1")).contains("paged: \x1b[36mM\x1b[m"));
-    assert!(!typed(&format!("NO_COLOR=1 {program} diff 1")).contains("\x1b[36m"));
-    assert!(!typed(&format!("{program} diff 1 --no-pager")).contains("paged"));
+    let typed = |line: &str| Terminal::line(&place, line).ends().1;
+    let paged = "unset NO_COLOR; export PAGER=\"sed 's/^/paged: /'\"; ";
+    assert!(typed(&format!("{paged}$MICA diff 1")).contains("paged: \x1b[36mM\x1b[m"));
+    assert!(!typed(&format!("{paged}NO_COLOR=1 $MICA diff 1")).contains("\x1b[36m"));
+    assert!(!typed(&format!("{paged}$MICA diff 1 --no-pager")).contains("paged"));
     let mut plain = place.mica(&["diff", "1"]);
     assert!(
         !run(plain.env("PAGER", "sed s/^/paged/"))

@@ -4,9 +4,9 @@ use std::fs;
 
 use crate::do_live::Shell;
 use crate::do_run::Place;
-use crate::do_terminal::Terminal;
 use crate::do_users::as_user;
 use crate::ground::{can_mount, has_program, run};
+use crate::terminal::Terminal;
 
 const CHANGE: &str = "echo session > changed; rm gone; echo 12345 > new";
 const COUNTS: &str = "1 added, 1 modified, 1 deleted, 14 B";
@@ -35,7 +35,7 @@ fn sessions(place: &Place) -> String {
 #[test]
 fn who_is_asked_may_commit_keep_discard_and_see_more() {
     let test = "who_is_asked_may_commit_keep_discard_and_see_more";
-    if !can_mount(test) || !has_program(test, "script") {
+    if !can_mount(test) {
         return;
     }
     let place = Place::new();
@@ -61,10 +61,11 @@ fn who_is_asked_may_commit_keep_discard_and_see_more() {
         let (status, said) = asked.ends();
         assert_eq!(status, Some(0), "{said}");
         assert!(said.ends_with(&kept("1")), "{said}");
-        let list = run(&mut place.mica(&["diff", "1", "--name-only"])).stdout;
-        assert_eq!(list.lines().count(), 3, "{list}");
+        let list = run(&mut place.mica(&["diff", "1", "--name-only"]));
+        assert_eq!(list.stdout.lines().count(), 3, "{list:?}");
         assert!(!is_committed(&place));
-        assert_eq!(run(&mut place.mica(&["discard", "1"])).status, Some(0));
+        let gone = run(&mut place.mica(&["discard", "1"]));
+        assert_eq!(gone.status, Some(0), "{gone:?}");
     }
     let mut asked = Terminal::start(&place, &["--ask"], CHANGE);
     asked.waits(QUESTION);
@@ -83,7 +84,7 @@ fn who_is_asked_may_commit_keep_discard_and_see_more() {
 #[test]
 fn what_cannot_be_committed_is_asked_about_again() {
     let test = "what_cannot_be_committed_is_asked_about_again";
-    if !can_mount(test) || !has_program(test, "script") {
+    if !can_mount(test) {
         return;
     }
     let place = Place::new();

@@ -2,7 +2,7 @@
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
-use std::process::Command;
+use std::process::{Child, Command};
 
 use crate::do_kernel::NO_DEVICE;
 use crate::do_run::Place;
@@ -112,6 +112,29 @@ fn check(done: &Outcome, whose: impl Fn(&(&str, &'static str, &'static str)) -> 
     assert_eq!(got, expected, "{done:?}");
 }
 
+/// A process that ends with the test.
+struct Stranger(Child);
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Starts a process of the host whose number no process of a session has.
+fn stranger() -> Stranger {
+    loop {
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let child = Stranger(child);
+        if child.0.id() > 1000 {
+            return child;
+        }
+        // In a young namespace of processes numbers are small. The kernel may be built without this: then it takes longer.
+        drop(std::fs::write("/proc/sys/kernel/ns_last_pid", "1000"));
+    }
+}
+
 #[test]
 fn a_hostile_command_gets_the_errors_of_the_table() {
     let test = "a_hostile_command_gets_the_errors_of_the_table";
@@ -125,10 +148,8 @@ fn a_hostile_command_gets_the_errors_of_the_table() {
         let name = format!("mica-test-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let _listener = UnixListener::bind_addr(&address).unwrap();
-        let (pid, store) = (
-            std::process::id().to_string(),
-            place.at("state/mica/sessions"),
-        );
+        let (host, store) = (stranger(), place.at("state/mica/sessions"));
+        let pid = host.0.id().to_string();
         let store = store.to_str().unwrap();
         let python = if std::path::Path::new("/usr/bin/python3").exists() {
             "/usr/bin/python3"

@@ -137,6 +137,21 @@ fn a_shell_goes_into_a_session_that_runs_and_into_one_that_does_not() {
 }
 
 #[test]
+fn nobody_joins_a_session_in_memory() {
+    if !can_mount("nobody_joins_a_session_in_memory") {
+        return;
+    }
+    let place = Place::new();
+    let mut first = Shell::start(&place, &["--memory"]);
+    first.say("echo 1 > new");
+    let joined = run(&mut place.mica(&["shell", "1"]));
+    assert_eq!(joined.status, Some(125), "{joined:?}");
+    joined.assert_said("session `1` keeps its changes in memory, for who began it alone");
+    first.end();
+    assert!(!place.at("d/new").exists());
+}
+
+#[test]
 fn sessions_that_begin_at_once_become_one() {
     if !can_mount("sessions_that_begin_at_once_become_one") {
         return;

@@ -163,7 +163,7 @@ fn what_is_made_for_the_kernel_is_no_change() {
         let upper = place.at("state/mica/sessions/k/upper");
         let in_upper = |path: &str| format!("{}{}", upper.display(), place.at(path).display());
         let expected = format!(
-            "lock\nlog\nmemory\nroot\nsession.json\nsocket\nupper\nwork\n1\nthere\nA  {}\n{}\n{}\n",
+            "lock\nlog\nmemory\nroot\nsession.json\nupper\nwork\n1\nthere\nA  {}\n{}\n{}\n",
             path.display(),
             in_upper("d/sub"),
             in_upper("d/sub/m"),

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::ground::{Outcome, can_mount, has_program, mica, run};
+use crate::ground::{Outcome, can_mount, mica, run};
+use crate::terminal::Terminal;
 
 /// Directories for a session: files that it works on, and the place of the sessions.
 pub(crate) struct Place {
@@ -215,23 +216,13 @@ fn the_host_is_out_of_reach() {
 #[test]
 fn a_terminal_is_replaced_by_one_of_the_session() {
     let test = "a_terminal_is_replaced_by_one_of_the_session";
-    if !can_mount(test) || !has_program(test, "script") {
+    if !can_mount(test) {
         return;
     }
     let place = Place::new();
-    let mica = env!("CARGO_BIN_EXE_mica");
-    let inner = format!(
-        "stty rows 33 cols 77; {mica} do --rm -- sh -c 'tty; stty size; echo x > /dev/tty; exit 5'"
-    );
-    let mut command = Command::new("script");
-    command
-        .args(["-qec", &inner, "/dev/null"])
-        .env("XDG_STATE_HOME", place.at("state"));
-    command.current_dir(place.at("d")).stdin(Stdio::null());
-    let done = run(&mut command);
-    assert_eq!(done.status, Some(5), "{done:?}");
-    assert!(
-        done.stdout.contains("/dev/pts/0\r\n33 77\r\nx\r\n0 added"),
-        "{done:?}"
-    );
+    let line =
+        "stty rows 33 cols 77; $MICA do --rm -- sh -c 'tty; stty size; echo x > /dev/tty; exit 5'";
+    let (status, said) = Terminal::line(&place, line).ends();
+    assert_eq!(status, Some(5), "{said}");
+    assert!(said.contains("/dev/pts/0\n33 77\nx\n0 added"), "{said}");
 }

@@ -1,73 +1,12 @@
 //! `mica do` on a terminal: the command has one of the session, which behaves as the user's own would.
 
-use std::io::{Read as _, Write as _};
-use std::process::{Child, Command, Stdio};
-
 use crate::do_run::Place;
-use crate::ground::{can_mount, has_program};
-
-/// A command on a terminal of its own.
-pub(crate) struct Terminal {
-    child: Child,
-    said: String,
-}
-
-impl Terminal {
-    pub(crate) fn start(place: &Place, options: &[&str], script: &str) -> Self {
-        let inside = place.script(options, script);
-        let words = inside.get_args().map(|word| word.to_str().unwrap());
-        let words: Vec<_> = words.map(|word| format!("'{word}'")).collect();
-        Self::line(place, &format!("$MICA {}", words.join(" ")))
-    }
-
-    /// Runs a line of a shell, in which `$MICA` is the program.
-    fn line(place: &Place, line: &str) -> Self {
-        let mut command = Command::new("script");
-        command
-            .args(["-qec", line, "/dev/null"])
-            .env("MICA", env!("CARGO_BIN_EXE_mica"))
-            .env("LC_ALL", "C")
-            .env("XDG_STATE_HOME", place.at("state"))
-            .env("NO_COLOR", "1")
-            .env("PAGER", "cat")
-            .current_dir(place.at("d"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let child = command.spawn().unwrap();
-        let said = String::new();
-        Self { child, said }
-    }
-
-    /// Waits until it has said `text`, and forgets what it said.
-    pub(crate) fn waits(&mut self, text: &str) -> String {
-        let stdout = self.child.stdout.as_mut().unwrap();
-        while !self.said.ends_with(text) {
-            let mut byte = [0];
-            assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{}", self.said);
-            self.said.push(char::from(byte[0]));
-        }
-        std::mem::take(&mut self.said)
-    }
-
-    pub(crate) fn types(&mut self, keys: &str) {
-        let stdin = self.child.stdin.as_mut().unwrap();
-        stdin.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Waits for the end; returns the status, and what it said.
-    pub(crate) fn ends(mut self) -> (Option<i32>, String) {
-        let mut rest = Vec::new();
-        let mut stdout = self.child.stdout.take().unwrap();
-        stdout.read_to_end(&mut rest).unwrap();
-        let status = self.child.wait().unwrap().code();
-        self.said.push_str(&String::from_utf8_lossy(&rest));
-        (status, self.said.replace('\r', ""))
-    }
-}
+use crate::ground::can_mount;
+use crate::terminal::Terminal;
 
 /// A place, if there can be a session on a terminal.
 fn place(test: &str) -> Option<Place> {
-    (can_mount(test) && has_program(test, "script")).then(Place::new)
+    can_mount(test).then(Place::new)
 }
 
 #[test]
@@ -77,7 +16,7 @@ fn the_command_has_a_terminal_of_the_session_of_the_same_size() {
     };
     let line = "stty rows 41 cols 102; tty; \
                 $MICA do --rm -- sh -c 'tty; stty size; test -t 0 -a -t 1 -a -t 2 && echo three; trap \"stty size\" WINCH; \
-                    echo ready; while read -r word; do echo read $word; done' </dev/tty";
+                    echo ready; while read -r word; do echo read $word; done'";
     let mut terminal = Terminal::line(&place, line);
     let said = terminal.waits("ready\r\n");
     let lines: Vec<_> = said.lines().collect();
@@ -123,7 +62,7 @@ fn control_c_interrupts_the_command_and_nothing_else() {
     terminal.types("\u{3}");
     let (status, said) = terminal.ends();
     assert_eq!(status, Some(5), "{said}");
-    assert!(said.starts_with("^Ccaught\n"), "{said}");
+    assert!(said.starts_with("caught\n"), "{said}");
 }
 
 #[test]
@@ -162,4 +101,16 @@ fn without_a_command_the_users_shell_runs() {
     terminal.types("exit 6\n");
     let (status, said) = terminal.ends();
     assert_eq!(status, Some(6), "{said}");
+}
+
+#[test]
+fn the_terminal_is_given_back_when_the_session_is_lost() {
+    let Some(place) = place("the_terminal_is_given_back_when_the_session_is_lost") else {
+        return;
+    };
+    let line = "(while ! test -e go; do sleep 0.01; done; kill -9 $(pgrep -P $(cat front))) & \
+                sh -c 'echo $$ >front; exec $MICA do --rm --write . -- sh -c \"touch go; sleep 1000\"'; \
+                echo lost: $?; stty -a | grep -c -w -e -icanon -e -echo";
+    let (_, said) = Terminal::line(&place, line).ends();
+    assert!(said.ends_with("lost: 125\n0\n"), "{said}");
 }

@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use tempfile::TempDir;
 
 /// The longest that anything here may take. Nothing waits for it to pass: it bounds what would hang.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(150);
 
 /// Waits until `condition` holds, within [`LIMIT`].
 #[track_caller]

@@ -90,6 +90,7 @@ mod serving;
 mod shared;
 mod sharing;
 mod talk;
+mod terminal;
 mod unprivileged;
 mod usage;
 mod users;

@@ -40,8 +40,7 @@ impl Beneath {
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(&lower, flags, Mode::empty()).map_err(failed)?;
-        let upper = session.upper();
-        let store = upper.ancestors().nth(2);
+        let store = session.dir().parent();
         let store = store.and_then(|store| store.strip_prefix(&lower).ok());
         let tree = MountTree {
             root,

@@ -111,6 +111,15 @@ pub enum DoError {
         /// The name.
         name: PathBuf,
     },
+    /// The session is gone with who runs it, and so nobody joins it.
+    #[error(
+        "the session {} keeps its changes in memory, for who began it alone",
+        Escaped::new(name)
+    )]
+    InMemory {
+        /// The name.
+        name: PathBuf,
+    },
     /// The session is another user's inside.
     #[error("the session {} is not one of root", Escaped::new(name))]
     OtherUser {
@@ -236,6 +245,7 @@ impl DoError {
             Self::Begun { .. } => {
                 "leave out the options that change the view, or wait until it has ended".into()
             }
+            Self::InMemory { .. } => "share one that is kept: `mica do --name NAME`".into(),
             Self::NoLimits { .. } => "keep the changes in memory: `--memory`".into(),
             Self::Unfinished { name } => {
                 format!("finish or undo it: `mica commit {}`", name.display())

@@ -39,11 +39,7 @@ impl Sessions {
             return Err(DoError::Unfinished { name: from.into() });
         }
         let session = lay_out(self.fresh(name)?, source.record.clone())?;
-        let begun = session
-            .record
-            .write_draft(&session.dir)
-            .and_then(|()| session.begin_as(&source, stage, progress));
-        match begun {
+        match session.begin_as(&source, stage, progress) {
             Ok(()) => Ok(session),
             Err(error) => {
                 session.discard(stage)?;
@@ -91,6 +87,8 @@ impl Session {
             let from = open_dir(&self.upper())?;
             self.copy_from(from, stage, progress)?;
             self.memory = None;
+            self.record.in_memory = false;
+            self.record.write(&self.dir)?;
         }
         Ok(())
     }

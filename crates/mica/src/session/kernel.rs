@@ -145,7 +145,7 @@ pub(super) fn tidy(plan: &Plan) {
         return;
     }
     Lent::read(&work).take_back(&plan.upper(), &plan.lower.to_path());
-    if let Err(error) = super::store::remove(&work) {
+    if let Err(error) = super::removal::remove(&work) {
         tracing::debug!(%error, "the kernel's work directories stay");
     }
 }
@@ -170,7 +170,7 @@ impl View {
                 tracing::debug!(?path, %errno, "a directory stays in the upper");
             }
         }
-        if let Err(error) = super::store::remove(&self.work) {
+        if let Err(error) = super::removal::remove(&self.work) {
             tracing::debug!(%error, "the kernel's work directories stay");
         }
     }

@@ -34,6 +34,9 @@ pub(super) struct Record {
     pub(super) command: Vec<Bytes>,
     /// How it ended; none: it runs, or the machine stopped.
     pub(super) ended: Option<Exit>,
+    /// Whether the changes are in the memory of what runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) in_memory: bool,
     /// What nothing is told of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) ignored: Vec<Glob>,
@@ -49,6 +52,7 @@ impl Record {
             users: None,
             command: Vec::new(),
             ended: None,
+            in_memory: false,
             ignored: Vec::new(),
         }
     }
@@ -64,7 +68,7 @@ impl Record {
 
     /// Reads that of the session in `dir`.
     pub(super) fn read(dir: &Path) -> Result<Self, DoError> {
-        Self::read_from(dir.join(NAME))
+        Self::read_from(record_in(dir))
     }
 
     /// Reads that of a session in `dir` that is being made.
@@ -92,7 +96,7 @@ impl Record {
     /// Writes it in the place of the one before.
     pub(super) fn write(&self, dir: &Path) -> Result<(), DoError> {
         self.write_draft(dir)?;
-        let path = dir.join(NAME);
+        let path = record_in(dir);
         std::fs::rename(draft_in(dir), &path).map_err(failed(path))
     }
 
@@ -106,6 +110,11 @@ impl Record {
         };
         written().map_err(failed(path.clone()))
     }
+}
+
+/// Where the description of a session is.
+pub(super) fn record_in(dir: &Path) -> PathBuf {
+    dir.join(NAME)
 }
 
 /// Where the description of a session is that is being made.

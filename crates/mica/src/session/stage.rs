@@ -198,7 +198,7 @@ fn do_work(front: &Link, work: Work, users: &Users, fds: Vec<OwnedFd>) -> Result
     let mut fds = fds.into_iter();
     let mut changes = Changes::default();
     match work {
-        Work::Remove(dir) => super::store::remove(&dir.to_path())?,
+        Work::Remove(dir) => super::removal::remove(&dir.to_path())?,
         Work::Count(dir) => {
             let dir = dir.to_path();
             let session = Session::seen(&dir, Record::read(&dir)?, fds.next());

@@ -230,7 +230,8 @@ fn cover(root: BorrowedFd<'_>, path: &Path, empty: BorrowedFd<'_>) -> Result<(),
     let both = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     match move_mount(&copy, "", &at, "", both) {
         // A file has no use for a directory over it. What a server of Mica may open of it are its attributes.
-        Err(Errno::NOTDIR | Errno::INVAL) => Ok(()),
+        // One that was removed meanwhile needs none.
+        Err(Errno::NOTDIR | Errno::INVAL | Errno::NOENT) => Ok(()),
         covered => covered,
     }
 }

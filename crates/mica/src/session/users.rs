@@ -84,19 +84,26 @@ fn is_initial() -> bool {
     fs::metadata("/proc/self/ns/user").is_ok_and(|namespace| namespace.ino() == INITIAL)
 }
 
-/// Reads the ids of this user namespace from its map; each is to be itself in another one. `None` if root is none of them.
-fn own_map(text: &str) -> Option<Vec<Ids>> {
-    let ids = text.lines().map(|line| {
-        let mut fields = line.split_whitespace();
-        let inside = fields.next()?.parse().ok()?;
-        let count = fields.nth(1)?.parse().ok()?;
+/// Reads the ids that this process has in its user namespace from `uid_map` or `gid_map`.
+pub(super) fn ids_in(map: &str) -> Option<Vec<Ids>> {
+    let ids = map.lines().map(|line| {
+        let mut fields = line.split_whitespace().map(str::parse);
+        let mut next = || fields.next()?.ok();
         Some(Ids {
-            inside,
-            outside: inside,
-            count,
+            inside: next()?,
+            outside: next()?,
+            count: next()?,
         })
     });
-    let ids: Vec<_> = ids.collect::<Option<_>>()?;
+    ids.collect()
+}
+
+/// Reads the ids of this user namespace from its map; each is to be itself in another one. `None` if root is none of them.
+fn own_map(map: &str) -> Option<Vec<Ids>> {
+    let mut ids = ids_in(map)?;
+    for ids in &mut ids {
+        ids.outside = ids.inside;
+    }
     ids.iter().any(|ids| ids.inside == 0).then_some(ids)
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use mica_overlay::OVERFLOW_ID;
 
 use super::plan::{Ids, Users};
+use super::users::ids_in;
 
 /// Turns owners as stat(2) tells them here into those that the session shows.
 #[derive(Debug, Clone)]
@@ -70,16 +71,8 @@ fn inside(outside: u32, ids: &[Ids]) -> u32 {
 /// Whether the ids of this process are those of `users`.
 fn is_inside(users: &Users) -> bool {
     let has = |file: &str, ids: &[Ids]| {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        let lines = text.lines().map(|line| {
-            let mut fields = line.split_whitespace().map(str::parse::<u32>);
-            let mut next = || fields.next()?.ok();
-            Some((next()?, next()?, next()?))
-        });
-        let wanted = ids
-            .iter()
-            .map(|ids| Some((ids.inside, ids.outside, ids.count)));
-        lines.eq(wanted)
+        let map = fs::read_to_string(file).unwrap_or_default();
+        ids_in(&map).as_deref() == Some(ids)
     };
     has("/proc/self/uid_map", &users.uids) && has("/proc/self/gid_map", &users.gids)
 }

@@ -64,7 +64,7 @@ pub(super) fn overlay(
 /// Makes sure that the kernel takes the session's directory as an upper, and empties its work directory: what cannot be done in
 /// a cell is then the fault of its lower.
 pub(super) fn check_upper(ground: &Ground<'_>) -> Result<(), DoError> {
-    crate::session::store::remove(&ground.work)?;
+    crate::session::removal::remove(&ground.work)?;
     let tried = || -> Result<(), Errno> {
         mkdir(&ground.work, Mode::RWXU)?;
         let upper = ground.work.join("upper");
@@ -92,7 +92,7 @@ pub(super) fn check_upper(ground: &Ground<'_>) -> Result<(), DoError> {
     };
     tried().map_err(refused)?;
     for name in ["upper", "work"] {
-        crate::session::store::remove(&ground.work.join(name))?;
+        crate::session::removal::remove(&ground.work.join(name))?;
     }
     Ok(())
 }
