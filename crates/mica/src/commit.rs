@@ -244,6 +244,7 @@ impl Session {
             names: Vec::new(),
             moves,
             crossing,
+            metacopies: shown::metacopies(&entries),
             steps: Vec::new(),
             unsynced: Unsynced::default(),
         };

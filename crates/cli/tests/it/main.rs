@@ -17,6 +17,7 @@ mod coherence;
 mod commit;
 mod commit_across;
 mod commit_conflicts;
+mod commit_metacopies;
 mod commit_open;
 mod commit_stopped;
 mod commit_turns;

@@ -77,8 +77,8 @@ impl Preparation<'_, '_> {
         if new.node.kind() == FileType::Directory {
             self.build_in(new, &made, path)?;
         }
-        let data = self.data(new)?;
-        self.dress(new, &data, &made, owner)?;
+        let data = self.metacopies.get(&key(&new.node)).copied();
+        self.dress(new, data.unwrap_or(&new.node), &made, owner)?;
         self.unsynced.add(&made)?;
         Ok(made)
     }
@@ -106,18 +106,6 @@ impl Preparation<'_, '_> {
             Side::Machine => (name != CAPABILITY || owner == is).then(|| name.to_vec()),
         };
         dress((&new.node, data), made, owner, &named)
-    }
-
-    /// Finds what has the data of a file.
-    fn data(&self, new: &Shown) -> Result<Node, Errno> {
-        if new.side == Side::Session
-            && new.node.kind() == FileType::Regular
-            && Marks::read(&new.node, self.sides.xattrs)?.has("metacopy")
-        {
-            // Sessions are mounted without.
-            return Err(Errno::OPNOTSUPP);
-        }
-        Ok(new.node.clone())
     }
 
     /// Notes what has the first name of a file with several.

@@ -35,6 +35,8 @@ pub(super) struct Preparation<'a, 'p> {
     pub(super) names: Vec<(PathBuf, PathBuf)>,
     pub(super) moves: Moves,
     pub(super) crossing: Crossing<'a>,
+    /// What has the data of files of the upper that have none.
+    pub(super) metacopies: HashMap<Key, &'a Node>,
     pub(super) steps: Vec<Step>,
     pub(super) unsynced: Unsynced,
 }
@@ -191,6 +193,10 @@ impl Preparation<'_, '_> {
 
     /// Prepares a file to be written to: what is in it is kept, and there is room for what will be.
     fn fill(&mut self, entry: &Entry, old: &Node, new: &Node) -> Result<(), Errno> {
+        if entry.data.is_some() {
+            // What has its data may be gone when it is written.
+            return Err(Errno::OPNOTSUPP);
+        }
         // ETXTBSY, EACCES and EROFS come here, and not when it is too late.
         old.fs().host_file(old.id(), Access::Write)?;
         self.journal.back_up(old).map_err(errno)?;

@@ -86,6 +86,14 @@ impl<'a> Crossing<'a> {
     }
 }
 
+/// Finds what has the data of metacopies.
+pub(super) fn metacopies(entries: &[Entry]) -> HashMap<Key, &Node> {
+    let both = entries
+        .iter()
+        .filter_map(|entry| entry.new.as_ref().zip(entry.data.as_ref()));
+    both.map(|(new, data)| (key(new), data)).collect()
+}
+
 /// Whether a file of the machine was changed by one of several names, and the others with it.
 fn is_together(entry: &Entry, base: &Base) -> bool {
     let several = |old: &&Node| entry.what == What::Modified && old.attr().nlink > 1;
