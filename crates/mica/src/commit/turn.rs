@@ -17,7 +17,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, major, minor, open}
 use super::error::CommitError;
 
 /// How long to wait before a lock is tried again.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// The locks, held until this is dropped.
 #[derive(Debug)]
