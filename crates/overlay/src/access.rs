@@ -412,15 +412,11 @@ impl Overlay {
         let (Some(lower), true) = (root.first_lower(), root.upper().is_some()) else {
             return Ok(());
         };
-        root.set_known(match self.owner_to_keep(lower, &lower.attr()?)? {
-            Some(rights) => {
-                let sticky = lower.attr()?.mode.contains(Mode::STICKY);
-                let mut known = Known::recorded(rights);
-                known.set(Known::STICKY, sticky);
-                known
-            }
-            None => Known::LOOKED,
-        });
+        let attr = lower.attr()?;
+        match self.owner_to_keep(lower, &attr)? {
+            Some(rights) => self.copied_of(&root, Some(rights), &attr),
+            None => root.set_known(Known::LOOKED),
+        }
         Ok(())
     }
 }

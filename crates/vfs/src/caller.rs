@@ -4,8 +4,8 @@ use std::cell::Cell;
 
 /// The identity that a new object is born with.
 ///
-/// Only the creating operations take one: permission checks are the front's business (the kernel makes
-/// them for a FUSE mount, `default_permissions`), and everything else is done as the mounter.
+/// Only the creating operations take one: who may do what is decided by the kernel of a FUSE mount (`default_permissions`), or by the
+/// filesystem for the one user that it serves ([`access`](crate::Filesystem::access)), and everything else is done as the mounter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
     /// The fsuid: owner of what is made.

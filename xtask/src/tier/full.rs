@@ -195,10 +195,7 @@ fn changes(driver: &Driver, kind: Kind) -> Result<()> {
 /// Reads the tree, without what a change that was undone may leave on a directory.
 fn view(ground: &Ground) -> Result<Dump> {
     let mut dump = dump::read(ground.root())?;
-    for node in dump.values_mut().filter(|node| node.kind == 'd') {
-        node.mtime = (0, 0);
-        node.nlink = 0;
-    }
+    dump::plain(&mut dump);
     Ok(dump)
 }
 

@@ -236,7 +236,7 @@ impl Layers {
         let mut dumps = Vec::new();
         for worker in &self.workers {
             let mut dump = reader.read(&worker.place)?;
-            worker::plain(&mut dump);
+            dump::plain(&mut dump);
             dumps.push(dump);
         }
         Ok(dumps)

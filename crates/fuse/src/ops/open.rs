@@ -1,4 +1,5 @@
-//! OPEN, OPENDIR and RELEASE, which only a mount that shares its layers answers (OVL-138).
+//! OPEN, OPENDIR and RELEASE, which only a mount that shares its layers answers (OVL-138), and ACCESS, which only one answers that
+//! decides itself what a user may do.
 //!
 //! `ENOSYS` makes the kernel open from its own caches for the life of the connection. In either case every request works from
 //! the node; an open file at most keeps a file of the host open.

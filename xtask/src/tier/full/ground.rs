@@ -257,10 +257,7 @@ impl Ground {
         let mounted = Driver::Kernel.mount(&stack, &point)?;
         let mut there = dump::read(&point)?;
         mounted.unmount()?;
-        for node in there.values_mut().filter(|node| node.kind == 'd') {
-            node.mtime = (0, 0);
-            node.nlink = 0;
-        }
+        dump::plain(&mut there);
         let lines = dump::compare(here, &there, ("the subject", "kernel"), Lens::default());
         ensure!(lines.is_empty(), "{}", lines.join("\n"));
         Ok(())

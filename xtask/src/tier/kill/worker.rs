@@ -154,7 +154,7 @@ impl Worker {
     /// Names what differs between the shadow and a tree.
     pub(crate) fn differences(&self, seen: &Dump, now: i64) -> Result<Vec<String>> {
         let mut shadow = dump::read(&self.shadow)?;
-        plain(&mut shadow);
+        dump::plain(&mut shadow);
         let lens = Lens { now, upper: false };
         Ok(dump::compare(
             &shadow,
@@ -162,13 +162,5 @@ impl Worker {
             ("the shadow", "the mount"),
             lens,
         ))
-    }
-}
-
-/// Takes from a dump what an overlay counts otherwise (OVL-33), and what its own work in a directory leaves there.
-pub(crate) fn plain(dump: &mut Dump) {
-    for node in dump.values_mut().filter(|node| node.kind == 'd') {
-        node.nlink = 0;
-        node.mtime = (0, 0);
     }
 }
