@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use mica::{
-    DoError, Entered, Event, Exit, Joined, Lack, Others, RunSpec, Running, Session, Sessions,
-    Signaller, ViewSpec, Who,
+    DoError, Entered, Event, Exit, Joined, Lack, Manner, Others, RunSpec, Running, Session,
+    Sessions, Signaller, StageBy, ViewSpec, Who,
 };
 use mica_sys::heap;
 use mica_vfs::Errno;
@@ -140,8 +140,8 @@ impl Job<'_> {
     /// Makes a session run.
     fn run_alone(&self, mut session: Session) -> Result<Exit, CliError> {
         session.on_lack(say_lack);
-        let mut stage = itself("do-stage");
-        let ran = self.command(|stdio| session.start(&self.spec, &mut stage, stdio));
+        let mut line = itself("do-stage");
+        let ran = self.command(|stdio| session.start(&self.spec, stage_by(&mut line), stdio));
         let (exit, others) = match ran {
             Ok(ended) => ended,
             Err(failed) => {
@@ -157,7 +157,10 @@ impl Job<'_> {
                 return Err(failed);
             }
         };
-        session.note_end(exit)?;
+        // What goes away needs no last word.
+        if (others, self.then) != (Others::None, Then::Remove) {
+            session.note_end(exit)?;
+        }
         let settling = Settling::of(session)?;
         match others {
             Others::None => settling.settle(self.then, self.named, exit),
@@ -317,11 +320,26 @@ fn stop(terminal: Option<&Terminal>, command: &Signaller) {
     drop(command.resume());
 }
 
-/// Is the stage of a session.
+/// How a stage is made that `line` would be.
+fn stage_by(line: &mut Command) -> StageBy<'_> {
+    // What it has met is written to a file, which a copy of this process would not have.
+    if cfg!(feature = "planted") {
+        return line.into();
+    }
+    StageBy::Copy(
+        |link| u8::from(error::status(be_stage(link), Manner::Mica) != ExitCode::SUCCESS),
+        line,
+    )
+}
+
+/// Is the stage of a session, by a command line of its own.
 pub(crate) fn stage() -> Result<(), CliError> {
+    let socket = io::stdin().as_fd().try_clone_to_owned();
+    be_stage(socket.map_err(|source| CliError::Inside { source })?)
+}
+
+fn be_stage(link: OwnedFd) -> Result<(), CliError> {
     heap::share();
     log::warnings_to_stderr();
-    let failed = |source| CliError::Inside { source };
-    let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
-    mica::be_stage(socket).map_err(failed)
+    mica::be_stage(link).map_err(|source| CliError::Inside { source })
 }

@@ -65,7 +65,7 @@ impl Pool {
             connection,
             device: Arc::new(device),
             threads,
-            processors: thread::available_parallelism().map_or(1, usize::from),
+            processors: processors(threads.least),
             total: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
             shortages: AtomicU32::new(0),
@@ -99,6 +99,11 @@ impl Pool {
     pub(crate) fn enter(&self) {
         self.total.fetch_add(1, Ordering::Relaxed);
         self.idle.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tells whether there are no more readers than those that stay.
+    pub(crate) fn is_new(&self) -> bool {
+        self.total.load(Ordering::Relaxed) <= self.threads.least
     }
 
     /// Notes that the calling reader took a request.
@@ -164,6 +169,19 @@ impl Pool {
             tracing::warn!(%error, "cannot start another thread; the others go on");
         }
     }
+}
+
+/// Counts the processors for this process, or those in the machine if there are no more of them than `least`: then no limit of
+/// a cgroup matters, and to find it takes a while.
+fn processors(least: usize) -> usize {
+    let affinity = rustix::thread::sched_getaffinity(None);
+    let there = affinity.map_or(usize::MAX, |set| {
+        usize::try_from(set.count()).unwrap_or(usize::MAX)
+    });
+    if there <= least {
+        return there;
+    }
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The life of the keeper.

@@ -89,6 +89,11 @@ impl Buffers {
         })
     }
 
+    /// Takes the memory that frequent replies need, which comes page by page otherwise, while somebody waits.
+    fn warm(&mut self) {
+        self.reply.touch_before(KEPT);
+    }
+
     /// Notes how much a message took, and gives back what the next ones will not take.
     fn used(&mut self, message: Message, len: usize) {
         if len > KEPT {
@@ -142,6 +147,9 @@ pub(crate) fn answer_init_on(device: &Arc<OwnedFd>, pool: &Weak<Pool>) -> Result
 
 /// The life of a reader, which is counted in the pool before it starts.
 pub(crate) fn serve(pool: Arc<Pool>, mut buffers: Buffers, ends: &Sender<End>) {
+    if pool.is_new() {
+        buffers.warm();
+    }
     let end = serve_with(&pool, &mut buffers);
     drop(buffers);
     leave(pool, ends, end);

@@ -102,8 +102,8 @@ pub use options::{
 pub use remount::{RemountError, remount};
 pub use session::{
     Activity, Barred, Changes, DoError, Entered, Event, Exit, Extra, ExtraSource, Joined, Lack,
-    Medium, Network, Others, RunSpec, Running, Session, SessionInfo, Sessions, Signaller, Told,
-    UnlistedDirs, ViewAccess, ViewSpec, Who, Within, be_stage, be_within,
+    Medium, Network, Others, RunSpec, Running, Session, SessionInfo, Sessions, Signaller, StageBy,
+    Told, UnlistedDirs, ViewAccess, ViewSpec, Who, Within, be_stage, be_within,
 };
 pub use stack::{
     Boundary, ForeignMark, Holder, LayerDir, Limits, Overlayer, Reach, Recovered, Role, Stack,

@@ -41,6 +41,7 @@ mod removal;
 mod rights;
 mod run;
 mod stage;
+mod staging;
 mod store;
 mod tree;
 mod unlisted;
@@ -78,6 +79,7 @@ use plan::Plan;
 use record::Record;
 use run::{Run, Start};
 pub use stage::be_stage;
+pub use staging::StageBy;
 pub use store::{Entered, Sessions};
 pub(crate) use tree::left_out;
 pub use view::{Extra, ExtraSource, Medium, Network, UnlistedDirs, ViewAccess, ViewSpec};
@@ -320,27 +322,28 @@ impl Session {
         stage.work(work, users, &[], &mut on).map(drop)
     }
 
-    /// Runs a command in it. `stage` is the command line of a process that calls [`be_stage`] with its standard input, and
-    /// `stdio` what the command has as standard input, output and error. Each of these that is a terminal is replaced by
-    /// one of the session. Until that ends, others may join it.
+    /// Runs a command in it. `stage` says how its stage is made (the command line of a program, say), and `stdio` is what the command has
+    /// as standard input, output and error. Each of these that is a terminal is replaced by one of the session. Until that ends,
+    /// others may join it.
     ///
     /// # Errors
     ///
     /// A [`DoError`]; nothing was run. That the program cannot be run is no error, but an [`Exit`].
-    pub fn start(
+    pub fn start<'a>(
         &mut self,
         spec: &RunSpec,
-        stage: &mut Command,
+        stage: impl Into<StageBy<'a>>,
         stdio: [BorrowedFd<'_>; 3],
     ) -> Result<Running, DoError> {
         let plan = self.plan(spec)?;
+        // It gets ready meanwhile.
+        let stage = Stage::start(stage)?;
         self.record.users = plan.users.clone();
         self.record.set_command(&spec.command);
         self.record.in_memory = matches!(plan.view.medium, Medium::Memory { .. });
         self.ignore(&spec.view.ignored);
         self.record.write(&self.dir)?;
         let joining = joining::listen(&self.dir)?;
-        let stage = Stage::start(stage)?;
         let (init, theirs) = front::link()?;
         let lock = self.lock.as_ref().ok_or(DoError::Lost)?;
         let given = [theirs.as_fd(), joining.as_fd(), lock.as_fd()];
@@ -353,8 +356,7 @@ impl Session {
             Driver::Mica => View::Plain,
             Driver::Kernel(_) => View::Propped,
         };
-        let running = Running::start(init, Some(stage), &spec.to_run(), stdio)?;
-        Ok(running.with(view))
+        Running::start(init, Some((stage, view)), &spec.to_run(), stdio)
     }
 
     fn plan(&self, spec: &RunSpec) -> Result<Plan, DoError> {

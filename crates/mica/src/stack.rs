@@ -30,6 +30,7 @@ mod warning;
 mod writable;
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -69,6 +70,8 @@ pub struct Stack {
     warnings: Vec<StackWarning>,
     /// The upper and the work directory, if there are any.
     _in_use: Vec<InUse>,
+    /// The mount through which both are open. Last: to close it takes a while.
+    _copy: Option<OwnedFd>,
 }
 
 /// A work directory in which a mount had left unfinished work, which was removed.
@@ -153,6 +156,7 @@ impl Stack {
             reach,
             warnings,
             in_use,
+            copy,
         } = checked;
         let overlay = Overlay::with_data(upper, lowers, data, config)
             .map_err(|error| not_stacked(spec, error))?;
@@ -175,6 +179,7 @@ impl Stack {
             reach,
             warnings,
             _in_use: in_use,
+            _copy: copy,
         })
     }
 
@@ -248,6 +253,7 @@ struct Checked {
     reach: Option<Reach>,
     warnings: Vec<StackWarning>,
     in_use: Vec<InUse>,
+    copy: Option<OwnedFd>,
 }
 
 impl Checked {
@@ -313,13 +319,14 @@ impl Checked {
         spec: &StackSpec,
         fds: Arc<FdCache>,
         (lowers, data): (Vec<Layer>, Vec<Layer>),
-        (writable, like): (Option<Writable>, Option<Recorded>),
+        (mut writable, like): (Option<Writable>, Option<Recorded>),
         (in_use, mut warnings): (Vec<InUse>, Vec<StackWarning>),
     ) -> Result<Self, StackError> {
         let owners = spec.identity.owners;
         let mut features = None;
         let mut record = None;
         let reach = writable.as_ref().map(|writable| writable.reach.clone());
+        let copy = writable.as_mut().and_then(|writable| writable.copy.take());
         let upper = match writable {
             Some(writable) => {
                 let (upper, found, root) = writable.into_upper(
@@ -377,6 +384,7 @@ impl Checked {
             reach,
             warnings,
             in_use,
+            copy,
         })
     }
 }

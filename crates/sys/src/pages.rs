@@ -46,6 +46,18 @@ impl Pages {
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 
+    /// Has the system give the memory of the first `count` bytes now, at once. Before Linux 5.14 it stays as it is.
+    pub fn touch_before(&mut self, count: usize) {
+        let count = count.min(self.len);
+        let Some(first) = self.bytes().get_mut(..count) else {
+            return;
+        };
+        // SAFETY: the range lies in the mapping, and no byte of it changes. That it fails, for the lack of memory or the age of the
+        // kernel, leaves all as it was.
+        let _ =
+            unsafe { libc::madvise(first.as_mut_ptr().cast(), count, libc::MADV_POPULATE_WRITE) };
+    }
+
     /// Gives the memory behind the first `kept` bytes back; it is zero when it is touched again.
     pub fn release_after(&mut self, kept: usize) {
         let kept = kept.next_multiple_of(rustix::param::page_size());
@@ -92,6 +104,26 @@ mod tests {
         pages.release_after(1 << 20);
         pages.release_after(usize::MAX / 2);
         assert_eq!(pages.bytes()[0], 7);
+    }
+
+    #[test]
+    fn what_is_touched_is_there_and_as_it_was() {
+        let resident = |pages: &mut Pages| {
+            let all = pages.bytes();
+            let mut states = vec![0u8; all.len() / rustix::param::page_size()];
+            // SAFETY: the range is a mapping, and there is a byte for each of its pages.
+            let asked =
+                unsafe { libc::mincore(all.as_mut_ptr().cast(), all.len(), states.as_mut_ptr()) };
+            assert_eq!(asked, 0);
+            states.iter().filter(|&state| state & 1 == 1).count()
+        };
+        let size = rustix::param::page_size();
+        let mut pages = Pages::new(16 * size).unwrap();
+        pages.bytes()[0] = 7;
+        pages.touch_before(4 * size);
+        assert_eq!((resident(&mut pages), pages.bytes()[0]), (4, 7));
+        pages.touch_before(usize::MAX);
+        assert_eq!(resident(&mut pages), 16);
     }
 
     #[test]

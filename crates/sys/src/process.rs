@@ -21,10 +21,19 @@ pub enum Born {
 }
 
 impl Born {
-    const fn flags(self) -> libc::c_int {
+    /// Returns twice: 0 in the child. For a process that has one thread.
+    fn split(self) -> libc::c_long {
         match self {
-            Self::Here => 0,
-            Self::FirstOfItsOwn => libc::CLONE_NEWPID,
+            // SAFETY: the child has memory of its own, and as there is one thread, no lock in it is held by another. The C library
+            // knows of this child, which may have threads.
+            Self::Here => libc::c_long::from(unsafe { libc::fork() }),
+            Self::FirstOfItsOwn => {
+                let flags = libc::c_long::from(libc::CLONE_NEWPID | libc::SIGCHLD);
+                let none: libc::c_long = 0;
+                // SAFETY: without CLONE_VM it is the same as fork(3). All other arguments are 0 on every architecture: no stack,
+                // no pointers.
+                unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) }
+            }
         }
     }
 }
@@ -40,12 +49,7 @@ impl Born {
 /// - As clone(2): `EPERM`, `EAGAIN`, `ENOSPC`.
 pub fn fork(born: Born, child: impl FnOnce() -> Result<Infallible, u8>) -> Result<Pid, Errno> {
     wait_until_alone()?;
-    let flags = libc::c_long::from(born.flags() | libc::SIGCHLD);
-    let none: libc::c_long = 0;
-    // SAFETY: without CLONE_VM the child has memory of its own, and as there is one thread, no lock in it is held by another.
-    // All other arguments are 0 on every architecture: no stack, no pointers.
-    let made = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
-    match ret(made)? {
+    match ret(born.split())? {
         0 => {
             let status = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)) {
                 Ok(Ok(never)) => match never {},
@@ -62,22 +66,23 @@ pub fn fork(born: Born, child: impl FnOnce() -> Result<Infallible, u8>) -> Resul
     }
 }
 
-/// Makes a child as [`fork`] does that has of this process's descriptors the standard three and `fds`, and calls `child` with these.
-/// In this process they are closed.
+/// Makes a child as [`fork`] does that has of this process's descriptors the standard three and `fds`, and calls `child` with these and
+/// `told`. In this process they are closed.
 ///
 /// # Errors
 ///
 /// As [`fork`].
-pub fn fork_with<const N: usize>(
+pub fn fork_with<const N: usize, T: Copy + 'static>(
     born: Born,
     fds: [OwnedFd; N],
-    child: fn([OwnedFd; N]) -> Result<Infallible, u8>,
+    told: T,
+    child: fn([OwnedFd; N], T) -> Result<Infallible, u8>,
 ) -> Result<Pid, Errno> {
     fork(born, || {
         let mut kept: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         kept.sort_unstable();
         close_but(&kept).map_err(|_| 1)?;
-        child(fds)
+        child(fds, told)
     })
 }
 
@@ -96,13 +101,22 @@ fn close_but(kept: &[RawFd]) -> Result<(), Errno> {
 fn close_range(first: RawFd, last: RawFd) -> Result<(), Errno> {
     let flags: libc::c_uint = 0;
     // SAFETY: whoever owns one of these in the parent's code is never gone back to in this child, and what runs here is a function
-    // without captures, which has only what is kept.
+    // without captures, which has what is kept, and what can be copied, as no owner of a descriptor can.
     let value = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     ret(value).map(drop)
 }
 
 /// How often it is looked whether a thread that was joined is gone, and how long is waited each time.
 const PATIENCE: (u32, Duration) = (500, Duration::from_micros(200));
+
+/// Tells whether this process has one thread, and may [`fork`].
+///
+/// # Errors
+///
+/// There is no /proc.
+pub fn is_alone() -> Result<bool, Errno> {
+    Ok(threads()? == 1)
+}
 
 /// Fails with `EBUSY` if there are other threads. One that was joined may still be seen for a moment, whose end tells nobody.
 fn wait_until_alone() -> Result<(), Errno> {
@@ -143,6 +157,7 @@ mod tests {
     fn a_process_with_threads_does_not_fork() {
         // The test runner's own thread is a second one.
         assert!(threads().unwrap() > 1);
+        assert_eq!(is_alone(), Ok(false));
         assert_eq!(fork(Born::Here, || Err(0)), Err(Errno::BUSY));
         assert_eq!(waitpid(None, WaitOptions::NOHANG).err(), Some(Errno::CHILD));
     }

@@ -66,10 +66,9 @@ pub struct Rule {
     pub action: Action,
 }
 
-/// A filter: the first rule that fits decides.
+/// A filter: of the rules for a call the first one that fits decides.
 ///
-/// A kernel before 5.11 goes through the rules at each call, so frequent calls come first. Later ones remember which
-/// calls are allowed whatever their arguments are.
+/// Kernels from 5.11 on remember which calls are allowed whatever their arguments are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     /// The rules.
@@ -110,6 +109,8 @@ const LOAD: u16 = 0x20;
 const AND: u16 = 0x54;
 /// `BPF_JMP | BPF_JEQ | BPF_K`
 const JUMP_EQUAL: u16 = 0x15;
+/// `BPF_JMP | BPF_JGE | BPF_K`
+const JUMP_FROM: u16 = 0x35;
 /// `BPF_JMP | BPF_JA`
 const JUMP: u16 = 0x05;
 /// `BPF_RET | BPF_K`
@@ -160,34 +161,82 @@ impl Filter {
         ret(value).map(drop)
     }
 
+    /// Compiles a search for the number. A kernel from 5.11 on goes through the filter for each number that there is when it is
+    /// installed, and by a list that would take a third of a millisecond.
     fn compile(&self, arch: u32) -> Result<Vec<Instruction>, Errno> {
         let otherwise = outcome(self.otherwise);
         let mut code = vec![load(ARCH), jump_equal(arch, 1, 0), otherwise, load(NUMBER)];
-        for rule in &self.rules {
-            let mut body = Vec::new();
+        code.append(&mut search(&self.ranges()?)?);
+        Ok(code)
+    }
+
+    /// Divides the numbers into ranges to each of which the same happens. The first one begins with 0.
+    fn ranges(&self) -> Result<Vec<Range>, Errno> {
+        let mut numbers: Vec<u32> = self.rules.iter().map(|rule| rule.call.number()).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let otherwise = vec![outcome(self.otherwise)];
+        let mut ranges = vec![(0, otherwise.clone())];
+        let mut begin = |first: u32, code: Vec<Instruction>| {
+            ranges.pop_if(|last| last.0 == first);
+            if ranges.last().is_none_or(|last| last.1 != code) {
+                ranges.push((first, code));
+            }
+        };
+        for number in numbers {
+            begin(number, self.decide(number)?);
+            begin(
+                number.checked_add(1).ok_or(Errno::INVAL)?,
+                otherwise.clone(),
+            );
+        }
+        Ok(ranges)
+    }
+
+    /// Compiles what happens to the calls of one number.
+    fn decide(&self, number: u32) -> Result<Vec<Instruction>, Errno> {
+        let mut code = Vec::new();
+        for rule in self
+            .rules
+            .iter()
+            .filter(|rule| rule.call.number() == number)
+        {
+            let mut body = vec![outcome(rule.action)];
             // The last test first: each needs to know how far it is to the end.
-            body.push(outcome(rule.action));
             for test in rule.tests.iter().rev() {
                 let mut whole = test.code(body.len() + 1)?;
                 whole.append(&mut body);
                 body = whole;
             }
-            if !rule.tests.is_empty() {
-                // A test that failed comes here, where the number is no longer loaded.
-                body.push(load(NUMBER));
-            }
-            code.push(jump_equal(rule.call.number(), 1, 0));
-            code.push(Instruction {
-                code: JUMP,
-                jt: 0,
-                jf: 0,
-                k: u32::try_from(body.len()).map_err(|_| Errno::INVAL)?,
-            });
             code.append(&mut body);
+            if rule.tests.is_empty() {
+                return Ok(code);
+            }
         }
-        code.push(otherwise);
+        code.push(outcome(self.otherwise));
         Ok(code)
     }
+}
+
+/// The first number of a range, and what happens to its calls.
+type Range = (u32, Vec<Instruction>);
+
+/// Compiles the search for the range in which the number is that was loaded.
+fn search(ranges: &[Range]) -> Result<Vec<Instruction>, Errno> {
+    let (below, above) = ranges.split_at(ranges.len() / 2);
+    let (first, code) = above.first().ok_or(Errno::INVAL)?;
+    if below.is_empty() {
+        return Ok(code.clone());
+    }
+    let (mut below, mut above) = (search(below)?, search(above)?);
+    let mut code = match u8::try_from(below.len()) {
+        Ok(length) => vec![jump_from(*first, length, 0)],
+        // Further than a condition jumps.
+        Err(_) => vec![jump_from(*first, 0, 1), jump(below.len())?],
+    };
+    code.append(&mut below);
+    code.append(&mut above);
+    Ok(code)
 }
 
 impl Test {
@@ -235,6 +284,24 @@ const fn load(k: u32) -> Instruction {
         code: LOAD,
         jt: 0,
         jf: 0,
+        k,
+    }
+}
+
+fn jump(over: usize) -> Result<Instruction, Errno> {
+    Ok(Instruction {
+        code: JUMP,
+        jt: 0,
+        jf: 0,
+        k: u32::try_from(over).map_err(|_| Errno::INVAL)?,
+    })
+}
+
+const fn jump_from(k: u32, jt: u8, jf: u8) -> Instruction {
+    Instruction {
+        code: JUMP_FROM,
+        jt,
+        jf,
         k,
     }
 }

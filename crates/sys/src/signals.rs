@@ -1,6 +1,9 @@
-//! Signals that wait, for this thread and for the programs that it starts.
+//! Signals that wait, for this thread and for the programs that it starts, and what a process that runs no program forgets of them.
 
-#![allow(unsafe_code, reason = "rustix cannot change the signal mask")]
+#![allow(
+    unsafe_code,
+    reason = "rustix changes neither masks nor handlers of signals"
+)]
 
 use std::mem::MaybeUninit;
 
@@ -23,17 +26,7 @@ impl Blocked {
     ///
     /// `EINVAL`: one of them is no signal.
     pub fn these(signals: &[Signal]) -> Result<Self, Errno> {
-        let mut set = MaybeUninit::uninit();
-        // SAFETY: the pointer is valid for writes of a set, and the call initialises it.
-        let emptied = unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-        known(emptied)?;
-        // SAFETY: sigemptyset initialised it, and did not fail.
-        let mut set: libc::sigset_t = unsafe { set.assume_init() };
-        for signal in signals {
-            // SAFETY: the pointer is that of an initialised set.
-            let added = unsafe { libc::sigaddset(&raw mut set, signal.as_raw()) };
-            known(added)?;
-        }
+        let set = set_of(signals)?;
         let mut before = set;
         // SAFETY: both pointers are those of sets that live longer than the call.
         let number =
@@ -59,6 +52,66 @@ impl Drop for Blocked {
             )
         };
     }
+}
+
+/// Has this process take all signals as execve(2) would leave it with them: those that it handles end it again, those that it ignores
+/// stay ignored. None waits. It is for a child that runs no program.
+///
+/// Rust's own handlers stay, which tell of an overflow of the stack.
+///
+/// # Errors
+///
+/// None is known.
+pub fn forget() -> Result<(), Errno> {
+    for number in 1..=libc::SIGRTMAX() {
+        let of_rust = matches!(number, libc::SIGSEGV | libc::SIGBUS);
+        // The C library keeps some to itself, and says that they are none.
+        if !of_rust && is_handled(number) == Ok(true) {
+            // SAFETY: nothing of this process runs when the signal comes.
+            let before = unsafe { libc::signal(number, libc::SIG_DFL) };
+            if before == libc::SIG_ERR {
+                return Err(Errno::INVAL);
+            }
+        }
+    }
+    let none = set_of(&[])?;
+    // SAFETY: the pointer is that of a set that lives longer than the call; a null pointer for the old one is allowed.
+    let number =
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
+    match number {
+        0 => Ok(()),
+        errno => Err(Errno::from_raw_os_error(errno)),
+    }
+}
+
+/// Tells whether a function runs when a signal comes.
+fn is_handled(number: i32) -> Result<bool, Errno> {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: the pointer is valid for writes of an action, and that for a new one is null: nothing is changed.
+    let asked = unsafe { libc::sigaction(number, std::ptr::null(), action.as_mut_ptr()) };
+    known(asked)?;
+    // SAFETY: the call did not fail, and has initialised it.
+    let action = unsafe { action.assume_init() };
+    Ok(!matches!(
+        action.sa_sigaction,
+        libc::SIG_DFL | libc::SIG_IGN
+    ))
+}
+
+/// Makes a set.
+fn set_of(signals: &[Signal]) -> Result<libc::sigset_t, Errno> {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: the pointer is valid for writes of a set, and the call initialises it.
+    let emptied = unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    known(emptied)?;
+    // SAFETY: sigemptyset initialised it, and did not fail.
+    let mut set: libc::sigset_t = unsafe { set.assume_init() };
+    for signal in signals {
+        // SAFETY: the pointer is that of an initialised set.
+        let added = unsafe { libc::sigaddset(&raw mut set, signal.as_raw()) };
+        known(added)?;
+    }
+    Ok(set)
 }
 
 /// The calls on sets fail for what is no signal, and for nothing else.

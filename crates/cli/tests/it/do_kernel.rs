@@ -173,6 +173,22 @@ fn what_is_made_for_the_kernel_is_no_change() {
 }
 
 #[test]
+fn a_session_that_did_not_begin_has_nothing_left_of_the_kernels_view() {
+    if !can_mount("a_session_that_did_not_begin_has_nothing_left_of_the_kernels_view") {
+        return;
+    }
+    for caller in [Caller::Root, Caller::User] {
+        let place = Place::new();
+        // A file over a directory: that is found out when the view is there.
+        let script = "for n in 1 2 3 4 5 6 7 8; do \
+                      mica do --name n$n --bind $PWD/kept:$PWD -- true 2> /dev/null; echo $?; \
+                      ls $XDG_STATE_HOME/mica/sessions/n$n | grep work; done";
+        let done = run_as(&place, (caller, Fuse::Closed), "true", script);
+        assert_eq!(done.stdout, "125\nwork\n".repeat(8), "{caller:?}: {done:?}");
+    }
+}
+
+#[test]
 fn what_was_made_for_the_kernel_and_stands_for_nothing_is_no_change_either() {
     if !can_mount("what_was_made_for_the_kernel_and_stands_for_nothing_is_no_change_either") {
         return;

@@ -18,7 +18,7 @@ const F_SETFD: u32 = 2;
 const F_GETFL: u32 = 3;
 const F_DUPFD_CLOEXEC: u32 = 1030;
 
-/// The device, and data. Frequent calls come first: see [`Filter`].
+/// The device, and data.
 const DATA: &[Call] = &[
     Call::READ,
     Call::WRITE,

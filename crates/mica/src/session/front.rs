@@ -3,11 +3,10 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::changes::Changes;
 use super::driver::Driver;
@@ -16,6 +15,7 @@ use super::lack::Lack;
 use super::link::{Link, Message, Others, Work};
 use super::plan::{Plan, Users};
 use super::run::Run;
+use super::staging::StageBy;
 use super::view::Medium;
 use super::{Event, Exit, users};
 
@@ -41,19 +41,14 @@ fn failed(source: io::Error) -> DoError {
 #[derive(Debug)]
 pub(super) struct Stage {
     link: Link,
-    child: Child,
+    process: Pid,
 }
 
 impl Stage {
-    pub(super) fn start(line: &mut Command) -> Result<Self, DoError> {
+    pub(super) fn start<'a>(by: impl Into<StageBy<'a>>) -> Result<Self, DoError> {
         let (link, theirs) = link()?;
-        let line = line
-            .stdin(Stdio::from(theirs.into_fd()))
-            .stdout(Stdio::null());
-        let child = line.spawn().map_err(failed)?;
-        // The command line keeps the stage's end open, which then never ends.
-        line.stdin(Stdio::null());
-        Ok(Self { link, child })
+        let process = by.into().make(theirs.into_fd()).map_err(failed)?;
+        Ok(Self { link, process })
     }
 
     /// Tells the stage what to make, and init, at whose link this process has `init`. `given` are init's end of that, the socket to
@@ -89,7 +84,7 @@ impl Stage {
 
     /// Has it do something in a user namespace of these users, and no more. `told` hears how many steps are done, and may stop it.
     pub(super) fn work(
-        mut self,
+        self,
         work: Work,
         users: &Users,
         given: &[BorrowedFd<'_>],
@@ -111,7 +106,7 @@ impl Stage {
         };
         // Without its front it ends.
         drop(self.link);
-        self.child.wait().map_err(failed)?;
+        wait_for(self.process).map_err(failed)?;
         done
     }
 
@@ -119,7 +114,7 @@ impl Stage {
     fn map(&self, users: &Users) -> Result<(), DoError> {
         match self.receive()? {
             (Message::Unmapped, _) => {
-                users::map_range(Pid::from_child(&self.child), users)?;
+                users::map_range(self.process, users)?;
                 self.link.send(&Message::Mapped, &[]).map_err(failed)
             }
             _ => Err(DoError::Lost),
@@ -139,11 +134,10 @@ impl Stage {
 #[derive(Debug)]
 pub struct Running {
     /// `None`: somebody else has made the session run.
-    stage: Option<Stage>,
+    stage: Option<(Stage, View)>,
     init: Arc<Link>,
     terminal: Option<OwnedFd>,
     early: Option<Exit>,
-    view: View,
 }
 
 /// Whether the stage has to be waited for.
@@ -158,37 +152,59 @@ pub(super) enum View {
 impl Running {
     pub(super) fn start(
         init: Link,
-        stage: Option<Stage>,
+        stage: Option<(Stage, View)>,
         run: &Run,
-        [stdin, stdout, stderr]: [BorrowedFd<'_>; 3],
+        stdio: [BorrowedFd<'_>; 3],
     ) -> Result<Self, DoError> {
-        let file = run.to_file().map_err(failed)?;
         let mut running = Self {
             stage,
             init: Arc::new(init),
             terminal: None,
             early: None,
-            view: View::Plain,
         };
-        let sent = running
-            .init
-            .send(&Message::Run, &[file.as_fd(), stdin, stdout, stderr]);
+        match running.begin(run, stdio) {
+            Ok(()) => Ok(running),
+            Err(error) => {
+                running.give_up();
+                Err(error)
+            }
+        }
+    }
+
+    fn begin(
+        &mut self,
+        run: &Run,
+        [stdin, stdout, stderr]: [BorrowedFd<'_>; 3],
+    ) -> Result<(), DoError> {
+        let file = run.to_file().map_err(failed)?;
+        let given = [file.as_fd(), stdin, stdout, stderr];
         // A stage that failed says so.
-        let heard = match sent {
-            Ok(()) => running.hear()?,
+        let heard = match self.init.send(&Message::Run, &given) {
+            Ok(()) => self.hear()?,
             // Init may have said why before it went.
-            Err(error) if is_gone(&error) => match running.hear() {
+            Err(error) if is_gone(&error) => match self.hear() {
                 Ok(_) => return Err(DoError::Lost),
                 Err(error) => return Err(error),
             },
             Err(error) => return Err(failed(error)),
         };
         match heard {
-            (Message::Started, fds) => running.terminal = fds.into_iter().next(),
-            (Message::Ended(exit), _) => running.early = Some(exit),
+            (Message::Started, fds) => self.terminal = fds.into_iter().next(),
+            (Message::Ended(exit), _) => self.early = Some(exit),
             _ => return Err(DoError::Lost),
         }
-        Ok(running)
+        Ok(())
+    }
+
+    /// Waits until nothing of it is in the session's directory, whatever becomes of that next. Nothing was run.
+    fn give_up(self) {
+        let Self { stage, init, .. } = self;
+        // Without a front it ends.
+        drop(init);
+        if let Some((stage, View::Propped)) = stage {
+            // What it says was the reason, or comes to nothing.
+            drop(stage.receive());
+        }
     }
 
     /// Waits for what init says. If it is gone, the stage may know why.
@@ -202,13 +218,9 @@ impl Running {
 
     fn lost(&self) -> DoError {
         match &self.stage {
-            Some(stage) => stage.receive().err().unwrap_or(DoError::Lost),
+            Some((stage, _)) => stage.receive().err().unwrap_or(DoError::Lost),
             None => DoError::Gone,
         }
-    }
-
-    pub(super) fn with(self, view: View) -> Self {
-        Self { view, ..self }
     }
 
     /// Returns the master side of the session's terminal, if it has one.
@@ -253,18 +265,24 @@ impl Running {
             // It was ended with all that ran in it.
             _ => Others::None,
         };
-        if let Some(Stage { mut child, link }) = self.stage {
-            if self.view == View::Propped && others == Others::None {
+        if let Some((Stage { process, link }, view)) = self.stage {
+            if view == View::Propped && others == Others::None {
                 link.receive().map_err(failed)?;
             }
             // It has namespaces to take down, or others to serve, and is reaped when it has ended.
             thread::Builder::new()
                 .name("mica-stage".into())
-                .spawn(move || child.wait())
+                .spawn(move || wait_for(process))
                 .map_err(failed)?;
         }
         Ok(others)
     }
+}
+
+/// Waits until a child has ended.
+fn wait_for(child: Pid) -> io::Result<()> {
+    rustix::io::retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()))?;
+    Ok(())
 }
 
 /// Whether a link has nobody at its other end.

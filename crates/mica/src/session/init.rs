@@ -47,7 +47,8 @@ pub(super) fn bear(socket: OwnedFd, joining: OwnedFd) -> Result<Pid, Errno> {
     fork_with(
         Born::FirstOfItsOwn,
         [socket, joining],
-        |[socket, joining]| {
+        (),
+        |[socket, joining], ()| {
             // The front sees the link end.
             Err(u8::from(be(socket, joining).is_err()))
         },

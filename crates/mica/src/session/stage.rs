@@ -40,20 +40,26 @@ use crate::mount::{Mount, Mountpoint};
 use crate::options::{MountFlags, MountSpec, UpperSpec};
 use crate::stack::Stack;
 
-/// Is the stage of a session, until the session ends: `socket` is the standard input that
-/// [`Session::start`](super::Session::start) gave it.
+/// Is the stage of a session, until the session ends: `socket` is what [`Session::start`](super::Session::start) gave it, as standard
+/// input if it is a program.
 ///
 /// It is for the whole process: it leaves namespaces and rights behind for good. What fails is told at the other end.
 ///
 /// # Errors
 ///
-/// The other end is gone, or makes no sense.
+/// The other end makes no sense, or is gone when there is something to tell.
 pub fn be_stage(socket: OwnedFd) -> io::Result<()> {
     let front = Link::of(socket);
+    // The terminal's signals are for the front, whatever there is to do.
+    if let Err(errno) = rustix::process::setsid() {
+        tracing::debug!(%errno, "this process leads a group already");
+    }
     let done = match front.receive()? {
         Some((Message::Plan(plan), fds)) => run(&front, &plan, fds),
         Some((Message::Work(work, users), fds)) => do_work(&front, work, &users, fds),
-        _ => return Err(Errno::PROTO.into()),
+        // The front has changed its mind.
+        None => return Ok(()),
+        Some(_) => return Err(Errno::PROTO.into()),
     };
     match done {
         Ok(()) => Ok(()),
@@ -68,10 +74,6 @@ fn run(front: &Link, plan: &Plan, fds: Vec<OwnedFd>) -> Result<(), DoError> {
     // What the caller had open is not for the session. An older kernel keeps it.
     if let Err(errno) = mica_sys::fds::close_on_exec() {
         tracing::debug!(%errno, "descriptors of the caller are inherited");
-    }
-    // The terminal's signals are for the front.
-    if let Err(errno) = rustix::process::setsid() {
-        tracing::debug!(%errno, "this process leads a group already");
     }
     if let Some(users) = &plan.users {
         enter_users(front, users)?;

@@ -29,21 +29,22 @@ pub enum Reach {
     },
 }
 
-/// Opens both directories through one private copy of their mount, if that can be had.
+/// Opens both directories through one private copy of their mount, if that can be had. With it comes the copy, to be kept open: the
+/// kernel takes milliseconds to close a mount that is nowhere, and what has both directories reaches all of it anyway.
 ///
 /// Without `CAP_SYS_ADMIN` it cannot, nor in a user namespace where the nearest common directory has mounts below it
 /// that the namespace may not uncover.
-pub(super) fn narrow(upper: &mut Opened, work: &mut Opened) -> Reach {
+pub(super) fn narrow(upper: &mut Opened, work: &mut Opened) -> (Reach, Option<OwnedFd>) {
     match open_in_copy(upper, work) {
-        Ok((path, fds)) => {
+        Ok((path, fds, copy)) => {
             [upper.fd, work.fd] = fds;
-            Reach::Below(path)
+            (Reach::Below(path), Some(copy))
         }
-        Err(source) => Reach::Mount { source },
+        Err(source) => (Reach::Mount { source }, None),
     }
 }
 
-fn open_in_copy(upper: &Opened, work: &Opened) -> Result<(PathBuf, [OwnedFd; 2]), Errno> {
+fn open_in_copy(upper: &Opened, work: &Opened) -> Result<(PathBuf, [OwnedFd; 2], OwnedFd), Errno> {
     let common = nearest_common(upper, work)?;
     let path = path_of(common.as_fd())?;
     let copy = private_copy(common.as_fd(), LayerAccess::ReadWrite)?;
@@ -59,7 +60,7 @@ fn open_in_copy(upper: &Opened, work: &Opened) -> Result<(PathBuf, [OwnedFd; 2])
         }
     };
     let fds = [reopen(upper)?, reopen(work)?];
-    Ok((path, fds))
+    Ok((path, fds, copy))
 }
 
 /// Opens the nearest directory that both lie in.

@@ -1,5 +1,6 @@
 //! The two directories that are written to, and what their filesystem must be able to do.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use mica_host::{FdCache, Features, HostFs, LayerAccess, Owners, Recorded};
@@ -24,14 +25,21 @@ pub(super) struct Writable {
     pub(super) upper: Opened,
     pub(super) work: Opened,
     pub(super) reach: Reach,
+    /// The mount through which both are open, if it is this process's own.
+    pub(super) copy: Option<OwnedFd>,
 }
 
 impl Writable {
     pub(super) fn open(spec: &UpperSpec) -> Result<Self, StackError> {
         let mut upper = Opened::open(Role::Upper, &spec.dir)?;
         let mut work = Opened::open(Role::Work, &spec.work)?;
-        let reach = reach::narrow(&mut upper, &mut work);
-        Ok(Self { upper, work, reach })
+        let (reach, copy) = reach::narrow(&mut upper, &mut work);
+        Ok(Self {
+            upper,
+            work,
+            reach,
+            copy,
+        })
     }
 
     pub(super) fn claim(&self) -> Result<[InUse; 2], StackError> {

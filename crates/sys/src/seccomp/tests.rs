@@ -22,6 +22,7 @@ fn run(code: &[Instruction], arch: u32, number: u32, arguments: [u64; 6]) -> u32
             LOAD => accumulator = word(k),
             AND => accumulator &= k,
             JUMP => at += usize::try_from(k).unwrap(),
+            JUMP_FROM => at += usize::from(if accumulator >= k { jt } else { jf }),
             JUMP_EQUAL => at += usize::from(if accumulator == k { jt } else { jf }),
             RETURN => return k,
             other => panic!("{other:#x}"),
@@ -80,8 +81,47 @@ fn both_halves_of_an_argument_are_compared() {
     assert_eq!(ioctl(1 << 32), REFUSED);
     // The kernel cuts an `int`.
     assert_eq!((ioctl(9), ioctl(0xf_0000_0009)), (ALLOWED, ALLOWED));
-    // A test that failed leaves the number in place for the next rule.
     assert_eq!(run(&code, MACHINE, Call::READ.number(), [0; 6]), ALLOWED);
+}
+
+#[test]
+fn each_call_is_found_among_many() {
+    use Call as C;
+    // Neighbours, and gaps between them; a rule that is long, so that some jumps are far.
+    let calls = [
+        C::READ,
+        C::WRITE,
+        C::CLOSE,
+        C::MMAP,
+        C::IOCTL,
+        C::PREAD64,
+        C::FSYNC,
+        C::STATX,
+        C::OPENAT2,
+        C::FUTEX,
+    ];
+    let mut rules: Vec<_> = (0..200)
+        .map(|request| rule(C::PRCTL, &[Test::is(0, request)]))
+        .collect();
+    rules.extend(calls.map(|call| rule(call, &[])));
+    rules.push(Rule {
+        call: C::FUTEX,
+        tests: Vec::new(),
+        action: Action::Refuse(Errno::XDEV),
+    });
+    let code = filter(rules);
+    assert!(code.len() > 256);
+    let prctl = |first| run(&code, MACHINE, C::PRCTL.number(), [first, 0, 0, 0, 0, 0]);
+    assert_eq!(
+        (prctl(0), prctl(199), prctl(200)),
+        (ALLOWED, ALLOWED, REFUSED)
+    );
+    for number in (0..1000).filter(|&number| number != C::PRCTL.number()) {
+        let named = calls.iter().any(|call| call.number() == number);
+        let expected = if named { ALLOWED } else { REFUSED };
+        assert_eq!(run(&code, MACHINE, number, [0; 6]), expected, "{number}");
+    }
+    assert_eq!(run(&code, MACHINE, u32::MAX, [0; 6]), REFUSED);
 }
 
 #[test]
