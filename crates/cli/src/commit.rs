@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use mica::{CommitError, CommitManner, CommitSpec, Committed, Escaped, Glob, Session};
 use rustix::termios::isatty;
@@ -17,6 +18,12 @@ use crate::progress::Progress;
 use crate::run::program;
 use crate::sessions::{STATE, store};
 use crate::within::{self, OfSession, view_path};
+
+/// How long others are waited for without a word.
+const MOMENT: Duration = Duration::from_secs(3);
+
+/// How long they are waited for then.
+const PATIENCE: Duration = Duration::from_secs(117);
 
 /// Runs the command here, as the owner of the session, or in its user namespace.
 pub(crate) fn start(args: &CommitArgs) -> ExitCode {
@@ -78,8 +85,17 @@ fn run(args: &CommitArgs, session: &Session, paths: Vec<PathBuf>) -> Result<u8, 
         theirs: at(&args.theirs),
         dry_run: args.dry_run,
         confirmed: args.yes,
+        wait: MOMENT,
     };
     let done = match commit(session, &spec) {
+        Err(busy @ CommitError::Busy { .. }) => {
+            told(&format!("{busy}, which is waited for"));
+            spec.wait = PATIENCE;
+            commit(session, &spec)
+        }
+        done => done,
+    };
+    let done = match done {
         Err(CommitError::Unconfirmed(risks)) if may_ask() => {
             list(&risks, ToString::to_string);
             if !agreed() {
@@ -151,6 +167,7 @@ const fn word(manner: CommitManner) -> &'static str {
         CommitManner::Written => "write",
         CommitManner::Removed => "remove",
         CommitManner::Renamed => "rename",
+        CommitManner::Copied => "copy",
         CommitManner::Attributes => "attributes",
     }
 }
@@ -181,8 +198,15 @@ fn list<T>(told: &[(std::path::PathBuf, T)], shown: impl Fn(&T) -> String) {
 }
 
 fn line(path: &Path, what: &str) {
-    let text = format!("{}: {what}\n", Escaped::new(path));
-    drop(io::stderr().lock().write_all(text.as_bytes()));
+    told(&format!("{}: {what}", Escaped::new(path)));
+}
+
+fn told(text: &str) {
+    drop(
+        io::stderr()
+            .lock()
+            .write_all(format!("{text}\n").as_bytes()),
+    );
 }
 
 fn may_ask() -> bool {

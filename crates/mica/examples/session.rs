@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use mica::{
     CommitError, CommitSpec, Deleted, Entered, Event, ExportSpec, RunSpec, Session, Sessions,
@@ -144,6 +144,7 @@ fn export(session: &Session) -> Done {
 fn commit(session: &Session, dry_run: bool) -> Done {
     let mut spec = CommitSpec {
         dry_run,
+        wait: Duration::from_secs(60),
         ..CommitSpec::default()
     };
     let goes_on = &mut |_| ControlFlow::Continue(());

@@ -7,9 +7,11 @@
 //! A commit that is killed before the seal is undone by the next one, one that is killed after it is finished.
 
 mod apply;
+mod build;
 mod conflict;
 mod error;
 mod journal;
+mod late;
 mod moves;
 mod plan;
 mod prepare;
@@ -17,29 +19,33 @@ mod rest;
 mod rights;
 mod risk;
 mod selection;
+mod shown;
 mod sync;
 mod take_back;
+mod turn;
 
 use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mica_host::LayerAccess;
 use mica_vfs::{Errno, Time};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
-use rustix::io::retry_on_intr;
 
 use conflict::Judge;
 pub use error::{CommitError, Conflict, ConflictKind};
 use journal::Journal;
+use late::Late;
 use moves::Moves;
 use plan::{Plan, Rest};
 use prepare::Preparation;
 use rights::Rights;
 use selection::Selection;
+use shown::Crossing;
 use sync::Unsynced;
+pub use turn::LockedBy;
+use turn::Turn;
 
 use crate::diff::{Entry, Sides, Survey, What};
 use crate::session::Session;
@@ -59,6 +65,8 @@ pub struct CommitSpec {
     pub dry_run: bool,
     /// What a session of another user has that gives rights has been looked at.
     pub confirmed: bool,
+    /// How long to wait while others commit to the tree, to one above it or in it.
+    pub wait: Duration,
 }
 
 /// How a change comes to the machine.
@@ -74,6 +82,8 @@ pub enum Manner {
     Removed,
     /// It is renamed.
     Renamed,
+    /// It is copied to its new place, which is on another filesystem, and removed from the old one.
+    Copied,
     /// It gets other attributes.
     Attributes,
 }
@@ -139,7 +149,7 @@ impl Session {
                 ..Committed::default()
             });
         }
-        let _turn = turn(&self.lower());
+        let _turn = Turn::take(&self.lower(), spec.wait)?;
         let sides = Sides::open(self, LayerAccess::ReadWrite)?;
         match journal.sealed() {
             Ok(None) => {}
@@ -174,6 +184,7 @@ impl Session {
         mut journal: Journal,
         pace: &mut Pace<'_>,
     ) -> Result<Committed, CommitError> {
+        let began = late::now();
         let survey = Survey::of(sides)?;
         if !survey.unreadable.is_empty() {
             return Err(CommitError::Unreadable(survey.unreadable));
@@ -190,15 +201,15 @@ impl Session {
         };
         let entries = settle(&judge, spec, selection.entries)?;
         let mut refused = Vec::new();
-        let rights = Rights::of(sides, self.lower());
+        let failed = |source| CommitError::Prepare {
+            path: "/".into(),
+            source,
+        };
+        let moves = Moves::of(&entries, sides, &mut refused).map_err(failed)?;
+        let rights = Rights::of(sides, &moves, self.lower());
         for entry in &entries {
             checked(rights.check(entry, &mut refused), entry)?;
         }
-        let moves =
-            Moves::of(&entries, sides, &mut refused).map_err(|source| CommitError::Prepare {
-                path: "/".into(),
-                source,
-            })?;
         if !refused.is_empty() {
             refused.dedup();
             return Err(CommitError::Refused(refused));
@@ -208,7 +219,7 @@ impl Session {
         }
         let changes = entries
             .iter()
-            .filter_map(|entry| Some((entry.path.clone(), manner(entry)?)));
+            .filter_map(|entry| Some((entry.path.clone(), manner(entry, &moves)?)));
         let mut changes: Vec<_> = changes.collect();
         if spec.dry_run {
             mark_written(&mut changes, &entries, sides, &base);
@@ -217,6 +228,8 @@ impl Session {
                 ..Committed::default()
             });
         }
+        let late = Late::of(&entries, &moves, spec, began);
+        let crossing = Crossing::of(&entries, &moves, &base).map_err(failed)?;
         journal
             .begin()
             .map_err(|source| journal_error(&journal, source))?;
@@ -230,10 +243,19 @@ impl Session {
             links: HashMap::new(),
             names: Vec::new(),
             moves,
+            crossing,
+            metacopies: shown::metacopies(&entries),
             steps: Vec::new(),
             unsynced: Unsynced::default(),
         };
-        let plan = match preparation.run(&entries, selection.rest) {
+        let prepared = preparation.run(&entries, selection.rest).and_then(|plan| {
+            let conflicts = late.conflicts().map_err(failed)?;
+            match conflicts.is_empty() {
+                true => Ok(plan),
+                false => Err(CommitError::Conflicts(conflicts)),
+            }
+        });
+        let plan = match prepared {
             Ok(plan) => plan,
             // As if it was killed.
             Err(CommitError::Stopped) => return Err(CommitError::Stopped),
@@ -277,15 +299,6 @@ impl Session {
     }
 }
 
-/// Waits until nobody else commits to a tree: of two at once neither would find what the other is about to change. What is
-/// returned is held meanwhile; a filesystem without locks has none.
-fn turn(tree: &Path) -> Option<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = open(tree, flags, Mode::empty()).ok()?;
-    let taken = retry_on_intr(|| flock(&dir, FlockOperation::LockExclusive));
-    taken.ok().map(|()| dir)
-}
-
 fn journal_error(journal: &Journal, source: io::Error) -> CommitError {
     CommitError::Journal {
         path: journal.dir().to_owned(),
@@ -308,7 +321,7 @@ fn undo(sides: &Sides, journal: &Journal) -> Result<(), CommitError> {
     for path in made.iter().rev() {
         let remove = || -> Result<(), Errno> {
             let parent = path.parent().unwrap_or(path);
-            let name = prepare::last(path);
+            let name = build::last(path);
             // Whatever the journal says, nothing else is removed.
             if !name.starts_with(plan::TEMPORARY.as_bytes()) {
                 return Ok(());
@@ -358,11 +371,12 @@ fn settle(
     Ok(kept)
 }
 
-fn manner(entry: &Entry) -> Option<Manner> {
+fn manner(entry: &Entry, moves: &Moves) -> Option<Manner> {
     use crate::diff::Aspects;
-    Some(match entry.what {
+    Some(match &entry.what {
         What::Added => Manner::Made,
         What::Deleted => Manner::Removed,
+        What::Moved { from } if moves.is_copied(Some(from)) => Manner::Copied,
         What::Moved { .. } => Manner::Renamed,
         What::Replaced | What::Retyped => Manner::Replaced,
         What::Merged | What::Modified if entry.aspects.is_empty() => return None,

@@ -72,6 +72,8 @@ pub struct Change {
     pub aspects: Aspects,
     old: Option<Node>,
     new: Option<Node>,
+    /// What has the data of what is there now, if that is another one.
+    data: Option<Node>,
 }
 
 impl Change {

@@ -89,7 +89,7 @@ pub use archive::{
 pub use cage::{Cage, CageError, CageStep, enter_cage};
 pub use check::{Area, CheckError, CheckSpec, Checked, Finding, Fix, Severity, Trouble, check};
 pub use commit::{
-    CommitError, CommitSpec, Committed, Conflict, ConflictKind, Manner as CommitManner,
+    CommitError, CommitSpec, Committed, Conflict, ConflictKind, LockedBy, Manner as CommitManner,
 };
 pub use convert::{ConvertError, ConvertSpec, Converted, Form, Unsayable, convert};
 pub use diff::{Aspects, Change, ChangeKind, Deleted, Diff, Glob, GlobError, Lines, Patch};

@@ -9,8 +9,8 @@ use crate::do_users::{DAEMON, as_user};
 use crate::ground::{can_mount, has_program, run};
 
 /// Makes a tree in the directory `$1`.
-const MAKE: &str = r#"make() { mkdir -p $1; ( cd $1; mkdir -p dir/sub other op rt x/y/z s1 s2 calm/a calm/b
-    for f in dir/a dir/sub/b other/c op/x op/y one two mode own bin sp rt/q x/y/z/f h1 s1/1 s2/2; do printf "line\n$f\n" > $f; done
+const MAKE: &str = r#"make() { mkdir -p $1; ( cd $1; mkdir -p dir/sub other op rt x/y/z s1 s2 calm/a calm/b again over
+    for f in dir/a dir/sub/b other/c op/x op/y one two mode own bin sp rt/q x/y/z/f h1 s1/1 s2/2 again/f over/f; do printf "line\n$f\n" > $f; done
     ln h1 h2; ln -s target lnk; head -c 3000 /dev/zero > bin; truncate -s 1M holes; find . -exec touch -h -d @1000000 {} + ); }"#;
 
 /// Changes it in many ways, none of which needs to be root.
@@ -18,10 +18,11 @@ const CHANGE: &str = r#"echo x >> two; chmod 600 mode; rm -r other; mv dir moved
     mkdir nd; echo hi > nd/f; ln nd/f nd/g; rm -r op; mkdir op; echo z > op/new; echo line > op/x; ln -sf t2 lnk; rm sp; mkdir sp
     echo 1 >> bin; touch "we ird"; cp -a rt rt2; mkdir n2; mv x/y n2/y2; mv n2/y2/z z3; rm z3/f; touch z3/n; echo more >> h1
     ln two two-b; truncate -s 1M sparse; echo end >> holes; mkfifo ff; mkdir -m 555 ro; chmod 4755 rt2/q; mv s1 t; mv s2 s1; mv t s2
-    touch -d @5 rt/q; chmod 711 rt; touch calm/a/f; rm calm/a/f; touch -d @7 calm/b"#;
+    touch -d @5 rt/q; chmod 711 rt; touch calm/a/f; rm calm/a/f; touch -d @7 calm/b
+    mv again once; mkdir again; echo own > again/f; mv over under; echo file > over"#;
 
 /// Prints what is in the directory `$1`: types, modes, owners, names, links, blocks, attributes, contents, and times of long ago.
-const DUMP: &str = r#"import os, sys, stat
+pub(crate) const DUMP: &str = r#"import os, sys, stat
 root, first = sys.argv[1], {}
 for d, ds, fs in sorted(os.walk(root)):
     for n in sorted(ds + fs):
@@ -29,7 +30,7 @@ for d, ds, fs in sorted(os.walk(root)):
         if stat.S_ISREG(s.st_mode): c = (open(p, 'rb').read().strip(b'\0')[:80], s.st_blocks // 64)
         if stat.S_ISLNK(s.st_mode): c = os.readlink(p)
         x = {k: os.getxattr(p, k, follow_symlinks=False) for k in os.listxattr(p, follow_symlinks=False)}
-        g = '' if stat.S_ISDIR(s.st_mode) else first.setdefault(s.st_ino, r)
+        g = '' if stat.S_ISDIR(s.st_mode) else first.setdefault((s.st_dev, s.st_ino), r)
         t = int(s.st_mtime) if s.st_mtime < 2e6 else 'new'
         print(r, oct(s.st_mode), s.st_uid, s.st_gid, s.st_nlink, g, c, x, t)"#;
 

@@ -1,6 +1,5 @@
 //! `mica commit`: what others changed meanwhile. Nothing is committed then, and with `--force` the session's side is.
 
-use std::fs;
 use std::process::Command;
 
 use crate::do_run::Place;
@@ -466,46 +465,4 @@ fn on_mount(test: &str, prepare: &str, session: &str, meanwhile: &str, reason: &
     assert!(done.stderr.contains(reason), "{done:?}");
     assert!(place.at("state/mica/sessions/1/upper").exists());
     assert!(!place.at("state/mica/sessions/1/journal").exists());
-}
-
-#[test]
-fn a_program_that_runs_is_replaced_and_not_written_to() {
-    let test = "a_program_that_runs_is_replaced_and_not_written_to";
-    let script = "echo session > program; echo session > linked";
-    let Some(case) = Case::new(
-        test,
-        "cp /bin/sleep program; cp /bin/sleep linked; ln linked l2",
-        script,
-    ) else {
-        return;
-    };
-    let start = |name: &str| {
-        Command::new(case.place.at("d").join(name))
-            .arg("60")
-            .spawn()
-            .unwrap()
-    };
-    let (mut one, mut two) = (start("program"), start("linked"));
-    // A file with other names would have to be written to.
-    let before = case.state();
-    let refused = case.commit(&["1"]);
-    assert_eq!(
-        (refused.status, case.state()),
-        (Some(1), before),
-        "{refused:?}"
-    );
-    assert!(refused.stderr.contains("text file busy"), "{refused:?}");
-    let done = case.commit(&["1", "./program"]);
-    assert_eq!(done.status, Some(0), "{done:?}");
-    for child in [&mut one, &mut two] {
-        assert!(child.try_wait().unwrap().is_none());
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    assert_eq!(
-        fs::read_to_string(case.place.at("d/program")).unwrap(),
-        "session\n"
-    );
-    assert_eq!(case.commit(&["1"]).status, Some(0));
-    assert_eq!(case.on_machine("cat linked l2"), "session\nsession\n");
 }

@@ -2,11 +2,12 @@
 
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mica::{CommitError, CommitSpec, Committed, Sessions};
 
 use crate::commit_conflicts::Case;
+use crate::ground::LIMIT;
 
 /// What a session does that needs each kind of step.
 const SCRIPT: &str = "echo session > changed; rm gone; echo more >> linked; mv dir moved; touch moved/new; rm moved/a; \
@@ -20,7 +21,11 @@ const PREPARE: &str = "mkdir -p dir/sub other/sub again mode a b/in empty c; tou
 /// Commits, and stops before step `last`; `None`: goes on to the end.
 fn commit(sessions: &Path, last: Option<u64>) -> Result<Committed, CommitError> {
     let session = Sessions::new(sessions.to_owned()).open(OsStr::new("1"));
-    session?.commit(&CommitSpec::default(), &mut |step| match last {
+    let spec = CommitSpec {
+        wait: LIMIT,
+        ..CommitSpec::default()
+    };
+    session?.commit(&spec, &mut |step| match last {
         Some(last) if step >= last => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     })
@@ -34,21 +39,22 @@ fn visible(case: &Case) -> String {
     case.on_machine(all)
 }
 
-#[test]
-fn a_commit_that_is_killed_is_undone_or_finished() {
-    let test = "a_commit_that_is_killed_is_undone_or_finished";
-    let Some(plain) = Case::new(test, PREPARE, "true") else {
+/// Stops commits after every third step, and has others go on, until one of them gets to its end.
+fn stopped(test: &str, prepare: &str, script: &str) {
+    let Some(plain) = Case::new(test, prepare, "true") else {
         return;
     };
+    let _far = Far(plain.place.at("d/far"));
     let before = visible(&plain);
-    plain.on_machine(SCRIPT);
+    plain.on_machine(script);
     let expected = visible(&plain);
     let (mut sealed, mut undone) = (0, 0);
     for last in (1..).step_by(3) {
         // Commits compare numbers and times of objects, so each round has a session and files of its own.
-        let Some(round) = Case::new(test, PREPARE, SCRIPT) else {
+        let Some(round) = Case::new(test, prepare, script) else {
             return;
         };
+        let _far = Far(round.place.at("d/far"));
         let sessions = round.place.at("state/mica/sessions");
         match commit(&sessions, Some(last)) {
             Err(CommitError::Stopped) if sessions.join("1/journal/plan").exists() => sealed += 1,
@@ -74,6 +80,36 @@ fn a_commit_that_is_killed_is_undone_or_finished() {
         assert!(!sessions.join("1").exists());
     }
     assert!(sealed > 5 && undone > 5, "{sealed} {undone}");
+}
+
+/// Where something is mounted, until this is dropped.
+pub(crate) struct Far(pub(crate) PathBuf);
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        // There may be none.
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn a_commit_that_is_killed_is_undone_or_finished() {
+    stopped(
+        "a_commit_that_is_killed_is_undone_or_finished",
+        PREPARE,
+        SCRIPT,
+    );
+}
+
+#[test]
+fn a_commit_that_is_killed_between_two_filesystems_is_undone_or_finished() {
+    stopped(
+        "a_commit_that_is_killed_between_two_filesystems_is_undone_or_finished",
+        "mkdir far; mount --bind far far; mkdir -p one/sub/deep one/out two/x far/in far/back/sub; echo 1 > one/f; ln one/f one/sub/f2; \
+         echo 2 > one/sub/deep/g; touch one/out/o two/x/1 far/in/i far/back/sub/b; ln one/f partner",
+        "mv one/out out; echo more >> one/f; mv one far/one; mv far/in far/one/in; echo 3 > far/one/sub/deep/g; mkdir one; echo own > one/f; \
+         mv two far/t; mv far/back two; mv far/t far/back; mv far/one/sub/deep one/deep; echo x > changed; mkdir -p far/n/n; mv out far/n/n/out",
+    );
 }
 
 #[test]

@@ -1,11 +1,33 @@
 //! What a newcomer runs first, and where: as root and as an ordinary user, with and without what systems may lack.
 
+use std::process::Command;
+
 use crate::do_kernel::{Caller, Fuse, run_as};
 use crate::do_run::Place;
-use crate::ground::{can_mount, has_program};
+use crate::ground::{can_mount, has_program, run};
 
 /// All names below a directory, and what is in a file: what the machine must keep.
 const LOOK: &str = "look() { ls -lR /usr/share/doc | md5sum; md5sum /etc/motd; stat -c '%i %Y %Z' /usr/share/doc /etc/motd; }; ";
+
+#[test]
+fn cargo_run_runs_mica() {
+    let mut command = Command::new(env!("CARGO"));
+    command.args([
+        "metadata",
+        "--no-deps",
+        "--offline",
+        "--format-version",
+        "1",
+    ]);
+    let known = run(command.current_dir(env!("CARGO_MANIFEST_DIR")));
+    // With two programs in the workspace cargo wants to be told which, and by one package alone.
+    let runs: Vec<_> = known.stdout.matches("\"default_run\":\"").collect();
+    assert_eq!(runs.len(), 1, "{known:?}");
+    assert!(
+        known.stdout.contains("\"default_run\":\"mica\""),
+        "{known:?}"
+    );
+}
 
 #[test]
 fn the_first_command_of_the_readme_leaves_the_machine_as_it_is() {

@@ -8,9 +8,10 @@ use mica_vfs::{
 };
 
 use super::Pace;
+use super::build::last;
 use super::error::CommitError;
 use super::plan::{Id, Plan, Step};
-use super::prepare::{copy_times, is_sparse, last};
+use super::prepare::{copy_times, is_sparse};
 use super::sync::Unsynced;
 use crate::diff::{Aspects, Sides, descend, plain_name};
 use crate::offline::Node;

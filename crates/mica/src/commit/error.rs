@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use mica_vfs::Errno;
 use thiserror::Error;
 
+use super::turn::LockedBy;
 use crate::Escaped;
 use crate::session::DoError;
 
@@ -86,6 +87,14 @@ pub enum CommitError {
         /// The journal.
         path: PathBuf,
     },
+    /// Others commit to the tree, or to one above it or in it.
+    #[error("{} is locked by {}", Escaped::new(path), shown(holder.as_ref()))]
+    Busy {
+        /// The directory that they have locked.
+        path: PathBuf,
+        /// Who, if that can be told.
+        holder: Option<LockedBy>,
+    },
     /// Something could not be made; what was made before is removed again.
     #[error("cannot prepare {}", Escaped::new(path))]
     Prepare {
@@ -115,6 +124,10 @@ pub enum CommitError {
     Stopped,
 }
 
+fn shown(holder: Option<&LockedBy>) -> String {
+    holder.map_or_else(|| "another process".into(), ToString::to_string)
+}
+
 impl CommitError {
     /// Returns what to do about it.
     #[must_use]
@@ -129,6 +142,7 @@ impl CommitError {
                 "`--yes` if that is what you want, or `--as-owner` to commit no more than its user may write".into()
             }
             Self::OthersJournal { .. } => "who began the commit can go on with it; `--as-owner` does as the session's user".into(),
+            Self::Busy { .. } => "when that has ended, the same command again".into(),
             Self::Begun { .. } => "when the cause is gone, the same command goes on where it ended".into(),
             _ => return None,
         })

@@ -1,6 +1,7 @@
 //! Directories that get other names: first all of them go aside, deepest first, then they come to their places.
 //!
 //! In between their new names become free, whatever had them: another directory that moves, or what was removed.
+//! One whose place is on another filesystem is copied there before anything goes aside, and removed where it is then.
 
 use std::path::{Path, PathBuf};
 
@@ -11,12 +12,21 @@ use super::plan::Id;
 use crate::diff::{Entry, Sides, What};
 use crate::offline::Node;
 
+/// How a directory comes to its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Renamed,
+    /// As a copy of what the session shows of it, on another filesystem.
+    Copied,
+}
+
 /// A directory that moves.
 #[derive(Debug)]
 struct Move {
     from: PathBuf,
     to: PathBuf,
     old: Node,
+    way: Way,
     /// A directory above that stays where it is.
     anchor: PathBuf,
     /// Where it is meanwhile.
@@ -28,7 +38,7 @@ struct Move {
 pub(super) struct Moves(Vec<Move>);
 
 impl Moves {
-    /// Finds those among `entries`. `refused` hears of what cannot be moved by a rename.
+    /// Finds those among `entries`. `refused` hears of what cannot go aside.
     pub(super) fn of(
         entries: &[Entry],
         sides: &Sides,
@@ -55,13 +65,15 @@ impl Moves {
             };
             let mount = |path: &Path| Ok(sides.find(path)?.map(|node| node.attr().dev));
             let here = Some(old.attr().dev);
-            if mount(&anchor)? != here || mount(&target)? != here {
+            if mount(&anchor)? != here {
                 refused.push((entry.path.clone(), Errno::XDEV));
             }
+            let near = mount(&target)? == here;
             moves.push(Move {
                 from: from.clone(),
                 to: entry.path.clone(),
                 old: old.clone(),
+                way: if near { Way::Renamed } else { Way::Copied },
                 anchor,
                 staged: PathBuf::new(),
             });
@@ -101,14 +113,64 @@ impl Moves {
         found.unwrap_or_else(|| path.to_owned())
     }
 
-    /// Whether one comes to a path of the view.
-    pub(super) fn comes_to(&self, path: &Path) -> bool {
-        self.0.iter().any(|one| one.to == path)
+    /// Returns where a name of a path of the tree is then, whatever has it: what had it may be elsewhere.
+    pub(super) fn place(&self, path: &Path) -> PathBuf {
+        match (path.parent(), path.file_name()) {
+            (Some(dir), Some(name)) => self.now(dir).join(name),
+            _ => path.to_owned(),
+        }
     }
 
-    /// Lists where they are and where they are to be, those above others first.
+    /// Returns how one comes to a path of the view, and what it is.
+    pub(super) fn at(&self, path: &Path) -> Option<(Way, &Node)> {
+        let found = self.0.iter().find(|one| one.to == path);
+        found.map(|one| (one.way, &one.old))
+    }
+
+    /// Whether what was at this path of the tree is copied: `None` is not.
+    pub(super) fn is_copied(&self, from: Option<&Path>) -> bool {
+        self.copied().any(|one| Some(one.from.as_path()) == from)
+    }
+
+    /// Returns a directory of the filesystem of one that is copied, which itself stays where it is.
+    pub(super) fn anchor(&self, from: Option<&Path>) -> Option<PathBuf> {
+        let mut copied = self.copied();
+        let found = copied.find(|one| Some(one.from.as_path()) == from);
+        found.map(|one| one.anchor.clone())
+    }
+
+    /// Whether an object is one of them.
+    pub(super) fn has(&self, node: &Node) -> bool {
+        let id = Id::of(node.attr());
+        self.ids().any(|one| one == id)
+    }
+
+    /// Lists which objects they are.
+    pub(super) fn ids(&self) -> impl Iterator<Item = Id> {
+        self.0.iter().map(|one| Id::of(one.old.attr()))
+    }
+
+    /// Lists what is copied.
+    pub(super) fn originals(&self) -> impl Iterator<Item = &Node> {
+        self.copied().map(|one| &one.old)
+    }
+
+    fn copied(&self) -> impl Iterator<Item = &Move> {
+        self.0.iter().filter(|one| one.way == Way::Copied)
+    }
+
+    /// Lists where those are that have been copied.
+    pub(super) fn remains(&self) -> Vec<(PathBuf, Node)> {
+        let remains = self.copied();
+        remains
+            .map(|one| (one.staged.clone(), one.old.clone()))
+            .collect()
+    }
+
+    /// Lists where those are that are renamed, and where they are to be, those above others first.
     pub(super) fn places(&self) -> Vec<(PathBuf, PathBuf, Id)> {
-        let mut places: Vec<_> = self.0.iter().collect();
+        let renamed = self.0.iter().filter(|one| one.way == Way::Renamed);
+        let mut places: Vec<_> = renamed.collect();
         places.sort_by_key(|one| one.to.components().count());
         let place = |one: &Move| (one.staged.clone(), one.to.clone(), Id::of(one.old.attr()));
         places.into_iter().map(place).collect()

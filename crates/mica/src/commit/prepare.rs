@@ -1,33 +1,23 @@
 //! From what a session changed to a plan: what can be made beforehand is made, beside the place that it is for.
 
 use std::collections::{HashMap, HashSet};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use mica_overlay::Fate;
 use mica_vfs::{Access, Attr, Errno, FallocateMode, FileName, FileType, Mode};
-use rustix::process::{getegid, geteuid};
 
 use super::Pace;
+use super::build::Linked;
 use super::error::CommitError;
 use super::journal::Journal;
 use super::moves::Moves;
 use super::plan::{Id, Plan, Rest, Step, TEMPORARY, VERSION};
+use super::shown::{Crossing, Key, Shown};
 use super::sync::Unsynced;
-use crate::convert::{dress, make, maker, set_times};
-use crate::diff::{Aspects, Entry, Sides, What, plain_name};
-use crate::offline::{Marks, Node, is_whiteout};
-use crate::options::path as path_of;
+use crate::convert::{maker, set_times};
+use crate::diff::{Aspects, Entry, Sides, What};
+use crate::offline::Node;
 use crate::session::{Base, Bytes};
-
-/// What has the first name of a file with several.
-#[derive(Debug)]
-pub(super) enum Linked {
-    /// It was made.
-    Made(Node),
-    /// It is on the machine, and will be at this path of the view.
-    There(Node, PathBuf),
-}
 
 /// What is being prepared.
 pub(super) struct Preparation<'a, 'p> {
@@ -38,12 +28,15 @@ pub(super) struct Preparation<'a, 'p> {
     /// What temporary names begin with, with which those of no other session do.
     pub(super) prefix: String,
     pub(super) made: u64,
-    /// Files with several names by device and number in the upper: what has the first of them.
-    pub(super) links: HashMap<(u64, u64), Linked>,
+    /// Files with several names: what has the first of them.
+    pub(super) links: HashMap<Key, Linked>,
     /// Names to give in the end: that of a file of the machine, and another one. Until the journal is sealed nothing of the
     /// machine is touched: even its ctime would make it look as if others had changed it.
     pub(super) names: Vec<(PathBuf, PathBuf)>,
     pub(super) moves: Moves,
+    pub(super) crossing: Crossing<'a>,
+    /// What has the data of files of the upper that have none.
+    pub(super) metacopies: HashMap<Key, &'a Node>,
     pub(super) steps: Vec<Step>,
     pub(super) unsynced: Unsynced,
 }
@@ -60,10 +53,16 @@ impl Preparation<'_, '_> {
             self.steps.push(rename(&from, &to, id));
             self.moves.stage(nth, to);
         }
-        // Names of files that stay what they are come first: the others are links to those.
-        let first = |entry: &&Entry| entry.what == What::Modified;
-        let others = entries.iter().filter(|entry| !first(entry));
-        for entry in entries.iter().filter(first).chain(others) {
+        // Names of files that stay what they are come first: the others are links to those. What is in a directory that is
+        // copied is touched when that is done.
+        let order = |entry: &&Entry| match &entry.what {
+            _ if self.moves.is_copied(entry.in_source.as_deref()) => 2,
+            What::Modified => 0,
+            _ => 1,
+        };
+        let mut ordered: Vec<_> = entries.iter().collect();
+        ordered.sort_by_key(order);
+        for entry in ordered {
             self.pace.step()?;
             let prepared = self.entry(entry);
             prepared.map_err(|source| CommitError::Prepare {
@@ -76,6 +75,9 @@ impl Preparation<'_, '_> {
             path: "/".into(),
             source,
         })?;
+        for (staged, old) in self.moves.remains() {
+            self.steps.push(remove(&staged, &old));
+        }
         for (staged, to, id) in self.moves.places() {
             self.steps.push(rename(&staged, &to, id));
         }
@@ -95,14 +97,25 @@ impl Preparation<'_, '_> {
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<(), Errno> {
-        let there = self.moves.now(&entry.below);
+        let there = self.moves.place(&entry.below);
+        // What is in a directory that is made or copied comes with that, or is renamed into it.
+        let in_copy = self.moves.is_copied(entry.in_source.as_deref());
+        let in_made = entry.in_new || in_copy;
         if let (What::Moved { from }, Some(old)) = (&entry.what, &entry.old) {
-            if let Some(covered) = entry.covered.as_ref().filter(|_| !entry.in_new) {
+            if let Some(covered) = entry.covered.as_ref().filter(|_| !in_made) {
                 self.steps.push(remove(&there, covered));
             }
-            let staged = self.moves.now(from);
-            self.attributes(&staged, entry, old);
+            let is_copied = self.moves.is_copied(Some(from));
+            if let (true, false, Some(new)) = (is_copied, in_made, &entry.new) {
+                self.beside(entry, &Shown::session(new, Some(old)), None)?;
+            } else if !is_copied {
+                let staged = self.moves.now(from);
+                self.attributes(&staged, entry, old);
+            }
             return Ok(());
+        }
+        if in_copy {
+            return self.elsewhere(entry);
         }
         if entry.in_new {
             return Ok(());
@@ -115,13 +128,15 @@ impl Preparation<'_, '_> {
                     self.remember(entry, new, old);
                     self.attributes(&there, entry, old);
                 } else if stays(self.sides, self.base, entry, old)? {
+                    self.remember(entry, new, old);
                     self.fill(entry, old, new)?;
                 } else {
-                    match self.beside(entry, new, Some(old)) {
+                    match self.beside(entry, &Shown::session(new, None), Some(old)) {
                         // What cannot be made anew as it is, in owner or place, is written to.
                         Err(Errno::PERM | Errno::ACCESS | Errno::INVAL)
                             if new.kind() == FileType::Regular =>
                         {
+                            self.remember(entry, new, old);
                             self.fill(entry, old, new)?;
                         }
                         made => made?,
@@ -137,10 +152,25 @@ impl Preparation<'_, '_> {
                 {
                     self.steps.push(remove(&there, old));
                 }
-                self.beside(entry, new, None)?;
+                self.beside(entry, &Shown::session(new, None), None)?;
             }
             (_, _, None) => {}
         }
+        Ok(())
+    }
+
+    /// Has a file that is changed and copied change where it has names that stay, too.
+    fn elsewhere(&mut self, entry: &Entry) -> Result<(), Errno> {
+        let (Some(old), Some(new)) = (&entry.old, &entry.new) else {
+            return Ok(());
+        };
+        if !self.crossing.stays_elsewhere(old) {
+            return Ok(());
+        }
+        if entry.aspects.contains(Aspects::CONTENT) {
+            return self.fill(entry, old, new);
+        }
+        self.attributes(&self.moves.now(&entry.below), entry, old);
         Ok(())
     }
 
@@ -163,9 +193,12 @@ impl Preparation<'_, '_> {
 
     /// Prepares a file to be written to: what is in it is kept, and there is room for what will be.
     fn fill(&mut self, entry: &Entry, old: &Node, new: &Node) -> Result<(), Errno> {
+        if entry.data.is_some() {
+            // What has its data may be gone when it is written.
+            return Err(Errno::OPNOTSUPP);
+        }
         // ETXTBSY, EACCES and EROFS come here, and not when it is too late.
         old.fs().host_file(old.id(), Access::Write)?;
-        self.remember(entry, new, old);
         self.journal.back_up(old).map_err(errno)?;
         if !is_sparse(new.attr()) && new.attr().size > old.attr().size {
             self.reserve(entry, new.attr().size - old.attr().size)?;
@@ -181,8 +214,13 @@ impl Preparation<'_, '_> {
 
     /// Takes room on the filesystem of a file, which is given back right before that is written to.
     fn reserve(&mut self, entry: &Entry, room: u64) -> Result<(), Errno> {
-        let below = entry.below.parent().unwrap_or(&entry.below);
-        let dir = self.sides.find(below)?.ok_or(Errno::NOENT)?;
+        // Nothing is done to a directory that is copied.
+        let copied = entry.in_source.as_deref();
+        let below = match self.moves.anchor(copied) {
+            Some(anchor) => anchor,
+            None => entry.below.parent().unwrap_or(&entry.below).to_owned(),
+        };
+        let dir = self.sides.find(&below)?.ok_or(Errno::NOENT)?;
         let name = self.fresh_name();
         let path = below.join(&name);
         self.journal.note(&path).map_err(errno)?;
@@ -210,7 +248,7 @@ impl Preparation<'_, '_> {
     }
 
     /// Makes an object beside its place, to be renamed.
-    fn beside(&mut self, entry: &Entry, new: &Node, old: Option<&Node>) -> Result<(), Errno> {
+    fn beside(&mut self, entry: &Entry, new: &Shown, old: Option<&Node>) -> Result<(), Errno> {
         let below = entry.below.parent().unwrap_or(&entry.below);
         let dir = self.sides.find(below)?.ok_or(Errno::NOENT)?;
         let name = self.fresh_name();
@@ -232,103 +270,10 @@ impl Preparation<'_, '_> {
                 return Err(errno);
             }
         };
-        let (from, to) = (self.moves.now(&temporary), self.moves.now(&entry.below));
+        let (from, to) = (self.moves.now(&temporary), self.moves.place(&entry.below));
         let id = Id::of(made.attr());
         self.steps.push(rename(&from, &to, id));
         self.unsynced.add(&dir)
-    }
-
-    /// Says whose what is made anew is to be: that of `kept`, if that is known here.
-    fn owner(&self, new: &Node, kept: Option<&Node>) -> Result<(u32, u32), Errno> {
-        if let Some(kept) = kept {
-            let owner = (kept.attr().uid, kept.attr().gid);
-            // Given the number that stands for others it would be that of whoever has the number.
-            return if self.sides.whose.is_unknown(owner) {
-                Err(Errno::PERM)
-            } else {
-                Ok(owner)
-            };
-        }
-        // The copy of what was somebody else's, under another name: the mark is on files and directories alone.
-        if self.sides.whose.is_inside() && Marks::read(new, self.sides.xattrs)?.has("owner") {
-            return Ok((geteuid().as_raw(), getegid().as_raw()));
-        }
-        Ok((new.attr().uid, new.attr().gid))
-    }
-
-    /// Copies an object, of a directory all that is new in it.
-    fn build(
-        &mut self,
-        new: &Node,
-        (dir, name): (&Node, &[u8]),
-        path: &Path,
-        owner: (u32, u32),
-    ) -> Result<Node, Errno> {
-        let several = new.kind() != FileType::Directory && new.attr().nlink > 1;
-        let first = self.links.get(&key(new)).filter(|_| several);
-        if let Some(Linked::Made(first)) = first {
-            match dir.fs().link(first.id(), dir.id(), FileName::new(name)?) {
-                Ok(entry) => return Ok(dir.adopt(entry.node, entry.attr)),
-                // On another filesystem it is a file of its own.
-                Err(Errno::XDEV | Errno::MLINK | Errno::PERM) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        let made = make(new, dir, name)?;
-        if several {
-            self.links.insert(key(new), Linked::Made(made.clone()));
-        }
-        if new.kind() == FileType::Directory {
-            for name in new.names()? {
-                let path = path.join(path_of(name.to_vec()));
-                let Some(child) = new.child(&name)? else {
-                    continue;
-                };
-                let ignored = self.sides.ignores(&path);
-                if ignored || is_whiteout(&child, self.sides.xattrs)? || self.moves.comes_to(&path)
-                {
-                    continue;
-                }
-                if self.is_link_to_there(&child, &made, &path) {
-                    continue;
-                }
-                let owner = self.owner(&child, None)?;
-                self.build(&child, (&made, &name), &path, owner)?;
-            }
-        }
-        let data = self.data(new)?;
-        let marks = Some(self.sides.xattrs);
-        dress((new, &data), &made, owner, &|name| plain_name(name, marks))?;
-        self.unsynced.add(&made)?;
-        Ok(made)
-    }
-
-    /// Finds what has the data of a file of the upper.
-    fn data(&self, new: &Node) -> Result<Node, Errno> {
-        if new.kind() == FileType::Regular && Marks::read(new, self.sides.xattrs)?.has("metacopy") {
-            // Sessions are mounted without.
-            return Err(Errno::OPNOTSUPP);
-        }
-        Ok(new.clone())
-    }
-
-    /// Notes what has the first name of a file with several.
-    fn remember(&mut self, entry: &Entry, new: &Node, there: &Node) {
-        if new.attr().nlink > 1 {
-            let there = Linked::There(there.clone(), entry.path.clone());
-            self.links.insert(key(new), there);
-        }
-    }
-
-    /// Whether an object is another name of a file of the machine, which it then gets in the end.
-    fn is_link_to_there(&mut self, new: &Node, dir: &Node, path: &Path) -> bool {
-        match self.links.get(&key(new)) {
-            Some(Linked::There(there, from)) if there.attr().dev == dir.attr().dev => {
-                self.names.push((from.clone(), path.to_owned()));
-                true
-            }
-            _ => false,
-        }
     }
 
     fn fresh_name(&mut self) -> String {
@@ -400,10 +345,6 @@ fn errno(error: std::io::Error) -> Errno {
     Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
-fn key(node: &Node) -> (u64, u64) {
-    (node.attr().dev.0, node.attr().ino.0)
-}
-
 fn rename(from: &Path, to: &Path, id: Id) -> Step {
     Step::Rename {
         from: Bytes::of(from),
@@ -422,9 +363,4 @@ fn remove(path: &Path, node: &Node) -> Step {
 /// Gives a directory times.
 pub(super) fn copy_times(from: &Node, to: &Node) -> Result<(), Errno> {
     set_times(to, (from.attr().atime, from.attr().mtime))
-}
-
-/// Reads a name of a path.
-pub(super) fn last(path: &Path) -> &[u8] {
-    path.file_name().unwrap_or_default().as_bytes()
 }

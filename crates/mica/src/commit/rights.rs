@@ -9,6 +9,7 @@ use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, capabilities};
 
 use super::error::Told;
+use super::moves::Moves;
 use crate::diff::{Aspects, Entry, Sides, What};
 use crate::offline::Node;
 use crate::options::path as path_of;
@@ -17,6 +18,7 @@ use crate::options::path as path_of;
 #[derive(Debug)]
 pub(super) struct Rights<'a> {
     sides: &'a Sides,
+    moves: &'a Moves,
     /// Where the tree is.
     lower: PathBuf,
     /// Whether owners do not matter to this process.
@@ -27,10 +29,11 @@ pub(super) struct Rights<'a> {
 const NAMES: rustix::fs::Access = rustix::fs::Access::WRITE_OK.union(rustix::fs::Access::EXEC_OK);
 
 impl<'a> Rights<'a> {
-    pub(super) fn of(sides: &'a Sides, lower: PathBuf) -> Self {
+    pub(super) fn of(sides: &'a Sides, moves: &'a Moves, lower: PathBuf) -> Self {
         let held = capabilities(None).map(|sets| sets.effective);
         Self {
             sides,
+            moves,
             lower,
             privileged: held.is_ok_and(|held| held.contains(CapabilitySet::FOWNER)),
         }
@@ -40,6 +43,18 @@ impl<'a> Rights<'a> {
     pub(super) fn check(&self, entry: &Entry, refused: &mut Told<Errno>) -> Result<(), Errno> {
         if let (What::Moved { from }, Some(old)) = (&entry.what, &entry.old) {
             self.may_go(from, old, refused)?;
+            if self.moves.is_copied(Some(from)) {
+                self.may_copy(from, old, refused)?;
+            }
+        }
+        if self.moves.is_copied(entry.in_source.as_deref()) {
+            // It is made anew. Names of it that stay change with it.
+            if let (What::Modified, Some(old)) = (&entry.what, &entry.old)
+                && old.attr().nlink > 1
+            {
+                self.may_change(entry, old, refused);
+            }
+            return Ok(());
         }
         if entry.in_new {
             return Ok(());
@@ -102,6 +117,30 @@ impl<'a> Rights<'a> {
                 note(&path, self.may_unname(&dir, &child), refused);
                 if child.kind() == FileType::Directory {
                     left.push((path, child));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all that is in a directory may be read, and is of its filesystem.
+    fn may_copy(&self, path: &Path, dir: &Node, refused: &mut Told<Errno>) -> Result<(), Errno> {
+        let list = rustix::fs::Access::READ_OK | rustix::fs::Access::EXEC_OK;
+        let mut left = vec![(path.to_owned(), dir.clone())];
+        while let Some((path, dir)) = left.pop() {
+            note(&path, self.access(&path, list), refused);
+            for name in dir.names()? {
+                let Some(child) = dir.child(&name)? else {
+                    continue;
+                };
+                let path = path.join(path_of(name.to_vec()));
+                if child.attr().dev != dir.attr().dev {
+                    note(&path, Err(Errno::BUSY), refused);
+                } else if child.kind() == FileType::Directory {
+                    left.push((path, child));
+                } else if child.kind() == FileType::Regular {
+                    let told = self.access(&path, rustix::fs::Access::READ_OK);
+                    note(&path, told, refused);
                 }
             }
         }

@@ -1,26 +1,34 @@
 //! In what two objects differ.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use mica_overlay::{XattrNamespace, unescape};
+use mica_overlay::{Redirect, XattrNamespace, parse_redirect, unescape};
 use mica_vfs::{Errno, FileType};
 
 use super::Aspects;
 use super::sides::Sides;
-use crate::offline::{Node, own_suffix};
+use crate::offline::{Marks, Node, own_suffix};
+use crate::options::path as path_of;
 
 /// What is read at once.
 const BLOCK: usize = 1 << 16;
 
-/// Compares an object of the upper with what it was, which has the same type or another one.
-pub(super) fn compare(sides: &Sides, old: &Node, new: &Node) -> Result<Aspects, Errno> {
+/// Compares an object of the upper with what it was, which has the same type or another one. `data` has its data if that is
+/// another one.
+pub(super) fn compare(
+    sides: &Sides,
+    old: &Node,
+    new: &Node,
+    data: Option<&Node>,
+) -> Result<Aspects, Errno> {
     let mut aspects = Aspects::empty();
     let (was, is) = (old.attr(), new.attr());
     let kind = is.kind;
     if was.kind != kind {
         return Ok(aspects);
     }
-    aspects.set(Aspects::CONTENT, differ(sides, old, new)?);
+    aspects.set(Aspects::CONTENT, differ(old, new, data)?);
     // A symbolic link has permissions that nobody can change.
     aspects.set(
         Aspects::MODE,
@@ -40,17 +48,41 @@ pub(super) fn compare(sides: &Sides, old: &Node, new: &Node) -> Result<Aspects, 
     Ok(aspects)
 }
 
-fn differ(sides: &Sides, old: &Node, new: &Node) -> Result<bool, Errno> {
+fn differ(old: &Node, new: &Node, data: Option<&Node>) -> Result<bool, Errno> {
+    let is_same = |data: &Node| {
+        let (one, other) = (old.attr(), data.attr());
+        (one.dev, one.ino) == (other.dev, other.ino)
+    };
     Ok(match new.kind() {
+        // A metacopy of it.
+        FileType::Regular if data.is_some_and(is_same) => false,
         FileType::Regular => {
-            let metacopy = [sides.xattrs.prefix(), b"metacopy"].concat();
-            old.attr().size != new.attr().size
-                || (new.xattr(&metacopy)?.is_none() && !same_data(old, new)?)
+            let new = data.unwrap_or(new);
+            old.attr().size != new.attr().size || !same_data(old, new)?
         }
         FileType::Symlink => old.fs().read_link(old.id())? != new.fs().read_link(new.id())?,
         FileType::CharDevice | FileType::BlockDevice => old.attr().rdev != new.attr().rdev,
         _ => false,
     })
+}
+
+/// Finds what has the data of an object of the upper, if it has none itself: it is a metacopy then, of a file of the tree.
+/// `below` is what its name is there.
+pub(super) fn data_of(sides: &Sides, new: &Node, below: &Path) -> Result<Option<Node>, Errno> {
+    let metacopy = [sides.xattrs.prefix(), b"metacopy"].concat();
+    if new.kind() != FileType::Regular || new.xattr(&metacopy)?.is_none() {
+        return Ok(None);
+    }
+    let marks = Marks::read(new, sides.xattrs)?;
+    let path = match marks.get("redirect").map(parse_redirect) {
+        None => below.to_owned(),
+        Some(Ok(Redirect::Name(name))) => below.with_file_name(path_of(name.to_vec())),
+        Some(Ok(Redirect::Path(path))) => path_of(path.to_vec()),
+        Some(Err(_)) => return Err(Errno::IO),
+    };
+    let found = sides.find(&path)?;
+    let found = found.filter(|found| found.kind() == FileType::Regular);
+    found.map(Some).ok_or(Errno::IO)
 }
 
 /// Whether two files have the same bytes.

@@ -33,6 +33,7 @@ pub(super) fn changes(entries: Vec<Entry>, sides: &Sides) -> Vec<Change> {
                 aspects: Aspects::empty(),
                 old: Some(covered.clone()),
                 new: None,
+                data: None,
             });
         }
         changes.extend(change(entry));
@@ -60,12 +61,13 @@ fn change(entry: &Entry) -> Option<Change> {
         aspects: entry.aspects,
         old: entry.old.clone(),
         new: entry.new.clone(),
+        data: entry.data.clone(),
     })
 }
 
 fn renamed(entry: &Entry, gone: &Entry, sides: &Sides) -> Change {
     let both = gone.old.as_ref().zip(entry.new.as_ref());
-    let aspects = both.and_then(|(old, new)| compare(sides, old, new).ok());
+    let aspects = both.and_then(|(old, new)| compare(sides, old, new, entry.data.as_ref()).ok());
     Change {
         path: entry.path.clone(),
         from: Some(gone.path.clone()),
@@ -73,6 +75,7 @@ fn renamed(entry: &Entry, gone: &Entry, sides: &Sides) -> Change {
         aspects: aspects.unwrap_or_default(),
         old: gone.old.clone(),
         new: entry.new.clone(),
+        data: entry.data.clone(),
     }
 }
 

@@ -60,7 +60,8 @@ impl Change {
             let hunks = Vec::new();
             return Ok(Patch { head, hunks, lines });
         }
-        let (old, new) = (data(self.old.as_ref())?, data(self.new.as_ref())?);
+        let new = self.data.as_ref().or(self.new.as_ref());
+        let (old, new) = (data(self.old.as_ref())?, data(new)?);
         let (here, there) = self.names();
         let (Some(old), Some(new)) = (old, new) else {
             let _ = writeln!(head, "Binary files {here} and {there} differ");

@@ -10,7 +10,7 @@ use mica_overlay::{Redirect, parse_redirect};
 use mica_vfs::{Errno, FileType};
 
 use super::Aspects;
-use super::compare::compare;
+use super::compare::{compare, data_of};
 use super::sides::Sides;
 use crate::offline::{Marks, Node, is_whiteout};
 use crate::options::path as path_of;
@@ -45,6 +45,8 @@ pub(crate) struct Entry {
     pub(crate) what: What,
     pub(crate) aspects: Aspects,
     pub(crate) new: Option<Node>,
+    /// What has its data, if it is a metacopy: a file of the tree.
+    pub(crate) data: Option<Node>,
     /// What it was before; of a directory that was moved, where it was.
     pub(crate) old: Option<Node>,
     /// What is hidden by a directory that was moved here.
@@ -94,7 +96,7 @@ impl Survey {
             source,
         })?;
         let old = Some(sides.lower.clone());
-        let aspects = compare(sides, &sides.lower, &sides.upper);
+        let aspects = compare(sides, &sides.lower, &sides.upper, None);
         // The root of the upper is made with the session and is no copy: it has an owner by need, and no attributes.
         let no_copy = Aspects::XATTR | Aspects::OWNER;
         let aspects = survey.noted(&root, aspects).unwrap_or_default() - no_copy;
@@ -104,6 +106,7 @@ impl Survey {
             what: What::Merged,
             aspects,
             new: Some(sides.upper.clone()),
+            data: None,
             old: old.clone(),
             covered: None,
             vacated: false,
@@ -170,6 +173,7 @@ impl Survey {
             what: What::Added,
             aspects: Aspects::empty(),
             new: None,
+            data: None,
             old: match &frame.old {
                 Some(old) if !sides.left_out.contains(&frame.below) => old.child(&name)?,
                 _ => None,
@@ -192,13 +196,14 @@ impl Survey {
         if new.kind() == FileType::Directory {
             return self.directory(sides, entry, new);
         }
+        entry.data = data_of(sides, &new, &entry.below)?;
         if let Some(old) = &entry.old {
             entry.what = if old.kind() == new.kind() {
                 What::Modified
             } else {
                 What::Retyped
             };
-            entry.aspects = compare(sides, old, &new)?;
+            entry.aspects = compare(sides, old, &new, entry.data.as_ref())?;
         }
         entry.new = Some(new);
         self.entries.push(entry);
@@ -223,7 +228,7 @@ impl Survey {
         };
         if let Some((from, old)) = moved {
             if let Some(old) = &old {
-                entry.aspects = compare(sides, old, &new)?;
+                entry.aspects = compare(sides, old, &new, None)?;
             }
             entry.covered = std::mem::replace(&mut entry.old, old);
             below.clone_from(&from);
@@ -233,7 +238,7 @@ impl Survey {
         } else if let Some(old) = &entry.old {
             let is_dir = old.kind() == FileType::Directory;
             entry.aspects = if is_dir {
-                compare(sides, old, &new)?
+                compare(sides, old, &new, None)?
             } else {
                 Aspects::empty()
             };
@@ -290,6 +295,7 @@ impl Survey {
                 what: What::Deleted,
                 aspects: Aspects::empty(),
                 new: None,
+                data: None,
                 old: Some(gone),
                 covered: None,
                 vacated: false,

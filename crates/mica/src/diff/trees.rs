@@ -50,6 +50,7 @@ pub(super) fn list_deleted(
                 aspects: Aspects::empty(),
                 old: Some(node),
                 new: None,
+                data: None,
             });
         }
     }

@@ -3,8 +3,10 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+
+use rustix::process::geteuid;
 
 use super::error::DoError;
 use super::store::failed;
@@ -42,9 +44,25 @@ fn sweep(store: &Path) {
     }
 }
 
-/// Removes a directory and what is in it. Directories that their owner may not enter are opened first: a work directory
-/// has some. Others may remove it at the same time.
+/// Removes a directory and what is in it. Others may remove it at the same time.
 fn remove_all(dir: &Path) -> io::Result<()> {
+    let owner = match fs::symlink_metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?.uid(),
+    };
+    if owner == geteuid().as_raw() {
+        return remove_own(dir);
+    }
+    // Its owner may put links in the places of directories meanwhile. The library's follows none.
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Does so with a directory that nobody else changes. Directories that their owner may not enter are opened first: a work directory
+/// has some.
+fn remove_own(dir: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -56,7 +74,7 @@ fn remove_all(dir: &Path) -> io::Result<()> {
     for entry in entries {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            remove_all(&entry.path())?;
+            remove_own(&entry.path())?;
         } else {
             remove_in(dir, || fs::remove_file(entry.path()))?;
         }

@@ -30,6 +30,9 @@ one() {
         mv f g
         echo more >> a/3
         rm a/deep/er/4
+        mv a c
+        mkdir a
+        echo own > a/own
         ;;
     linked)
         echo more >> a
@@ -106,6 +109,24 @@ one() {
         mv one/g two/h
         echo more >> two/d/f
         mv two/d/f one/f
+        ;;
+    crossed)
+        echo more >> one/d/f
+        mv one/out out
+        rm one/d/1
+        echo new > one/d/sub/new
+        mv one/d far/d
+        echo more >> far/d/sub/deep/2
+        mv far/in far/d/in
+        mv far/d/sub/deep deep
+        mkdir one/d
+        echo own > one/d/own
+        mv far/back one/back
+        mv one/s t
+        mv far/s one/s
+        mv t far/s
+        mkdir -p far/n/n
+        mv out far/n/n/out
         ;;
     esac
     echo change >> last

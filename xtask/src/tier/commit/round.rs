@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::dump::{self, Dump, Lens};
+use crate::private;
 use crate::rng::Rng;
 use crate::run::quiet;
 
 /// What change.sh knows.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "files",
     "replaced",
     "renamed",
@@ -25,7 +26,10 @@ const KINDS: [&str; 12] = [
     "nodes",
     "moved",
     "across",
+    "crossed",
 ];
+/// What is mounted in each tree.
+const FAR: &str = "crossed/far";
 /// What an object under construction is called, up to a number.
 const TEMPORARY: &str = ".mica-commit.";
 /// SIGKILL.
@@ -100,7 +104,13 @@ impl Ground {
         let copy = self.base.join(name);
         let template = self.base.join("template");
         quiet(Command::new("cp").arg("-a").arg(template).arg(&copy))?;
+        private::bind(&copy.join(FAR), &copy.join(FAR))?;
         Ok(copy)
+    }
+
+    fn remove(copy: &Path) -> Result<()> {
+        quiet(Command::new("umount").arg("-l").arg(copy.join(FAR)))?;
+        std::fs::remove_dir_all(copy).context("cannot remove the copy")
     }
 
     /// Returns what the same changes come to without a session.
@@ -108,7 +118,7 @@ impl Ground {
         let copy = self.copy("direct")?;
         quiet(Command::new("sh").args(change(kinds)).current_dir(&copy))?;
         let dump = dump::read(&copy)?;
-        std::fs::remove_dir_all(copy).context("cannot remove the copy")?;
+        Self::remove(&copy)?;
         Ok(dump)
     }
 
@@ -150,7 +160,7 @@ impl Ground {
         if let Some(took) = took {
             self.usual = (self.usual * 3 + took) / 4;
         }
-        std::fs::remove_dir_all(tree).context("cannot remove the tree")?;
+        Self::remove(&tree)?;
         Ok(ended)
     }
 }
