@@ -74,8 +74,8 @@ pub use lack::Lack;
 pub use link::Others;
 use link::{Link, Work};
 pub use listing::{Activity, SessionInfo};
-pub(crate) use plan::Bytes;
 use plan::Plan;
+pub(crate) use plan::{Bytes, Ids, Users};
 use record::Record;
 use run::{Run, Start};
 pub use stage::be_stage;
@@ -267,6 +267,11 @@ impl Session {
     /// Removes it as this process, which can.
     pub(crate) fn remove(&self) -> Result<(), DoError> {
         removal::remove(&self.dir)
+    }
+
+    /// Returns which ids it has; `None`: one of root, which has all.
+    pub(crate) fn users(&self) -> Option<&Users> {
+        self.record.users.as_ref()
     }
 
     /// Says whose its objects are.

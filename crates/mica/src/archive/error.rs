@@ -25,14 +25,6 @@ pub enum ExportError {
         /// Why.
         why: Unexportable,
     },
-    /// The ids of the session cannot be read.
-    #[error("cannot read the ids of the session in {}", Escaped::new(path))]
-    Users {
-        /// Its description.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
     /// The archive cannot be written.
     #[error("cannot write the archive")]
     Write(#[source] io::Error),
@@ -115,7 +107,7 @@ impl ExportError {
             Self::Write(error) if error.raw_os_error() == Some(Errno::NOSPC.raw_os_error()) => {
                 "make room, or name a file on another filesystem".into()
             }
-            Self::Users { .. } | Self::Write(_) | Self::Stopped => return None,
+            Self::Write(_) | Self::Stopped => return None,
         })
     }
 }

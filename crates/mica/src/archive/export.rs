@@ -56,7 +56,7 @@ pub fn export(
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     note: &mut dyn FnMut(Note),
 ) -> Result<Exported, ExportError> {
-    let owners = session.map_or_else(|| Ok(Owners::default()), Owners::of)?;
+    let owners = session.map(Owners::of).unwrap_or_default();
     let beneath = match session {
         // A tree that is gone is needed only for what was renamed, which is refused then.
         Some(session) if spec.lowers.is_empty() => {

@@ -1,31 +1,7 @@
 //! The ids of a session of an ordinary user: what they are inside.
 
-use std::path::Path;
-
-use serde::Deserialize;
-
-use super::error::{ExportError, Unexportable};
-use crate::session::Session;
-
-/// What a description of a session has beside much else. docs/do.md describes it.
-#[derive(Debug, Deserialize)]
-struct Description {
-    users: Option<Users>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Users {
-    uids: Vec<Ids>,
-    gids: Vec<Ids>,
-}
-
-/// Consecutive ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-struct Ids {
-    inside: u32,
-    outside: u32,
-    count: u32,
-}
+use super::error::Unexportable;
+use crate::session::{Ids, Session, Users};
 
 /// Which ids objects on disk have in an archive.
 #[derive(Debug, Default)]
@@ -35,16 +11,10 @@ pub(super) struct Owners {
 }
 
 impl Owners {
-    /// Reads what is kept of a session.
-    pub(super) fn of(session: &Session) -> Result<Self, ExportError> {
-        let upper = session.upper();
-        let path = upper.with_file_name("session.json");
-        Self::read(&path).map_err(|source| ExportError::Users { path, source })
-    }
-
-    fn read(path: &Path) -> std::io::Result<Self> {
-        let Description { users } = serde_json::from_slice(&std::fs::read(path)?)?;
-        Ok(Self { users })
+    /// Takes those of a session.
+    pub(super) fn of(session: &Session) -> Self {
+        let users = session.users().cloned();
+        Self { users }
     }
 
     /// Returns owner and group of an object of the machine as the session shows them: those that have no id in it are root's, or
@@ -90,10 +60,17 @@ mod tests {
 
     #[test]
     fn an_owner_has_the_id_that_it_has_in_the_session() {
-        let text = br#"{"version":1,"users":{"uid":0,"gid":0,
-            "uids":[{"inside":0,"outside":1000,"count":1},{"inside":1,"outside":100000,"count":10}],
-            "gids":[{"inside":5,"outside":1000,"count":1}]}}"#;
-        let Description { users } = serde_json::from_slice(text).unwrap();
+        let ids = |inside, outside, count| Ids {
+            inside,
+            outside,
+            count,
+        };
+        let users = Some(Users {
+            uid: 0,
+            gid: 0,
+            uids: vec![ids(0, 1000, 1), ids(1, 100_000, 10)],
+            gids: vec![ids(5, 1000, 1)],
+        });
         let owners = Owners { users };
         assert_eq!(owners.inside(1000, 1000), Ok((0, 5)));
         assert_eq!(owners.inside(100_009, 1000), Ok((10, 5)));

@@ -39,20 +39,20 @@ impl Bytes {
 
 /// Consecutive ids of a user namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Ids {
-    pub(super) inside: u32,
-    pub(super) outside: u32,
-    pub(super) count: u32,
+pub(crate) struct Ids {
+    pub(crate) inside: u32,
+    pub(crate) outside: u32,
+    pub(crate) count: u32,
 }
 
 /// The user namespace of a session of an ordinary user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Users {
+pub(crate) struct Users {
     /// Whom the command runs as, inside.
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) uids: Vec<Ids>,
-    pub(super) gids: Vec<Ids>,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) uids: Vec<Ids>,
+    pub(crate) gids: Vec<Ids>,
 }
 
 impl Users {
