@@ -152,7 +152,10 @@ impl Job<'_> {
                         .is_ok_and(|changes| changes.is_none())
                 };
                 if !self.named && unchanged() {
-                    session.discard(&mut itself("do-stage"))?;
+                    // Why nothing was run is what the user has to hear.
+                    if let Err(error) = session.discard(&mut itself("do-stage")) {
+                        tracing::warn!(%error, "an empty session stays");
+                    }
                 }
                 return Err(failed);
             }
@@ -260,13 +263,14 @@ fn attend(
 ) -> Result<(Exit, Others), CliError> {
     let failed = |source| CliError::Signals { source };
     let master = running.terminal();
-    let terminal = master.map(Terminal::relay).transpose().map_err(failed)?;
-    let master = master.map(OwnedFd::try_clone).transpose().map_err(failed)?;
+    let sized = master.map(OwnedFd::try_clone).transpose().map_err(failed)?;
     let passing = running.signaller();
     thread::Builder::new()
         .name("mica-signals".into())
-        .spawn(move || pass_on(signals, &passing, master.as_ref()))
+        .spawn(move || pass_on(signals, &passing, sized.as_ref()))
         .map_err(failed)?;
+    // Last: whatever fails from now on gives the terminal back.
+    let terminal = master.map(Terminal::relay).transpose().map_err(failed)?;
     let exit = wait(&running, terminal.as_ref(), deadline);
     let ended = exit.and_then(|exit| Ok((exit, running.finish()?)));
     // A session that is lost leaves no terminal behind that nobody can type at.

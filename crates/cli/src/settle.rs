@@ -58,6 +58,9 @@ impl Settling {
     /// Does what is to be done, says what that was, and returns the status to end with.
     pub(crate) fn settle(self, then: Then, named: bool, exit: Exit) -> Result<Exit, CliError> {
         let untouched = self.changes.is_none();
+        if matches!(then, Then::Ask | Then::Commit(_)) {
+            self.session.shut();
+        }
         match then {
             Then::Keep => self.keep(exit),
             Then::Remove => self.remove(exit),

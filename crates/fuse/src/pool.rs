@@ -171,7 +171,7 @@ impl Pool {
     }
 }
 
-/// Counts the processors for this process, or those in the machine if there are no more of them than `least`: then no limit of
+/// Counts the processors for this process, or those that it may run on if there are no more of them than `least`: then no limit of
 /// a cgroup matters, and to find it takes a while.
 fn processors(least: usize) -> usize {
     let affinity = rustix::thread::sched_getaffinity(None);

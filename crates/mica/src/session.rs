@@ -6,7 +6,7 @@
 //! - The *stage* ([`be_stage`]) makes namespaces and the view, and serves it, from within the cage.
 //! - *Init*, a child of the stage, is the first process of the session's PID namespace, and the parent of the command.
 //!
-//! The stage is a program of the caller's choice that calls this function: the `mica` command runs itself.
+//! The stage is a copy of the front where that has one thread, or a program of the caller's choice that calls this function ([`StageBy`]).
 //!
 //! # Invariants
 //!

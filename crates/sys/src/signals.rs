@@ -54,10 +54,11 @@ impl Drop for Blocked {
     }
 }
 
-/// Has this process take all signals as execve(2) would leave it with them: those that it handles end it again, those that it ignores
-/// stay ignored. None waits. It is for a child that runs no program.
+/// Has this process take all signals as execve(2) would leave it with them: those that it handles do again what they do by default, those
+/// that it ignores stay ignored. None waits. It is for a child that runs no program. A library that keeps account of its handlers does
+/// not hear of it.
 ///
-/// Rust's own handlers stay, which tell of an overflow of the stack.
+/// Handlers of SIGSEGV and SIGBUS stay: Rust's own tell of an overflow of the stack.
 ///
 /// # Errors
 ///

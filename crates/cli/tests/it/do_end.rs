@@ -43,6 +43,9 @@ fn who_is_asked_may_commit_keep_discard_and_see_more() {
         let mut asked = Terminal::start(&place, memory, &format!("{CHANGE}; exit 3"));
         let said = asked.waits(QUESTION);
         assert!(said.contains("D  ") && said.contains("d/gone"), "{said}");
+        // Nobody waits for a session to end that is only asked about.
+        let socket = place.at("state/mica/sessions/1/socket");
+        assert!(!socket.exists(), "{socket:?}");
         asked.types("what\n");
         asked.waits(QUESTION);
         asked.types("p\n");

@@ -232,7 +232,7 @@ impl Running {
         Ok(())
     }
 
-    /// Waits until nothing of it is in the session's directory, whatever becomes of that next. Nothing was run.
+    /// Waits until nothing of a view that the kernel makes is in the session's directory, whatever becomes of that next. Nothing was run.
     fn give_up(self) {
         let Self { stage, init, .. } = self;
         // Without a front it ends.
@@ -321,7 +321,7 @@ fn wait_for(child: Pid) -> io::Result<()> {
 }
 
 /// Whether a link has nobody at its other end.
-fn is_gone(error: &io::Error) -> bool {
+pub(super) fn is_gone(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset

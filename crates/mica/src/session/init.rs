@@ -114,9 +114,9 @@ struct Apart {
 impl Apart {
     fn make(plan: &Plan, stage: &Link) -> Result<Self, DoError> {
         enter_namespaces(plan)?;
-        if let Err(error) = stage.send(&Message::Apart, &[]) {
-            tracing::debug!(%error, "the stage is gone");
-        }
+        // A stage that ended before its end would be this process's has told nobody.
+        let told = stage.send(&Message::Apart, &[]);
+        told.map_err(|source| DoError::Start { source })?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let host = rustix::fs::open("/", flags, Mode::empty());
         let host = step("the way back", host)?;

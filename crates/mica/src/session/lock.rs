@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,7 +31,18 @@ pub(super) fn make(dir: &Path) -> Result<OwnedFd, DoError> {
     // Who looks for a session of this name has it for a moment, and then finds that there is none.
     let locked = rustix::fs::flock(&lock, FlockOperation::LockExclusive);
     locked.map_err(|errno| failed("lock", &path)(errno.into()))?;
-    Ok(lock)
+    // Or takes it for what is left of one.
+    match is_at(&lock, &path) {
+        true => Ok(lock),
+        false => Err(failed("make", &path)(io::ErrorKind::NotFound.into())),
+    }
+}
+
+/// Whether what is open is what a path leads to.
+fn is_at(file: &OwnedFd, path: &Path) -> bool {
+    let is = rustix::fs::fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
+    let found = rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
+    is.is_ok() && is == found
 }
 
 /// Takes the lock of the session in `dir`.
@@ -43,7 +53,7 @@ pub(super) fn make(dir: &Path) -> Result<OwnedFd, DoError> {
 pub(super) fn take(dir: &Path) -> Result<OwnedFd, DoError> {
     let (path, name) = (lock_in(dir), dir.file_name().unwrap_or_default());
     let lock = match File::options().write(true).open(&path) {
-        Ok(lock) => lock,
+        Ok(lock) => OwnedFd::from(lock),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(DoError::Missing { name: name.into() });
         }
@@ -56,13 +66,9 @@ pub(super) fn take(dir: &Path) -> Result<OwnedFd, DoError> {
         Err(errno) => return Err(failed("lock", &path)(errno.into())),
     }
     // The session may have been removed, and another one made of this name, since the lock was opened.
-    let (is, found) = (lock.metadata(), path.metadata());
-    let same = |is: std::fs::Metadata, found: std::fs::Metadata| {
-        (is.dev(), is.ino()) == (found.dev(), found.ino())
-    };
-    match is.and_then(|is| Ok(same(is, found?))) {
-        Ok(true) => Ok(lock.into()),
-        _ => Err(running()),
+    match is_at(&lock, &path) {
+        true => Ok(lock),
+        false => Err(running()),
     }
 }
 
@@ -89,7 +95,7 @@ impl Patience {
     pub(super) fn wait(&self, dir: &Path) -> Result<Option<Link>, Errno> {
         match connect(dir) {
             Ok(link) => Ok(Some(link)),
-            // The socket stays until somebody else has the session: it ends.
+            // The socket stays until what ran has ended, and somebody has the session (`Session::shut`).
             Err(Errno::CONNREFUSED) if self.since.elapsed() < END => {
                 pause();
                 Ok(None)

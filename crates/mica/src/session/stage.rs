@@ -1,6 +1,6 @@
 //! The stage: the process that makes the namespaces and the view of a session, and serves it.
 //!
-//! It starts as a child of whoever asked for the session, with its end of a link as standard input. Init is its child:
+//! It starts as a child of whoever asked for the session, with its end of a link. Init is its child:
 //! when the stage ends, however it does, init is killed, and with it all that runs in the session. It ends when init has ended
 //! and nobody uses the view any more; until then it holds the session's lock.
 
@@ -28,6 +28,7 @@ use super::copying::copy_all;
 use super::devices::{NODEV, NOSUID, filesystem};
 use super::driver::Driver;
 use super::error::{DoError, step};
+use super::front::is_gone;
 use super::init;
 use super::link::{Link, Message, Work};
 use super::plan::{Bytes, Plan, Users, upper_in};
@@ -63,7 +64,11 @@ pub fn be_stage(socket: OwnedFd) -> io::Result<()> {
     };
     match done {
         Ok(()) => Ok(()),
-        Err(error) => front.send(&Message::Failed(error.tell()), &[]),
+        Err(error) => match front.send(&Message::Failed(error.tell()), &[]) {
+            // A front that is gone knows why it went.
+            Err(told) if is_gone(&told) => Ok(()),
+            told => told,
+        },
     }
 }
 
@@ -104,7 +109,8 @@ fn wait_for_kernel(
     let view = super::kernel::mount(plan)?;
     let told = front.send(&Message::Lacks(view.lacks.clone()), &[]);
     told.map_err(|source| DoError::Start { source })?;
-    let (init, _) = bear()?;
+    // Init notices by the link if this process is gone before it is told so by a signal.
+    let (init, _link) = bear()?;
     log_to(&plan.log())?;
     let ended = rustix::io::retry_on_intr(|| waitpid(Some(init), WaitOptions::empty()));
     if let Err(errno) = ended {

@@ -24,6 +24,9 @@ pub enum StageBy<'a> {
     ///
     /// The copy has the standard error of this process and no other descriptor of it, and takes signals as a program does that was
     /// just run. What this process has set for all of itself is set there, too, and must need no descriptor: a panic hook, say.
+    ///
+    /// It has a copy of this process's memory as well, for as long as it serves. Who keeps secrets there, or has a library handle `SIGCHLD`,
+    /// has a program run.
     Copy(fn(OwnedFd) -> u8, &'a mut Command),
 }
 

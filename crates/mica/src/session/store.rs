@@ -83,20 +83,25 @@ impl Sessions {
             return furnish(self.make_numbered()?, new).map(Entered::Idle);
         };
         let dir = self.dir_of(name)?;
-        let mut deadline = Instant::now() + PATIENCE;
+        let mut since = Since::now(&dir);
         loop {
             match DirBuilder::new().mode(0o700).create(&dir) {
-                Ok(()) => return furnish(dir, new).map(Entered::Idle),
+                Ok(()) => match furnish(dir.clone(), new) {
+                    // Somebody took it for what a maker left who was killed.
+                    Err(DoError::Store { .. }) if !dir.exists() && !since.is_long() => continue,
+                    made => return made.map(Entered::Idle),
+                },
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(failed("make", &dir)(error)),
             }
             match self.enter_known(name) {
                 // It is being made, or removed.
-                Err(DoError::Missing { .. }) if Instant::now() < deadline => pause(),
-                // Who made it was killed before it was one.
-                Err(DoError::Missing { .. }) if is_abandoned(&dir) => {
-                    remove(&dir)?;
-                    deadline = Instant::now() + PATIENCE;
+                Err(DoError::Missing { .. }) => {
+                    if since.is_long() && clear(&dir)? {
+                        continue;
+                    }
+                    since.look(&dir);
+                    pause();
                 }
                 entered => return entered.and_then(|entered| on(entered, lower.as_deref())),
             }
@@ -185,26 +190,71 @@ impl Sessions {
     }
 }
 
-/// Whether a directory is that of no session, and nobody makes one of it.
-fn is_abandoned(dir: &Path) -> bool {
-    match lock::take(dir) {
-        Ok(_lock) => !record_in(dir).exists(),
-        Err(error) => matches!(error, DoError::Missing { .. }),
+/// Since when a directory is as it is.
+struct Since {
+    begun: Instant,
+    /// Which one it is, and when it was last changed.
+    is: Option<(u64, i64, i64)>,
+}
+
+impl Since {
+    fn now(dir: &Path) -> Self {
+        let found = fs::metadata(dir).ok();
+        Self {
+            begun: Instant::now(),
+            is: found.map(|found| (found.ino(), found.ctime(), found.ctime_nsec())),
+        }
+    }
+
+    /// Begins again if it is another one, or not as it was.
+    fn look(&mut self, dir: &Path) {
+        let now = Self::now(dir);
+        if now.is != self.is {
+            *self = now;
+        }
+    }
+
+    /// Whether who makes a session of it, if somebody does, would have done so by now.
+    fn is_long(&self) -> bool {
+        self.begun.elapsed() > PATIENCE
     }
 }
 
+/// Removes a directory of which no session was made, as who began that was killed. Returns whether it is gone.
+fn clear(dir: &Path) -> Result<bool, DoError> {
+    let lock = match lock::take(dir) {
+        Err(DoError::Missing { .. }) if dir.exists() => lock::make(dir),
+        taken => taken,
+    };
+    let _lock = match lock {
+        Ok(lock) => lock,
+        Err(DoError::Running { .. } | DoError::Missing { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if record_in(dir).exists() {
+        return Ok(false);
+    }
+    remove(dir).map(|()| true)
+}
+
 impl Session {
+    /// Has nobody wait for what ran in it to end: who finds it locked from now on finds it in use.
+    pub fn shut(&self) {
+        let socket = socket_in(&self.dir);
+        if let Err(error) = fs::remove_file(&socket)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::debug!(path = ?socket, %error, "stays");
+        }
+    }
+
     /// Opens the session in `dir`, and locks it.
     fn take(dir: &Path) -> Result<Self, DoError> {
         let lock = lock::take(dir)?;
         let record = read(dir, dir.file_name().unwrap_or_default())?;
-        // Who finds it locked from now on is not to wait for what ran.
-        if let Err(error) = fs::remove_file(socket_in(dir))
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::debug!(path = ?socket_in(dir), %error, "stays");
-        }
-        Ok(Self::new(dir.to_owned(), record, Some(lock)))
+        let session = Self::new(dir.to_owned(), record, Some(lock));
+        session.shut();
+        Ok(session)
     }
 }
 
