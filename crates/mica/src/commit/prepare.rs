@@ -164,7 +164,7 @@ impl Preparation<'_, '_> {
         let (Some(old), Some(new)) = (&entry.old, &entry.new) else {
             return Ok(());
         };
-        if !self.crossing.stays_elsewhere(old) {
+        if !self.crossing.stays_elsewhere(&entry.path, old) {
             return Ok(());
         }
         if entry.aspects.contains(Aspects::CONTENT) {
