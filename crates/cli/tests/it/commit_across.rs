@@ -307,3 +307,25 @@ fn a_new_name_of_a_file_that_was_changed_by_another_is_one_of_it() {
         "host\nmore\nhost\nmore\nhost\nmore\n3\n3\n3\n",
     );
 }
+
+#[test]
+fn a_name_in_a_directory_that_went_elsewhere_from_one_that_is_copied_has_the_changed_data() {
+    let test =
+        "a_name_in_a_directory_that_went_elsewhere_from_one_that_is_copied_has_the_changed_data";
+    let make = "echo host > n/x/f; ln n/x/f n/x/sub/g";
+    links(
+        test,
+        make,
+        "echo more >> n/x/f; mv n/x/sub n/sub; mv n/x m/x",
+        "cat m/x/f n/sub/g",
+        "host\nmore\nhost\nmore\n",
+    );
+    // Copied, too, but elsewhere: it is counted once, and there is another name.
+    links(
+        test,
+        &format!("{make}; ln n/x/f n/out/h"),
+        "echo more >> n/x/f; mv n/x/sub m/sub; mv n/x m/x",
+        "cat m/x/f m/sub/g n/out/h",
+        "host\nmore\nhost\nmore\nhost\nmore\n",
+    );
+}

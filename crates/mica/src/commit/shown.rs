@@ -61,17 +61,22 @@ impl<'a> Crossing<'a> {
             }
         }
         for dir in moves.originals() {
-            crossing.count(dir)?;
+            crossing.count(dir, moves)?;
         }
         Ok(crossing)
     }
 
-    fn count(&mut self, dir: &Node) -> Result<(), Errno> {
+    /// Counts the names in a directory that is copied. One in it that moves elsewhere is no part of that.
+    fn count(&mut self, dir: &Node, moves: &Moves) -> Result<(), Errno> {
         let mut left = vec![dir.clone()];
         while let Some(dir) = left.pop() {
             for name in dir.names()? {
                 match dir.child(&name)? {
-                    Some(child) if child.kind() == FileType::Directory => left.push(child),
+                    Some(child) if child.kind() == FileType::Directory => {
+                        if !moves.has(&child) {
+                            left.push(child);
+                        }
+                    }
                     Some(child) if child.attr().nlink > 1 => {
                         *self.names.entry(key(&child)).or_default() += 1;
                     }
