@@ -329,3 +329,15 @@ fn a_name_in_a_directory_that_went_elsewhere_from_one_that_is_copied_has_the_cha
         "host\nmore\nhost\nmore\nhost\nmore\n",
     );
 }
+
+#[test]
+fn names_of_a_changed_file_on_two_filesystems_stay_one_file_on_each() {
+    let test = "names_of_a_changed_file_on_two_filesystems_stay_one_file_on_each";
+    links(
+        test,
+        "echo host > n/out/f; ln n/out/f n/x/g",
+        "echo more >> n/x/g; touch n/out/f; ln n/out/f n/out/h; ln n/out/f n/x/g2; mv n/x m/x",
+        "cat n/out/f n/out/h m/x/g m/x/g2; stat -c %h n/out/* m/x/g*",
+        "host\nmore\nhost\nmore\nhost\nmore\nhost\nmore\n2\n2\n2\n2\n",
+    );
+}
