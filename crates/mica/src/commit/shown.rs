@@ -71,12 +71,8 @@ impl<'a> Crossing<'a> {
         let mut left = vec![dir.clone()];
         while let Some(dir) = left.pop() {
             for name in dir.names()? {
-                match dir.child(&name)? {
-                    Some(child) if child.kind() == FileType::Directory => {
-                        if !moves.has(&child) {
-                            left.push(child);
-                        }
-                    }
+                match dir.child(&name)?.filter(|child| !moves.has(child)) {
+                    Some(child) if child.kind() == FileType::Directory => left.push(child),
                     Some(child) if child.attr().nlink > 1 => {
                         *self.names.entry(key(&child)).or_default() += 1;
                     }
