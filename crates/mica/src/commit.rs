@@ -249,7 +249,7 @@ impl Session {
             unsynced: Unsynced::default(),
         };
         let prepared = preparation.run(&entries, selection.rest).and_then(|plan| {
-            let conflicts = late.conflicts().map_err(failed)?;
+            let conflicts = late.conflicts(sides).map_err(failed)?;
             match conflicts.is_empty() {
                 true => Ok(plan),
                 false => Err(CommitError::Conflicts(conflicts)),

@@ -246,3 +246,98 @@ fn what_is_left_to_the_machine_in_a_directory_that_is_copied_is_as_the_machine_h
                     other\nother\nhost\nhost\n";
     assert_eq!(done.stdout, expected, "{done:?}");
 }
+
+/// Moves files of several names from `n` to `m`, which are filesystems of their own: it is as with mv(1), but that what has
+/// a name in both is two files then.
+#[track_caller]
+fn links(test: &str, make: &str, change: &str, look: &str, expected: &str) {
+    if !can_mount(test) {
+        return;
+    }
+    let place = Place::new();
+    let mica = env!("CARGO_BIN_EXE_mica");
+    let script = format!(
+        "mkdir n m; mount -t tmpfs n n; mount -t tmpfs m m; mkdir -p n/x/sub n/out; {make}; {mica} do -- sh -ec '{change}' 2>/dev/null; \
+         {mica} commit >&2; {look}"
+    );
+    let done = in_namespace(&place, &script);
+    assert_eq!(done.stdout, expected, "{make}; {change}: {done:?}");
+}
+
+#[test]
+fn a_name_that_was_replaced_is_no_name_of_the_file_that_was_changed_by_another() {
+    let test = "a_name_that_was_replaced_is_no_name_of_the_file_that_was_changed_by_another";
+    for (changed, replaced) in [("a", "b"), ("b", "a")] {
+        let make = |at: &str| format!("echo host > n/{at}; ln n/{at} n/x/{replaced}");
+        let replace = format!("echo other > new; mv new n/x/{replaced}");
+        links(
+            test,
+            &make(&format!("x/{changed}")),
+            &format!("echo more >> n/x/{changed}; {replace}; mv n/x m/x"),
+            &format!("cat m/x/{changed} m/x/{replaced}; stat -c %h m/x/[ab]"),
+            "host\nmore\nother\n1\n1\n",
+        );
+        links(
+            test,
+            &make(&format!("x/{changed}")),
+            &format!(
+                "echo more >> n/x/{changed}; rm n/x/{replaced}; ln -s to n/x/{replaced}; mv n/x m/x"
+            ),
+            &format!("cat m/x/{changed}; readlink m/x/{replaced}"),
+            "host\nmore\nto\n",
+        );
+        links(
+            test,
+            &make(&format!("out/{changed}")),
+            &format!("echo more >> n/out/{changed}; {replace}; mv n/x m/x"),
+            &format!("cat n/out/{changed} m/x/{replaced}"),
+            "host\nmore\nother\n",
+        );
+    }
+}
+
+#[test]
+fn a_new_name_of_a_file_that_was_changed_by_another_is_one_of_it() {
+    let test = "a_new_name_of_a_file_that_was_changed_by_another_is_one_of_it";
+    links(
+        test,
+        "echo host > n/x/d; ln n/x/d n/x/b",
+        "echo more >> n/x/d; ln n/x/d n/x/c; mv n/x m/x",
+        "cat m/x/b m/x/c m/x/d; stat -c %h m/x/[bcd]",
+        "host\nmore\nhost\nmore\nhost\nmore\n3\n3\n3\n",
+    );
+}
+
+#[test]
+fn a_name_in_a_directory_that_went_elsewhere_from_one_that_is_copied_has_the_changed_data() {
+    let test =
+        "a_name_in_a_directory_that_went_elsewhere_from_one_that_is_copied_has_the_changed_data";
+    let make = "echo host > n/x/f; ln n/x/f n/x/sub/g";
+    links(
+        test,
+        make,
+        "echo more >> n/x/f; mv n/x/sub n/sub; mv n/x m/x",
+        "cat m/x/f n/sub/g",
+        "host\nmore\nhost\nmore\n",
+    );
+    // Copied, too, but elsewhere: it is counted once, and there is another name.
+    links(
+        test,
+        &format!("{make}; ln n/x/f n/out/h"),
+        "echo more >> n/x/f; mv n/x/sub m/sub; mv n/x m/x",
+        "cat m/x/f m/sub/g n/out/h",
+        "host\nmore\nhost\nmore\nhost\nmore\n",
+    );
+}
+
+#[test]
+fn names_of_a_changed_file_on_two_filesystems_stay_one_file_on_each() {
+    let test = "names_of_a_changed_file_on_two_filesystems_stay_one_file_on_each";
+    links(
+        test,
+        "echo host > n/out/f; ln n/out/f n/x/g",
+        "echo more >> n/x/g; touch n/out/f; ln n/out/f n/out/h; ln n/out/f n/x/g2; mv n/x m/x",
+        "cat n/out/f n/out/h m/x/g m/x/g2; stat -c %h n/out/* m/x/g*",
+        "host\nmore\nhost\nmore\nhost\nmore\nhost\nmore\n2\n2\n2\n2\n",
+    );
+}

@@ -124,8 +124,10 @@ fn commit_during(
 #[test]
 fn what_is_changed_while_a_commit_is_prepared_is_a_conflict() {
     let test = "what_is_changed_while_a_commit_is_prepared_is_a_conflict";
-    let prepare = "ln kept partner; mkdir -p far dir/sub; touch dir/sub/f; mount --bind far far";
-    let session = "echo session > changed; echo more >> kept; rm gone; mv dir far/dir";
+    let prepare = "ln kept partner; mkdir -p far dir/sub; touch dir/sub/f; mount --bind far far; \
+                   mkdir -p old/sub covered retyped again empty ren cover";
+    let session = "echo session > changed; echo more >> kept; rm gone; mv dir far/dir; rm -r old covered again; \
+                   mkdir again; mv cover covered; rmdir retyped empty; touch retyped new; mv ren ren2";
     for (meanwhile, at) in [
         ("echo other >> changed", "changed"),
         ("echo other > n; mv n changed", "changed"),
@@ -135,6 +137,14 @@ fn what_is_changed_while_a_commit_is_prepared_is_a_conflict() {
         ("touch dir/sub/new", "dir"),
         ("rm -f dir/sub/f", "dir"),
         ("touch dir/new", "dir"),
+        ("touch old/sub/f", "old"),
+        ("rm -r empty; touch empty", "empty"),
+        ("touch covered/f", "covered"),
+        ("mkdir -p again/sub", "again"),
+        ("touch retyped/f", "retyped"),
+        ("echo other > new", "new"),
+        ("mkdir -p ren2", "ren2"),
+        ("mv ren r; mkdir ren", "ren"),
     ] {
         let Some(case) = Case::new(test, prepare, session) else {
             return;

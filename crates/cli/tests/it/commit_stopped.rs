@@ -148,3 +148,40 @@ fn a_commit_that_is_killed_while_its_session_ends_is_finished() {
     assert_eq!(visible(&case), before);
     assert_eq!(std::fs::read_dir(&sessions).unwrap().count(), 0);
 }
+
+#[test]
+fn a_commit_whose_objects_have_another_device_number_is_not_taken_for_done() {
+    let test = "a_commit_whose_objects_have_another_device_number_is_not_taken_for_done";
+    for script in [
+        "echo session > changed",
+        "rm gone",
+        "mv dir moved",
+        "echo new > new",
+    ] {
+        let Some(case) = Case::new(test, PREPARE, script) else {
+            return;
+        };
+        let sessions = case.place.at("state/mica/sessions");
+        let plan = sessions.join("1/journal/plan");
+        let sealed = (1..).find(|&last| {
+            let stopped = commit(&sessions, Some(last));
+            assert!(matches!(stopped, Err(CommitError::Stopped)), "{script}");
+            plan.exists()
+        });
+        assert!(sealed.is_some());
+        // As after a restart.
+        let text = std::fs::read_to_string(&plan).unwrap();
+        let other = text.replace("\"dev\":", "\"dev\":9");
+        assert_ne!(text, other);
+        std::fs::write(&plan, other).unwrap();
+        let before = visible(&case);
+        let done = case.commit(&["1"]);
+        assert_eq!(done.status, Some(1), "{script}: {done:?}");
+        assert!(done.stderr.contains("ESTALE"), "{script}: {done:?}");
+        assert_eq!(visible(&case), before, "{script}");
+        std::fs::write(&plan, text).unwrap();
+        let done = case.commit(&["1"]);
+        assert_eq!(done.status, Some(0), "{script}: {done:?}");
+        assert_ne!(visible(&case), before, "{script}");
+    }
+}

@@ -10,7 +10,7 @@ use mica_vfs::{
 use super::Pace;
 use super::build::last;
 use super::error::CommitError;
-use super::plan::{Id, Plan, Step};
+use super::plan::{Id, Plan, Step, TEMPORARY};
 use super::prepare::{copy_times, is_sparse};
 use super::sync::Unsynced;
 use crate::diff::{Aspects, Sides, descend, plain_name};
@@ -83,12 +83,29 @@ fn parent(sides: &Sides, path: &Path) -> Result<Option<Node>, Errno> {
     sides.find(path.parent().unwrap_or(path))
 }
 
+/// Whether an object is the one that a step is about.
+///
+/// # Errors
+///
+/// ESTALE if it may be: a temporary name that something else has, or a number on a device of another number, which a filesystem
+/// may have after a restart.
+fn is(there: &Node, name: &[u8], id: Id) -> Result<bool, Errno> {
+    let found = Id::of(there.attr());
+    if found == id {
+        return Ok(true);
+    }
+    if found.ino == id.ino || name.starts_with(TEMPORARY.as_bytes()) {
+        return Err(Errno::STALE);
+    }
+    Ok(false)
+}
+
 fn rename(sides: &Sides, from: &Path, to: &Path, id: Id) -> Result<(), Errno> {
     let Some(from_dir) = parent(sides, from)? else {
         return Ok(());
     };
     match from_dir.child(last(from))? {
-        Some(there) if Id::of(there.attr()) == id => {}
+        Some(there) if is(&there, last(from), id)? => {}
         _ => return Ok(()),
     }
     let to_dir = parent(sides, to)?.ok_or(Errno::NOENT)?;
@@ -137,7 +154,9 @@ pub(super) fn remove_tree(dir: &Node, name: &[u8], id: Option<Id>) -> Result<(),
     let Some(node) = dir.child(name)? else {
         return Ok(());
     };
-    if id.is_some_and(|id| id != Id::of(node.attr())) {
+    if let Some(id) = id
+        && !is(&node, name, id)?
+    {
         return Ok(());
     }
     if node.kind() != FileType::Directory {

@@ -13,13 +13,13 @@ use crate::diff::{Entry, plain_name};
 use crate::offline::{Marks, Node};
 use crate::options::path as path_of;
 
-/// What has the first name of a file with several.
+/// What has the first name of a file with several, on one filesystem.
 #[derive(Debug)]
 pub(super) enum Linked {
     /// It was made.
     Made(Node),
     /// It is on the machine, and will be at this path of the view.
-    There(Node, PathBuf),
+    There(PathBuf),
 }
 
 /// Lost to a file that changes its owner.
@@ -61,7 +61,9 @@ impl Preparation<'_, '_> {
         path: &Path,
         owner: (u32, u32),
     ) -> Result<Node, Errno> {
-        let first = new.keys.iter().find_map(|key| self.links.get(key));
+        let on = dir.attr().dev.0;
+        let mut known = new.keys.iter();
+        let first = known.find_map(|&key| self.links.get(&(key, on)));
         if let Some(Linked::Made(first)) = first {
             match dir.fs().link(first.id(), dir.id(), FileName::new(name)?) {
                 Ok(entry) => return Ok(dir.adopt(entry.node, entry.attr)),
@@ -72,7 +74,7 @@ impl Preparation<'_, '_> {
         }
         let made = make(&new.node, dir, name)?;
         for &key in &new.keys {
-            self.links.insert(key, Linked::Made(made.clone()));
+            self.links.insert((key, on), Linked::Made(made.clone()));
         }
         if new.node.kind() == FileType::Directory {
             self.build_in(new, &made, path)?;
@@ -111,15 +113,16 @@ impl Preparation<'_, '_> {
     /// Notes what has the first name of a file with several.
     pub(super) fn remember(&mut self, entry: &Entry, new: &Node, there: &Node) {
         if new.attr().nlink > 1 {
-            let there = Linked::There(there.clone(), entry.path.clone());
-            self.links.insert(key(new), there);
+            let on = there.attr().dev.0;
+            let there = Linked::There(entry.path.clone());
+            self.links.insert((key(new), on), there);
         }
     }
 
     /// Whether an object is another name of a file of the machine, which it then gets in the end.
     pub(super) fn is_link_to_there(&mut self, new: &Shown, dir: &Node, path: &Path) -> bool {
-        match self.links.get(&key(&new.node)) {
-            Some(Linked::There(there, from)) if there.attr().dev == dir.attr().dev => {
+        match self.links.get(&(key(&new.node), dir.attr().dev.0)) {
+            Some(Linked::There(from)) => {
                 self.names.push((from.clone(), path.to_owned()));
                 true
             }

@@ -9,17 +9,22 @@ use super::CommitSpec;
 use super::error::{Conflict, ConflictKind};
 use super::moves::Moves;
 use super::plan::Id;
-use crate::diff::{Entry, What};
+use crate::diff::{Entry, Sides, What};
 use crate::offline::Node;
 use crate::options::path as path_of;
 
-/// What is looked at again. A directory that is renamed is not: what others do in it comes with it.
+/// What is looked at again. A directory that is renamed is not, nor one that stays: what others do in them is kept.
 #[derive(Debug)]
 pub(super) struct Late {
     began: Time,
     files: Vec<(PathBuf, Node)>,
-    copied: Vec<(PathBuf, Node)>,
-    /// Directories that are none of those, wherever they are.
+    /// Directories that are copied or removed, with all that is in them.
+    dirs: Vec<(PathBuf, Node)>,
+    /// Names that are made, which nobody has.
+    names: Vec<PathBuf>,
+    /// Where directories are that go elsewhere.
+    from: Vec<(PathBuf, Id)>,
+    /// What they are, wherever they are.
     moved: Vec<Id>,
 }
 
@@ -29,38 +34,56 @@ impl Late {
         let mut late = Self {
             began,
             files: Vec::new(),
-            copied: Vec::new(),
+            dirs: Vec::new(),
+            names: Vec::new(),
+            from: Vec::new(),
             moved: moves.ids().collect(),
         };
         for entry in entries {
-            let path = match &entry.what {
-                What::Moved { from } if moves.is_copied(Some(from)) => from,
-                What::Modified | What::Deleted | What::Retyped if !entry.in_new => &entry.below,
-                _ => continue,
-            };
-            let all = |paths: &[PathBuf]| {
+            let all = |paths: &[PathBuf], path: &Path| {
                 let mut at = paths.iter();
                 at.any(|at| path.starts_with(at) || entry.path.starts_with(at))
             };
-            let Some(old) = entry
-                .old
-                .as_ref()
-                .filter(|_| !spec.force && !all(&spec.ours))
-            else {
+            if let (What::Moved { from }, Some(old)) = (&entry.what, &entry.old)
+                && !spec.force
+                && !all(&spec.ours, from)
+            {
+                late.from.push((from.clone(), Id::of(old.attr())));
+                if moves.is_copied(Some(from)) {
+                    late.dirs.push((from.clone(), old.clone()));
+                }
+            }
+            if entry.in_new || spec.force || all(&spec.ours, &entry.below) {
                 continue;
+            }
+            let there = match &entry.what {
+                What::Merged => continue,
+                What::Moved { .. } => &entry.covered,
+                _ => &entry.old,
             };
-            let list = match old.kind() {
-                FileType::Directory if matches!(entry.what, What::Moved { .. }) => &mut late.copied,
-                FileType::Directory => continue,
-                _ => &mut late.files,
-            };
-            list.push((path.clone(), old.clone()));
+            match there {
+                // A directory whose attributes change stays.
+                Some(old) if old.kind() == FileType::Directory && entry.what == What::Modified => {}
+                Some(old) => late.add(&entry.below, old),
+                // One of what goes elsewhere becomes free.
+                None if entry.vacated => {}
+                None => late.names.push(entry.below.clone()),
+            }
         }
         late
     }
 
+    /// Takes what is removed, or another object then.
+    fn add(&mut self, path: &Path, old: &Node) {
+        let list = match old.kind() {
+            FileType::Directory => &mut self.dirs,
+            _ => &mut self.files,
+        };
+        list.push((path.to_owned(), old.clone()));
+    }
+
     /// Finds what was changed since the beginning.
-    pub(super) fn conflicts(&self) -> Result<Vec<Conflict>, Errno> {
+    pub(super) fn conflicts(&self, sides: &Sides) -> Result<Vec<Conflict>, Errno> {
         let mut found = Vec::new();
         let conflict = |path: &Path, kind| Conflict {
             path: path.to_owned(),
@@ -73,9 +96,20 @@ impl Late {
                 Err(_) => found.push(conflict(path, ConflictKind::Gone)),
             }
         }
-        for (path, dir) in &self.copied {
+        for (path, dir) in &self.dirs {
             let kind = self.below(path, dir)?.map(ConflictKind::Below);
             found.extend(kind.map(|kind| conflict(path, kind)));
+        }
+        for path in &self.names {
+            if sides.find(path)?.is_some() {
+                found.push(conflict(path, ConflictKind::New));
+            }
+        }
+        for (path, id) in &self.from {
+            let there = sides.find(path)?;
+            if there.is_none_or(|there| Id::of(there.attr()) != *id) {
+                found.push(conflict(path, ConflictKind::Gone));
+            }
         }
         Ok(found)
     }

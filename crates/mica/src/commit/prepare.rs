@@ -28,8 +28,8 @@ pub(super) struct Preparation<'a, 'p> {
     /// What temporary names begin with, with which those of no other session do.
     pub(super) prefix: String,
     pub(super) made: u64,
-    /// Files with several names: what has the first of them.
-    pub(super) links: HashMap<Key, Linked>,
+    /// Files with several names: what has the first of them on a device.
+    pub(super) links: HashMap<(Key, u64), Linked>,
     /// Names to give in the end: that of a file of the machine, and another one. Until the journal is sealed nothing of the
     /// machine is touched: even its ctime would make it look as if others had changed it.
     pub(super) names: Vec<(PathBuf, PathBuf)>,
@@ -164,7 +164,7 @@ impl Preparation<'_, '_> {
         let (Some(old), Some(new)) = (&entry.old, &entry.new) else {
             return Ok(());
         };
-        if !self.crossing.stays_elsewhere(old) {
+        if !self.crossing.stays_elsewhere(&entry.path, old) {
             return Ok(());
         }
         if entry.aspects.contains(Aspects::CONTENT) {

@@ -1,6 +1,6 @@
 //! What a session shows at a path, of which a copy is made: an object of its upper, or one of the machine that shows through.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use mica_overlay::Fate;
@@ -40,6 +40,8 @@ pub(super) struct Crossing<'a> {
     entries: HashMap<&'a Path, &'a Entry>,
     /// Files of the machine with several names that were changed by one of them, and what they are now.
     changed: HashMap<Key, &'a Node>,
+    /// By which names they were. Another name of such a file may have been replaced.
+    together: HashSet<&'a Path>,
     /// How many names of such files are copied.
     names: HashMap<Key, u64>,
 }
@@ -55,19 +57,21 @@ impl<'a> Crossing<'a> {
             if let (true, Some(old), Some(new)) = (is_together(entry, base), &entry.old, &entry.new)
             {
                 crossing.changed.insert(key(old), new);
+                crossing.together.insert(&entry.path);
             }
         }
         for dir in moves.originals() {
-            crossing.count(dir)?;
+            crossing.count(dir, moves)?;
         }
         Ok(crossing)
     }
 
-    fn count(&mut self, dir: &Node) -> Result<(), Errno> {
+    /// Counts the names in a directory that is copied. One in it that moves elsewhere is no part of that.
+    fn count(&mut self, dir: &Node, moves: &Moves) -> Result<(), Errno> {
         let mut left = vec![dir.clone()];
         while let Some(dir) = left.pop() {
             for name in dir.names()? {
-                match dir.child(&name)? {
+                match dir.child(&name)?.filter(|child| !moves.has(child)) {
                     Some(child) if child.kind() == FileType::Directory => left.push(child),
                     Some(child) if child.attr().nlink > 1 => {
                         *self.names.entry(key(&child)).or_default() += 1;
@@ -80,9 +84,9 @@ impl<'a> Crossing<'a> {
     }
 
     /// Whether a file that was changed in a directory that is copied has names elsewhere, which change with it.
-    pub(super) fn stays_elsewhere(&self, old: &Node) -> bool {
+    pub(super) fn stays_elsewhere(&self, path: &Path, old: &Node) -> bool {
         let copied = self.names.get(&key(old)).copied();
-        self.changed.contains_key(&key(old)) && copied.unwrap_or(0) < u64::from(old.attr().nlink)
+        self.together.contains(path) && copied.unwrap_or(0) < u64::from(old.attr().nlink)
     }
 }
 
@@ -114,10 +118,13 @@ impl Shown {
     }
 
     fn machine(node: Node, crossing: &Crossing<'_>) -> Self {
-        let keys: Vec<_> = several(&node).into_iter().collect();
+        let mut keys: Vec<_> = several(&node).into_iter().collect();
         let changed = keys.iter().find_map(|key| crossing.changed.get(key));
         let (node, side) = match changed {
-            Some(&changed) => (changed.clone(), Side::Session),
+            Some(&changed) => {
+                keys.extend(several(changed));
+                (changed.clone(), Side::Session)
+            }
             None => (node, Side::Machine),
         };
         Self {
@@ -176,9 +183,8 @@ impl Shown {
         };
         let below = entry.old.as_ref();
         let mut shown = Self::session(&new, below.filter(|_| entry.what == What::Merged));
-        let known = below.map(key);
-        let known = known.filter(|key| crossing.changed.contains_key(key));
-        shown.keys.extend(known);
+        let known = below.filter(|_| crossing.together.contains(path));
+        shown.keys.extend(known.map(key));
         Ok(Some(shown))
     }
 }
