@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use mica_vfs::{Errno, FileName, FileType};
+use mica_vfs::{Errno, FileName, FileType, Mode};
 use rustix::process::{getegid, geteuid};
 
 use super::prepare::Preparation;
@@ -22,35 +22,48 @@ pub(super) enum Linked {
     There(PathBuf),
 }
 
+/// Whose what is made anew is to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Owner {
+    ids: (u32, u32),
+    /// Whether it was somebody else's, whose rights do not go with the copy.
+    anothers: bool,
+}
+
+/// Setuid and setgid, which mv(1) leaves out of what changes its owner.
+const PRIVILEGED: u32 = 0o6000;
+
 /// Lost to a file that changes its owner.
 const CAPABILITY: &[u8] = b"security.capability";
 
 impl Preparation<'_, '_> {
     /// Says whose what is made anew is to be: that of `kept`, if that is known here.
-    pub(super) fn owner(&self, new: &Shown, kept: Option<&Node>) -> Result<(u32, u32), Errno> {
+    pub(super) fn owner(&self, new: &Shown, kept: Option<&Node>) -> Result<Owner, Errno> {
         if let Some(kept) = kept {
             let owner = (kept.attr().uid, kept.attr().gid);
             // Given the number that stands for others it would be that of whoever has the number.
             return if self.sides.whose.is_unknown(owner) {
                 Err(Errno::PERM)
             } else {
-                Ok(owner)
+                Ok(Owner {
+                    ids: owner,
+                    anothers: false,
+                })
             };
         }
         let (node, whose) = (&new.node, &self.sides.whose);
         let owner = (node.attr().uid, node.attr().gid);
         // The copy of what was somebody else's, under another name: the mark is on files and directories alone.
         let anothers = match new.side {
-            Side::Session => {
-                whose.is_inside() && Marks::read(node, self.sides.xattrs)?.has("owner")
-            }
+            Side::Session => Marks::read(node, self.sides.xattrs)?.has("owner"),
             Side::Machine => whose.is_unknown(owner),
         };
-        Ok(if anothers {
+        let ids = if anothers && whose.is_inside() {
             (geteuid().as_raw(), getegid().as_raw())
         } else {
             owner
-        })
+        };
+        Ok(Owner { ids, anothers })
     }
 
     /// Copies an object, of a directory all that shows in it.
@@ -59,7 +72,7 @@ impl Preparation<'_, '_> {
         new: &Shown,
         (dir, name): (&Node, &[u8]),
         path: &Path,
-        owner: (u32, u32),
+        owner: Owner,
     ) -> Result<Node, Errno> {
         let on = dir.attr().dev.0;
         let mut known = new.keys.iter();
@@ -101,13 +114,20 @@ impl Preparation<'_, '_> {
         Ok(())
     }
 
-    fn dress(&self, new: &Shown, data: &Node, made: &Node, owner: (u32, u32)) -> Result<(), Errno> {
-        let is = (new.node.attr().uid, new.node.attr().gid);
+    fn dress(&self, new: &Shown, data: &Node, made: &Node, owner: Owner) -> Result<(), Errno> {
+        let lost = |name: &[u8]| name == CAPABILITY && owner.anothers;
         let named = |name: &[u8]| match new.side {
             Side::Session => plain_name(name, Some(self.sides.xattrs)),
-            Side::Machine => (name != CAPABILITY || owner == is).then(|| name.to_vec()),
+            Side::Machine => Some(name.to_vec()),
         };
-        dress((&new.node, data), made, owner, &named)
+        let named = |name: &[u8]| named(name).filter(|name| !lost(name));
+        let mode = new.node.attr().mode;
+        let mode = if owner.anothers {
+            Mode::new(mode.bits() & !PRIVILEGED)
+        } else {
+            mode
+        };
+        dress((&new.node, data), made, (owner.ids, mode), &named)
     }
 
     /// Notes what has the first name of a file with several.
