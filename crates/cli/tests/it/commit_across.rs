@@ -360,3 +360,18 @@ fn the_copy_of_a_setuid_file_of_somebody_else_is_none_of_the_user() {
         assert_eq!(found, "755 1 here\n", "{done:?}");
     }
 }
+
+#[test]
+fn what_is_made_has_the_acls_of_the_session_and_not_of_the_directory_that_it_comes_to() {
+    let test = "what_is_made_has_the_acls_of_the_session_and_not_of_the_directory_that_it_comes_to";
+    if !has_program(test, "setfacl") {
+        return;
+    }
+    links(
+        test,
+        "setfacl -d -m u:9:rwx m; mkdir m/kept; echo a > n/x/sub/f; echo b > n/x/g; setfacl -m u:8:r n/x/g",
+        "mv n/x m/x; echo own > m/own; mkdir m/dir; echo in > m/dir/f; setfacl -b m/dir/f; setfacl -b -k m/own",
+        "for f in m/x m/x/sub m/x/sub/f m/x/g m/own m/dir m/dir/f; do echo $f; getfacl -ncE $f | grep ::*[89]: || true; done",
+        "m/x\nm/x/sub\nm/x/sub/f\nm/x/g\nuser:8:r--\nm/own\nm/dir\nuser:9:rwx\ndefault:user:9:rwx\nm/dir/f\n",
+    );
+}

@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use mica_vfs::{Errno, FileName, FileType, Mode};
+use mica_vfs::{Errno, FileName, FileType, Mode, XattrName};
 use rustix::process::{getegid, geteuid};
 
 use super::prepare::Preparation;
@@ -86,6 +86,7 @@ impl Preparation<'_, '_> {
             }
         }
         let made = make(&new.node, dir, name)?;
+        inherit_nothing(&made)?;
         for &key in &new.keys {
             self.links.insert((key, on), Linked::Made(made.clone()));
         }
@@ -149,6 +150,22 @@ impl Preparation<'_, '_> {
             _ => false,
         }
     }
+}
+
+/// Takes away the ACLs that an object got from the directory that it was made in: it has those of what it is a copy of.
+fn inherit_nothing(made: &Node) -> Result<(), Errno> {
+    if made.kind() == FileType::Symlink {
+        return Ok(());
+    }
+    for acl in made.xattr_names()? {
+        if acl.starts_with(b"system.posix_acl_") {
+            match made.fs().remove_xattr(made.id(), XattrName::new(&acl)?) {
+                Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Reads a name of a path.
