@@ -87,22 +87,14 @@ fn run(args: &CommitArgs, session: &Session, paths: Vec<PathBuf>) -> Result<u8, 
         confirmed: args.yes,
         wait: MOMENT,
     };
-    let done = match commit(session, &spec) {
-        Err(busy @ CommitError::Busy { .. }) => {
-            told(&format!("{busy}, which is waited for"));
-            spec.wait = PATIENCE;
-            commit(session, &spec)
-        }
-        done => done,
-    };
-    let done = match done {
+    let done = match commit(session, &mut spec) {
         Err(CommitError::Unconfirmed(risks)) if may_ask() => {
             list(&risks, ToString::to_string);
             if !agreed() {
                 return Err(CommitError::Unconfirmed(Vec::new()).into());
             }
             spec.confirmed = true;
-            commit(session, &spec)
+            commit(session, &mut spec)
         }
         done => done,
     };
@@ -118,7 +110,19 @@ fn run(args: &CommitArgs, session: &Session, paths: Vec<PathBuf>) -> Result<u8, 
     }
 }
 
-fn commit(session: &Session, spec: &CommitSpec) -> Result<Committed, CommitError> {
+/// Commits, and waits for others who do, with a line that says so when it takes longer.
+fn commit(session: &Session, spec: &mut CommitSpec) -> Result<Committed, CommitError> {
+    match attempt(session, spec) {
+        Err(busy @ CommitError::Busy { .. }) if spec.wait == MOMENT => {
+            told(&format!("{busy}, which is waited for"));
+            spec.wait = PATIENCE;
+            attempt(session, spec)
+        }
+        done => done,
+    }
+}
+
+fn attempt(session: &Session, spec: &CommitSpec) -> Result<Committed, CommitError> {
     let progress = Progress::counting("committing");
     let done = session.commit(spec, &mut |steps| progress.at(steps));
     progress.finish();

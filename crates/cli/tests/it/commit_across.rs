@@ -92,10 +92,11 @@ fn a_user_moves_directories_to_another_filesystem() {
         ("echo daemon:100000:65536", "--as-root"),
     ] {
         let place = Place::new();
-        // A file of somebody else's: its copy is the user's, as mv(1) has it.
+        // What is somebody else's: its copy is the user's, without setuid, as mv(1) has it.
         let prepare = format!(
             "{ids} > ../sub; mount --bind ../sub /etc/subuid; mount --bind ../sub /etc/subgid; {MOUNTS}; \
-             for t in A B; do mkdir -p $t/one/d; echo root > $t/one/d/roots; touch -d @1000000 $t/one/d/roots; chown 1:1 $t/one/d; done"
+             for t in A B; do mkdir -p $t/one/d; echo root > $t/one/d/roots; cp $t/one/d/roots $t/one/d/setuid; \
+             chmod 6755 $t/one/d/setuid; mkdir $t/one/d/sticky; chmod 3777 $t/one/d/sticky; touch -d @1000000 $t/one/d/*; chown 1:1 $t/one/d; done"
         );
         let script = both_ways(&place, "../../mica", options, ("true", CHANGE));
         is_same(&as_user(&place, &prepare, &format!("set -e; {script}")));
@@ -339,5 +340,38 @@ fn names_of_a_changed_file_on_two_filesystems_stay_one_file_on_each() {
         "echo more >> n/x/g; touch n/out/f; ln n/out/f n/out/h; ln n/out/f n/x/g2; mv n/x m/x",
         "cat n/out/f n/out/h m/x/g m/x/g2; stat -c %h n/out/* m/x/g*",
         "host\nmore\nhost\nmore\nhost\nmore\nhost\nmore\n2\n2\n2\n2\n",
+    );
+}
+
+#[test]
+fn the_copy_of_a_setuid_file_of_somebody_else_is_none_of_the_user() {
+    let test = "the_copy_of_a_setuid_file_of_somebody_else_is_none_of_the_user";
+    if !can_mount(test) || !has_program(test, "newuidmap") {
+        return;
+    }
+    for ids in [": ", "echo daemon:100000:65536"] {
+        let place = Place::new();
+        let prepare = format!(
+            "{ids} > ../sub; mount --bind ../sub /etc/subuid; mount --bind ../sub /etc/subgid; cp /bin/true there; chmod 6755 there; chown 1:1 ."
+        );
+        let script = "../mica do -- mv there here; ../mica commit 2>&1; stat -c '%a %u %n' *here; cmp here /bin/true";
+        let done = as_user(&place, &prepare, script);
+        let (_, found) = done.stdout.split_once("has ended\n").unwrap_or_default();
+        assert_eq!(found, "755 1 here\n", "{done:?}");
+    }
+}
+
+#[test]
+fn what_is_made_has_the_acls_of_the_session_and_not_of_the_directory_that_it_comes_to() {
+    let test = "what_is_made_has_the_acls_of_the_session_and_not_of_the_directory_that_it_comes_to";
+    if !has_program(test, "setfacl") {
+        return;
+    }
+    links(
+        test,
+        "setfacl -d -m u:9:rwx m; mkdir m/kept; echo a > n/x/sub/f; echo b > n/x/g; setfacl -m u:8:r n/x/g",
+        "mv n/x m/x; echo own > m/own; mkdir m/dir; echo in > m/dir/f; setfacl -b m/dir/f; setfacl -b -k m/own",
+        "for f in m/x m/x/sub m/x/sub/f m/x/g m/own m/dir m/dir/f; do echo $f; getfacl -ncE $f | grep ::*[89]: || true; done",
+        "m/x\nm/x/sub\nm/x/sub/f\nm/x/g\nuser:8:r--\nm/own\nm/dir\nuser:9:rwx\ndefault:user:9:rwx\nm/dir/f\n",
     );
 }

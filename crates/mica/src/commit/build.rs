@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use mica_vfs::{Errno, FileName, FileType};
+use mica_vfs::{Errno, FileName, FileType, Mode, XattrName};
 use rustix::process::{getegid, geteuid};
 
 use super::prepare::Preparation;
@@ -22,35 +22,48 @@ pub(super) enum Linked {
     There(PathBuf),
 }
 
+/// Whose what is made anew is to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Owner {
+    ids: (u32, u32),
+    /// Whether it was somebody else's, whose rights do not go with the copy.
+    anothers: bool,
+}
+
+/// Setuid and setgid, which mv(1) leaves out of what changes its owner.
+const PRIVILEGED: u32 = 0o6000;
+
 /// Lost to a file that changes its owner.
 const CAPABILITY: &[u8] = b"security.capability";
 
 impl Preparation<'_, '_> {
     /// Says whose what is made anew is to be: that of `kept`, if that is known here.
-    pub(super) fn owner(&self, new: &Shown, kept: Option<&Node>) -> Result<(u32, u32), Errno> {
+    pub(super) fn owner(&self, new: &Shown, kept: Option<&Node>) -> Result<Owner, Errno> {
         if let Some(kept) = kept {
             let owner = (kept.attr().uid, kept.attr().gid);
             // Given the number that stands for others it would be that of whoever has the number.
             return if self.sides.whose.is_unknown(owner) {
                 Err(Errno::PERM)
             } else {
-                Ok(owner)
+                Ok(Owner {
+                    ids: owner,
+                    anothers: false,
+                })
             };
         }
         let (node, whose) = (&new.node, &self.sides.whose);
         let owner = (node.attr().uid, node.attr().gid);
         // The copy of what was somebody else's, under another name: the mark is on files and directories alone.
         let anothers = match new.side {
-            Side::Session => {
-                whose.is_inside() && Marks::read(node, self.sides.xattrs)?.has("owner")
-            }
+            Side::Session => Marks::read(node, self.sides.xattrs)?.has("owner"),
             Side::Machine => whose.is_unknown(owner),
         };
-        Ok(if anothers {
+        let ids = if anothers && whose.is_inside() {
             (geteuid().as_raw(), getegid().as_raw())
         } else {
             owner
-        })
+        };
+        Ok(Owner { ids, anothers })
     }
 
     /// Copies an object, of a directory all that shows in it.
@@ -59,7 +72,7 @@ impl Preparation<'_, '_> {
         new: &Shown,
         (dir, name): (&Node, &[u8]),
         path: &Path,
-        owner: (u32, u32),
+        owner: Owner,
     ) -> Result<Node, Errno> {
         let on = dir.attr().dev.0;
         let mut known = new.keys.iter();
@@ -73,6 +86,7 @@ impl Preparation<'_, '_> {
             }
         }
         let made = make(&new.node, dir, name)?;
+        inherit_nothing(&made)?;
         for &key in &new.keys {
             self.links.insert((key, on), Linked::Made(made.clone()));
         }
@@ -101,13 +115,20 @@ impl Preparation<'_, '_> {
         Ok(())
     }
 
-    fn dress(&self, new: &Shown, data: &Node, made: &Node, owner: (u32, u32)) -> Result<(), Errno> {
-        let is = (new.node.attr().uid, new.node.attr().gid);
+    fn dress(&self, new: &Shown, data: &Node, made: &Node, owner: Owner) -> Result<(), Errno> {
+        let lost = |name: &[u8]| name == CAPABILITY && owner.anothers;
         let named = |name: &[u8]| match new.side {
             Side::Session => plain_name(name, Some(self.sides.xattrs)),
-            Side::Machine => (name != CAPABILITY || owner == is).then(|| name.to_vec()),
+            Side::Machine => Some(name.to_vec()),
         };
-        dress((&new.node, data), made, owner, &named)
+        let named = |name: &[u8]| named(name).filter(|name| !lost(name));
+        let mode = new.node.attr().mode;
+        let mode = if owner.anothers {
+            Mode::new(mode.bits() & !PRIVILEGED)
+        } else {
+            mode
+        };
+        dress((&new.node, data), made, (owner.ids, mode), &named)
     }
 
     /// Notes what has the first name of a file with several.
@@ -129,6 +150,22 @@ impl Preparation<'_, '_> {
             _ => false,
         }
     }
+}
+
+/// Takes away the ACLs that an object got from the directory that it was made in: it has those of what it is a copy of.
+fn inherit_nothing(made: &Node) -> Result<(), Errno> {
+    if made.kind() == FileType::Symlink {
+        return Ok(());
+    }
+    for acl in made.xattr_names()? {
+        if acl.starts_with(b"system.posix_acl_") {
+            match made.fs().remove_xattr(made.id(), XattrName::new(&acl)?) {
+                Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Reads a name of a path.

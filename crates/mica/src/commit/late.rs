@@ -22,7 +22,9 @@ pub(super) struct Late {
     dirs: Vec<(PathBuf, Node)>,
     /// Names that are made, which nobody has.
     names: Vec<PathBuf>,
-    /// Where directories are that go elsewhere.
+    /// What others may change, as the session's side is taken: what was there, and what is to be.
+    forced: Vec<(PathBuf, Option<Id>, FileType)>,
+    /// Where directories are that go elsewhere. Without them there is no side to take.
     from: Vec<(PathBuf, Id)>,
     /// What they are, wherever they are.
     moved: Vec<Id>,
@@ -36,6 +38,7 @@ impl Late {
             files: Vec::new(),
             dirs: Vec::new(),
             names: Vec::new(),
+            forced: Vec::new(),
             from: Vec::new(),
             moved: moves.ids().collect(),
         };
@@ -44,16 +47,13 @@ impl Late {
                 let mut at = paths.iter();
                 at.any(|at| path.starts_with(at) || entry.path.starts_with(at))
             };
-            if let (What::Moved { from }, Some(old)) = (&entry.what, &entry.old)
-                && !spec.force
-                && !all(&spec.ours, from)
-            {
+            if let (What::Moved { from }, Some(old)) = (&entry.what, &entry.old) {
                 late.from.push((from.clone(), Id::of(old.attr())));
-                if moves.is_copied(Some(from)) {
+                if moves.is_copied(Some(from)) && !spec.force && !all(&spec.ours, from) {
                     late.dirs.push((from.clone(), old.clone()));
                 }
             }
-            if entry.in_new || spec.force || all(&spec.ours, &entry.below) {
+            if entry.in_new {
                 continue;
             }
             let there = match &entry.what {
@@ -61,6 +61,14 @@ impl Late {
                 What::Moved { .. } => &entry.covered,
                 _ => &entry.old,
             };
+            if spec.force || all(&spec.ours, &entry.below) {
+                if let Some(new) = entry.new.as_ref().filter(|_| !entry.vacated) {
+                    let there = there.as_ref().map(|there| Id::of(there.attr()));
+                    let path = entry.below.clone();
+                    late.forced.push((path, there, new.kind()));
+                }
+                continue;
+            }
             match there {
                 // A directory whose attributes change stays.
                 Some(old) if old.kind() == FileType::Directory && entry.what == What::Modified => {}
@@ -103,6 +111,15 @@ impl Late {
         for path in &self.names {
             if sides.find(path)?.is_some() {
                 found.push(conflict(path, ConflictKind::New));
+            }
+        }
+        for (path, old, kind) in &self.forced {
+            // One rename has to put the new one there.
+            let there = sides.find(path)?;
+            let there = there.filter(|there| Some(Id::of(there.attr())) != *old);
+            let dir = FileType::Directory;
+            if there.is_some_and(|there| there.kind() == dir || *kind == dir) {
+                found.push(conflict(path, ConflictKind::Replaced));
             }
         }
         for (path, id) in &self.from {

@@ -42,7 +42,7 @@ pub(super) struct Crossing<'a> {
     changed: HashMap<Key, &'a Node>,
     /// By which names they were. Another name of such a file may have been replaced.
     together: HashSet<&'a Path>,
-    /// How many names of such files are copied.
+    /// How many names of files with several, changed or not, are in directories that are copied.
     names: HashMap<Key, u64>,
 }
 

@@ -40,7 +40,7 @@ pub(super) fn copy(
     clear(scratch)?;
     let made = make(from, scratch, TEMPORARY)?;
     let owner = (from.attr().uid, from.attr().gid);
-    dress((from, data), &made, owner, &|name| {
+    dress((from, data), &made, (owner, from.attr().mode), &|name| {
         keeps(name).then(|| name.to_vec())
     })?;
     if made.kind() == FileType::Regular {
@@ -49,12 +49,12 @@ pub(super) fn copy(
     publish(scratch, dir, name, RenameFlags::NOREPLACE)
 }
 
-/// Gives `made` all that `from` has, with the data of `data`, the owner and group that are given, and attributes by the names
-/// that `named` gives them. Nothing of it need be on disk then.
+/// Gives `made` all that `from` has, with the data of `data`, the owner, group and mode that are given, and attributes by the
+/// names that `named` gives them. Nothing of it need be on disk then.
 pub(crate) fn dress(
     (from, data): (&Node, &Node),
     made: &Node,
-    (uid, gid): (u32, u32),
+    ((uid, gid), mode): ((u32, u32), Mode),
     named: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
 ) -> Result<(), Errno> {
     let (fs, id, attr) = (made.fs(), made.id(), *from.attr());
@@ -84,7 +84,7 @@ pub(crate) fn dress(
         fs.set_xattr(id, name, &value, XattrMode::Set, KillPriv::Keep)?;
     }
     let rest = SetAttr {
-        mode: (attr.kind != FileType::Symlink).then_some(attr.mode),
+        mode: (attr.kind != FileType::Symlink).then_some(mode),
         atime: Some(SetTime::At(attr.atime)),
         mtime: Some(SetTime::At(attr.mtime)),
         ..SetAttr::default()

@@ -140,7 +140,9 @@ impl Job<'_> {
 /// Gives a copy all that its original has.
 fn complete(from: &Node, to: &Node) -> Result<(), Errno> {
     let owner = (from.attr().uid, from.attr().gid);
-    dress((from, from), to, owner, &|name| Some(name.to_vec()))
+    dress((from, from), to, (owner, from.attr().mode), &|name| {
+        Some(name.to_vec())
+    })
 }
 
 #[cfg(test)]
